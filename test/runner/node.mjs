@@ -1,0 +1,12 @@
+// Lets Node run the tests as they are: what Bun reads from tsconfig.json, and bun:test itself.
+import { registerHooks } from "node:module";
+
+const here = new URL(".", import.meta.url);
+const places = {
+  "bun:test": new URL("bun-test.ts", here).href,
+  "@std/http/cookie": new URL("../../node_modules/deno-std/http/cookie.js", here).href,
+};
+
+registerHooks({
+  resolve: (specifier, context, next) => next(places[specifier] ?? specifier, context),
+});
