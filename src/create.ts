@@ -245,9 +245,15 @@ async function ask<Answer extends { readonly matches: number }>(
 ): Promise<Answer> {
   const rows = await query<Answer>(sql, statement, values, rules.queryTimeout).catch(asNoSuchUser);
   const [answer] = rows;
-  if (answer?.matches === 0) throw userNotFound();
-  if (rows.length !== 1 || answer?.matches !== 1) {
-    throw unexpected(statement.purpose, "about one user", `${answer?.matches ?? "none"}`);
+  if (rows.length !== 1 || typeof answer?.matches !== "number") {
+    throw unexpected(statement.purpose, "one row", `${rows.length} rows`);
+  }
+  if (answer.matches === 0) throw userNotFound();
+  if (answer.matches > 1) {
+    throw new SessionError(
+      "UNEXPECTED_RESULT",
+      `Cannot ${statement.purpose} as coatcheck.users must have one row for the user: received more`,
+    );
   }
   return answer;
 }
@@ -265,7 +271,7 @@ function asNoSuchUser(error: unknown): never {
 function userNotFound(): SessionError {
   return new SessionError(
     "USER_NOT_FOUND",
-    "Cannot find the user as coatcheck.users must have a row for them: received none",
+    "Cannot find the user as coatcheck.users must have one row for them: received none",
   );
 }
 

@@ -95,23 +95,24 @@ export function unexpected(purpose: string, desired: string, actual: string): Se
 }
 
 function storeError(purpose: string, error: unknown): SessionError {
-  const { code, errno } = (error ?? {}) as { code?: unknown; errno?: unknown };
+  const { code, errno, message } = (error ?? {}) as Record<string, unknown>;
   const sqlstate = [code, errno].find(isSqlstate);
   if (sqlstate === undefined) {
     // A driver's own code, such as ECONNREFUSED, is a constant of its source and says nothing else.
     const known = typeof code === "string" && /^[A-Z][A-Z_]{1,49}$/.test(code);
+    const received = known ? code : kindOf(error);
     return new SessionError(
       "STORE_UNAVAILABLE",
-      `Cannot ${purpose} as the database must be reachable: received ${
-        known ? code : kindOf(error)
-      }`,
+      `Cannot ${purpose} as the database must be reachable: received ${received}`,
     );
   }
-  return new SessionError(
-    codeOf(sqlstate),
-    `Cannot ${purpose} as the database must accept the statement: received SQLSTATE ${sqlstate}`,
-    sqlstate,
-  );
+  // Class CC is raised by our own migrations, in sentences that hold nothing but our own names.
+  const sentence = sqlstate.startsWith("CC")
+    ? String(message)
+    : `Cannot ${purpose} as the database must accept the statement: received SQLSTATE ${sqlstate}`;
+  const ours = codeOf(sqlstate);
+  const hint = ours === "SCHEMA_MISSING" ? "; run migrate(sql)" : "";
+  return new SessionError(ours, sentence + hint, sqlstate);
 }
 
 // Five capitals and digits, at least one of them a digit: EPIPE is not from PostgreSQL.

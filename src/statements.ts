@@ -51,13 +51,14 @@ export interface FoundUser {
   readonly userId: string | number | null;
 }
 
-/** `$1` the user, as JSON. */
+/** The key in the type that sessions keep it in, also of a domain. `$1` the user, as JSON. */
 export const FIND_USER: Statement = statement(
   "find the user",
   `with ${FOUND}
 select json_build_object(
   'matches', count(*),
-  'userId', case when min(pg_typeof(id)::text) in ('smallint', 'integer')
+  'userId', case when pg_typeof((select user_id from coatcheck.sessions limit 0))
+      in ('smallint'::regtype, 'integer'::regtype)
     then to_json(min(id::text)::integer) else to_json(min(id::text)) end
 )::text as json
 from found`,

@@ -9,6 +9,8 @@ export interface Database {
   readonly sql: postgres.Sql;
   /** The clients of this runtime, by name: the verbs must behave the same through each. */
   readonly clients: Readonly<Record<string, Sql>>;
+  /** Resolves when a statement of this database waits for a lock: the place of a sleep in a race. */
+  readonly waiting: () => Promise<void>;
   readonly close: () => Promise<void>;
 }
 
@@ -29,6 +31,14 @@ export async function openDatabase(options: { bare?: boolean } = {}): Promise<Da
     url,
     sql,
     clients: { "postgres.js": sql, ...(bun && { "Bun.SQL": bun.sql }) },
+    waiting: async () => {
+      for (let tries = 0; tries < 2000; tries++) {
+        const [row] = await admin`select from pg_stat_activity
+          where datname = ${name} and wait_event_type = 'Lock' limit 1`;
+        if (row) return;
+      }
+      throw new Error("Nothing waits for a lock");
+    },
     close: async () => {
       await bun?.close();
       await sql.end({ timeout: 5 });
@@ -46,6 +56,23 @@ function openBun(url: string): { sql: Sql; close: () => Promise<void> } | undefi
   if (!Bun) return undefined;
   const sql = new Bun.SQL(url, { max: 10 });
   return { sql, close: () => sql.end() };
+}
+
+/** The same client, and the text of every statement that went through it. */
+export function counted(sql: Sql): { sql: Sql; statements: string[] } {
+  const statements: string[] = [];
+  return {
+    statements,
+    sql: (strings, ...values) => {
+      statements.push(strings.join("?"));
+      return sql(strings, ...values);
+    },
+  };
+}
+
+/** The secret in the cookie of a response. */
+export function secretOf(response: Headers): string {
+  return response.get("set-cookie")!.match(/^[^=]+=[^.;]{36}\.([^;]{43});/)![1]!;
 }
 
 /** The headers of a request that sends back the cookie of a response. */

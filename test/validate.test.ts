@@ -1,0 +1,306 @@
+import { afterAll, beforeAll, describe, test } from "bun:test";
+import assert from "node:assert/strict";
+import { createSession, createToken, revokeSession, type Sql, validateSession } from "../mod.ts";
+import { counted, type Database, openDatabase, secretOf, withCookie } from "./runner/database.ts";
+
+let db: Database;
+beforeAll(async () => {
+  db = await openDatabase();
+});
+afterAll(() => db.close());
+
+const DAY = 86_400;
+
+/** A session whose instants all lie some seconds further back: time passes by ageing the row. */
+async function aged(seconds: number, columns = "created_at authenticated_at last_seen_at expires_at") {
+  const { session, headers } = await createSession("ada", db.sql);
+  await age(session.id, seconds, columns);
+  return { id: session.id, headers: withCookie(headers) };
+}
+
+async function age(id: string, seconds: number, columns: string) {
+  for (const column of columns.split(" ")) {
+    await db.sql`update coatcheck.sessions
+      set ${db.sql(column)} = ${db.sql(column)} - make_interval(secs => ${seconds}) where id = ${id}`;
+  }
+}
+
+async function lastSeen(id: string): Promise<string> {
+  const [row] = await db.sql`select last_seen_at::text as at from coatcheck.sessions where id = ${id}`;
+  return row!.at;
+}
+
+describe("validateSession", () => {
+  for (const client of ["postgres.js", "Bun.SQL"]) {
+    if (client === "Bun.SQL" && !("Bun" in globalThis)) continue;
+
+    test(`finds the session of a cookie with one SELECT, through ${client}`, async () => {
+      const created = await createSession("ada", db.sql, { data: { cart: [1] } });
+      const { sql, statements } = counted(db.clients[client]!);
+      const visit = await validateSession(withCookie(created.headers), sql);
+      assert.deepEqual(visit.session, created.session);
+      assert.equal(visit.reason, undefined);
+      assert.deepEqual([...visit.headers], []);
+      assert.equal(statements.length, 1);
+      assert.match(statements[0]!, /^select/);
+    });
+  }
+
+  test("asks the database nothing where no token is presented", async () => {
+    const { sql, statements } = counted(db.sql);
+    const { id, token } = createToken();
+    const cookies = [
+      { name: "no cookie", cookie: "", reason: "absent" },
+      { name: "another cookie", cookie: "theme=dark", reason: "absent" },
+      { name: "the name in capitals", cookie: `__HOST-SESSION=${token}`, reason: "absent" },
+      { name: "an empty value", cookie: "__Host-session=", reason: "malformed" },
+      { name: "the id alone", cookie: `__Host-session=${id}`, reason: "malformed" },
+      { name: "SQL", cookie: "__Host-session=' or 1=1--", reason: "malformed" },
+      {
+        name: "the same token twice",
+        cookie: `__Host-session=${token}; __Host-session=${token}`,
+        reason: "malformed",
+      },
+    ];
+    for (const { name, cookie, reason } of cookies) {
+      const visit = await validateSession(new Headers({ cookie }), sql);
+      assert.deepEqual([visit.session, visit.reason, [...visit.headers]], [null, reason, []], name);
+    }
+    assert.deepEqual(statements, []);
+  });
+
+  test("takes the token from the cookie alone", async () => {
+    const { headers } = await createSession("ada", db.sql);
+    const [, token] = headers.get("set-cookie")!.match(/=([^;]+)/)!;
+    const visit = await validateSession(new Headers({ authorization: `Bearer ${token}` }), db.sql);
+    assert.equal(visit.reason, "absent");
+  });
+
+  test("knows no session by another secret, another id or a digest", async () => {
+    const { session, headers } = await createSession("ada", db.sql);
+    const secret = secretOf(headers);
+    const [{ digest }] = await db.sql`select digest from coatcheck.sessions where id = ${session.id}` as
+      unknown as [{ digest: Uint8Array }];
+    const stolen = Buffer.from(digest).toString("base64url");
+    const zeros = "A".repeat(43);
+    for (
+      const token of [
+        `${session.id}.${createToken().secret}`,
+        `${crypto.randomUUID()}.${secret}`,
+        `${session.id}.${stolen}`,
+        `${session.id}.${zeros}`,
+        `00000000-0000-0000-0000-000000000000.${zeros}`,
+      ]
+    ) {
+      const visit = await validateSession(new Headers({ cookie: `__Host-session=${token}` }), db.sql);
+      assert.deepEqual([visit.session, visit.reason, [...visit.headers]], [null, "unknown", []]);
+    }
+  });
+
+  test("never tells the reason to somebody with the wrong secret", async () => {
+    const { session, headers } = await createSession("ada", db.sql);
+    await revokeSession(withCookie(headers), db.sql);
+    const guess = new Headers({ cookie: `__Host-session=${session.id}.${createToken().secret}` });
+    assert.equal((await validateSession(guess, db.sql)).reason, "unknown");
+    assert.equal((await validateSession(withCookie(headers), db.sql)).reason, "revoked");
+  });
+
+  test("ends a session that was not used for idleTimeout", async () => {
+    const alive = await aged(7 * DAY - 60, "last_seen_at");
+    assert.ok((await validateSession(alive.headers, db.sql)).session);
+    const idle = await aged(7 * DAY, "last_seen_at");
+    const visit = await validateSession(idle.headers, db.sql);
+    assert.deepEqual([visit.session, visit.reason], [null, "idle"]);
+  });
+
+  test("ends a session at its deadline, however much it is used", async () => {
+    const alive = await aged(30 * DAY - 60, "created_at authenticated_at expires_at");
+    assert.ok((await validateSession(alive.headers, db.sql)).session);
+    const expired = await aged(30 * DAY, "created_at authenticated_at expires_at");
+    const visit = await validateSession(expired.headers, db.sql);
+    assert.deepEqual([visit.session, visit.reason], [null, "expired"]);
+  });
+
+  test("ends a session sooner by a shorter policy, and tells the deadline by it", async () => {
+    const { headers } = await aged(3600, "created_at authenticated_at");
+    const shorter = { absoluteTimeout: 3600 };
+    assert.equal((await validateSession(headers, db.sql, shorter)).reason, "expired");
+    const { session } = await validateSession(headers, db.sql, { absoluteTimeout: 7200 });
+    assert.equal(session!.expiresAt.getTime() - session!.authenticatedAt.getTime(), 7_200_000);
+    assert.equal((await validateSession(headers, db.sql, { idleTimeout: 60 })).reason, undefined);
+  });
+
+  test("ends a session at its stored deadline, whatever a longer policy says", async () => {
+    const { session, headers } = await createSession("ada", db.sql, { absoluteTimeout: 60 });
+    await age(session.id, 60, "created_at authenticated_at expires_at");
+    const visit = await validateSession(withCookie(headers), db.sql, { absoluteTimeout: 400 * DAY });
+    assert.equal(visit.reason, "expired");
+  });
+
+  test("counts the very instant of a deadline as past", async () => {
+    const at = "2026-01-01 00:00:00.123456+00";
+    const headers = withCookie((await createSession("ada", db.sql)).headers);
+    const id = headers.get("cookie")!.slice(15, 51);
+    // The same statement, at an instant of our choice.
+    const frozen: Sql = async (strings, ...values) => {
+      const text = strings.map((part, i) => i ? `$${i}${part}` : part).join("");
+      const then = text.replaceAll("statement_timestamp()", `timestamptz '${at}'`);
+      return await db.sql.unsafe(then, values);
+    };
+    const columns = [
+      { column: "expires_at", before: "expires_at = $1", reason: "expired" },
+      { column: "last_seen_at", before: "last_seen_at = $1 - interval '7 days'", reason: "idle" },
+    ];
+    for (const { column, before, reason } of columns) {
+      for (const [shift, expected] of [["0", reason], ["1 microsecond", undefined]] as const) {
+        await db.sql.unsafe(
+          `update coatcheck.sessions set created_at = $1, authenticated_at = $1,
+            last_seen_at = $1, expires_at = 'infinity' where id = '${id}'`.replaceAll("$1", `'${at}'`),
+        );
+        await db.sql.unsafe(
+          `update coatcheck.sessions set ${before} + interval '${shift}' where id = '${id}'`
+            .replaceAll("$1", `timestamptz '${at}'`),
+        );
+        const visit = await validateSession(headers, frozen, { touchInterval: false });
+        assert.equal(visit.reason, expected, `${column} + ${shift}`);
+      }
+    }
+  });
+
+  test("goes by the database's clock, whatever the app's own says", async () => {
+    const { headers } = await createSession("ada", db.sql);
+    const { now } = Date;
+    try {
+      for (const skew of [-3650, -1, 1, 3650]) {
+        Date.now = () => now() + skew * DAY * 1000;
+        assert.ok((await validateSession(withCookie(headers), db.sql)).session, `${skew} days`);
+      }
+    } finally {
+      Date.now = now;
+    }
+  });
+
+  test("sees time pass inside a long transaction", async () => {
+    const { session, headers } = await createSession("ada", db.sql);
+    await db.sql.begin(async (transaction) => {
+      await transaction`update coatcheck.sessions
+        set expires_at = clock_timestamp() + interval '50 ms' where id = ${session.id}`;
+      assert.ok((await validateSession(withCookie(headers), transaction)).session);
+      await transaction`select pg_sleep(0.06)`;
+      assert.equal((await validateSession(withCookie(headers), transaction)).reason, "expired");
+    });
+  });
+
+  test("notes a use once an interval, and tells when", async () => {
+    const { id, headers } = await aged(299, "last_seen_at");
+    const before = await lastSeen(id);
+    await validateSession(headers, db.sql);
+    assert.equal(await lastSeen(id), before);
+    await age(id, 1, "last_seen_at");
+    const { sql, statements } = counted(db.sql);
+    const { session } = await validateSession(headers, sql);
+    assert.equal(statements.length, 2);
+    assert.ok(Math.abs(session!.lastSeenAt.getTime() - Date.now()) < 60_000);
+    assert.equal(new Date(await lastSeen(id)).getTime(), session!.lastSeenAt.getTime());
+    await validateSession(headers, sql);
+    assert.equal(statements.length, 3);
+  });
+
+  test("touches a due session once for 100 parallel requests", async () => {
+    const { headers } = await aged(600, "last_seen_at");
+    let touched = 0;
+    const counting: Sql = async (strings, ...values) => {
+      const rows = await db.clients["postgres.js"]!(strings, ...values) as unknown[];
+      if (strings[0]!.startsWith("update")) touched += rows.length;
+      return rows;
+    };
+    const visits = await Promise.all(
+      Array.from({ length: 100 }, () => validateSession(headers, counting)),
+    );
+    assert.ok(visits.every(({ session }) => session));
+    assert.equal(touched, 1);
+  });
+
+  test("does not wait for somebody who holds the row", async () => {
+    const { headers, id } = await aged(600, "last_seen_at");
+    const other = await db.sql.reserve();
+    await other`begin`;
+    await other`select from coatcheck.sessions where id = ${id} for update`;
+    const { session } = await validateSession(headers, db.sql, { queryTimeout: 2 });
+    assert.equal(session!.id, id);
+    await other`rollback`;
+    other.release();
+  });
+
+  test("writes nothing where touching is switched off", async () => {
+    const { headers } = await aged(600, "last_seen_at");
+    const { sql, statements } = counted(db.sql);
+    assert.ok((await validateSession(headers, sql, { touchInterval: false })).session);
+    assert.equal(statements.length, 1);
+  });
+
+  test("works where nothing can be written, while nothing is due", async () => {
+    const { headers } = await createSession("ada", db.sql);
+    await db.sql.begin("read only", async (transaction) => {
+      assert.ok((await validateSession(withCookie(headers), transaction)).session);
+    });
+  });
+
+  test("never brings a revoked session back by a touch", async () => {
+    const { id, headers } = await aged(600, "last_seen_at");
+    const other = await db.sql.reserve();
+    // The touch begins when the row was read as alive, and finds it revoked.
+    const paused: Sql = async (strings, ...values) => {
+      if (strings[0]!.startsWith("update")) {
+        await other`update coatcheck.sessions set revoked_at = now(), revoked_reason = 'admin'
+          where id = ${id}`;
+      }
+      return await db.sql(strings, ...values);
+    };
+    await validateSession(headers, paused);
+    other.release();
+    const visit = await validateSession(headers, db.sql);
+    assert.deepEqual([visit.reason, visit.revokedReason], ["revoked", "admin"]);
+    assert.ok(Date.now() - new Date(await lastSeen(id)).getTime() > 300_000);
+  });
+
+  test("finds no session for a user who is out of the view, and keeps it", async () => {
+    await db.sql`insert into users values (5, 'eve')`;
+    const { headers } = await createSession("eve", db.sql);
+    await db.sql`create or replace view coatcheck.users as
+      select id, username from users where username <> 'eve'`;
+    const visit = await validateSession(withCookie(headers), db.sql);
+    assert.deepEqual([visit.session, visit.reason, [...visit.headers]], [null, "user", []]);
+    await db.sql`create or replace view coatcheck.users as select id, username from users`;
+    assert.ok((await validateSession(withCookie(headers), db.sql)).session);
+  });
+
+  test("finds no session for a user who was deleted", async () => {
+    await db.sql`insert into users values (6, 'mallory')`;
+    const { headers } = await createSession("mallory", db.sql);
+    await db.sql`delete from users where id = 6`;
+    assert.equal((await validateSession(withCookie(headers), db.sql)).reason, "unknown");
+  });
+
+  test("survives instants that JavaScript cannot hold", async () => {
+    for (const column of ["created_at", "last_seen_at", "expires_at", "authenticated_at"]) {
+      for (const instant of ["infinity", "-infinity", "4000-01-01 BC", "20000-01-01"]) {
+        const { session, headers } = await createSession("ada", db.sql);
+        await db.sql`update coatcheck.sessions
+          set ${db.sql(column)} = ${instant}::text::timestamptz where id = ${session.id}`;
+        await validateSession(withCookie(headers), db.sql);
+      }
+    }
+  });
+
+  test("writes no row for anybody who is not signed in", async () => {
+    const rows = async () => (await db.sql`select from coatcheck.sessions`).length;
+    const before = await rows();
+    await Promise.all(Array.from({ length: 500 }, async () => {
+      const headers = new Headers({ cookie: `__Host-session=${createToken().token}` });
+      assert.equal((await validateSession(headers, db.sql)).reason, "unknown");
+      assert.equal((await revokeSession(headers, db.sql)).session, null);
+    }));
+    assert.equal(await rows(), before);
+  });
+});
