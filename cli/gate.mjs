@@ -1,0 +1,57 @@
+// All that must hold before a change lands: each step is named as the claim it proves.
+import { spawnSync } from "node:child_process";
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import process from "node:process";
+import { bin, install, root } from "./install.mjs";
+
+await install();
+const deno = (verb, ...args) => [bin("deno"), verb, "--config=deno.npm.json", ...args];
+const sources = ["mod.ts", "src", "test", "cli", "examples"];
+const floating = ["-D", "typescript/no-floating-promises", "-D", "typescript/no-misused-promises"];
+
+const claims = {
+  "The code is formatted": deno("fmt", "--check"),
+  "The code is free of lint": deno("lint", ...sources),
+  "No promise floats": [bin("oxlint"), "--type-aware", "--deny-warnings", ...floating, "mod.ts", "src"],
+  "Types hold, and src/ uses Web APIs alone": [bin("tsc"), "--project", "."],
+  "Types hold in the tests": [bin("tsc"), "--project", "test"],
+  "Types hold in the examples": [bin("tsc"), "--project", "examples"],
+  "Types hold on Deno": deno("check", "mod.ts", "examples/deno.ts"),
+  "Every export is documented": [bin("deno"), "doc", "--lint", "mod.ts"],
+  "The module has no slow types": deno("publish", "--dry-run", "--allow-dirty"),
+  "Rooms import as docs/architecture.md says": rooms,
+  "The package builds": [process.execPath, "cli/build.mjs"],
+  "Every test passes": [process.execPath, "cli/test.mjs"],
+};
+
+for (const [claim, proof] of Object.entries(claims)) {
+  console.log(`\n── ${claim} ──`);
+  if (!(typeof proof === "function" ? proof() : succeeds(proof))) process.exit(1);
+}
+
+function succeeds([command, ...args]) {
+  const env = { ...process.env, NO_COLOR: "1" };
+  return spawnSync(command, args, { cwd: root, env, stdio: ["ignore", "inherit", "inherit"] })
+    .status === 0;
+}
+
+/** Compares the imports of each room with its row in the table of docs/architecture.md. */
+function rooms() {
+  const table = readFileSync(join(root, "docs", "architecture.md"), "utf8");
+  const said = new Map(
+    [...table.matchAll(/^\| `(\w+\.ts)` \|[^|]*\|([^|]*)\|/gm)]
+      .map(([, room, imports]) => [room, imports.match(/\w+(?=\.ts)/g) ?? []]),
+  );
+  let holds = true;
+  for (const room of readdirSync(join(root, "src"))) {
+    const code = readFileSync(join(root, "src", room), "utf8");
+    const found = [...code.matchAll(/^(?:import|\}) (?!type\b)[^;]*?from "\.\/(\w+)\.ts"/gm)]
+      .map(([, name]) => name);
+    if (String(found.sort()) === String(said.get(room)?.sort())) continue;
+    holds = false;
+    console.error(`${room} imports ${found}; docs/architecture.md says ${said.get(room)}`);
+  }
+  if (holds) console.log(`${said.size} rooms`);
+  return holds;
+}
