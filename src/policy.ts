@@ -164,8 +164,7 @@ function checkCookie(given: CookiePolicy): CookieRules {
     requireForm("cookie.domain", domain, HOST, LONGEST_ATTRIBUTE, "a host such as example.com");
   }
   if (sameSite !== "Strict" && sameSite !== "Lax" && sameSite !== "None") {
-    const actual = typeof sameSite === "string" ? "another word" : kindOf(sameSite);
-    refuse(TypeError, "cookie.sameSite", "be Strict, Lax or None", actual);
+    refuse(TypeError, "cookie.sameSite", "be Strict, Lax or None", kindOf(sameSite));
   }
 
   // Browsers match the prefixes in any letter case (RFC 6265bis, section 5.4).
