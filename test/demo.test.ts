@@ -1,0 +1,210 @@
+import { afterAll, beforeAll, describe, test } from "bun:test";
+import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
+import { type Database, openDatabase } from "./runner/database.ts";
+import {
+  type Browser,
+  openBrowser,
+  openWay,
+  type Server,
+  startServer,
+  type Way,
+} from "./server.ts";
+
+// The demo runs on Bun, whatever runtime the tests are on.
+const command = ["bun", "examples/demo/server.ts"];
+const ada = { username: "ada", password: "ada-demo" };
+
+describe("the demo", () => {
+  let database: Database;
+  let way: Way;
+  let server: Server;
+
+  beforeAll(async () => {
+    database = await openDatabase({ bare: true });
+    way = await openWay(database.url);
+    server = await startServer(command, { DATABASE_URL: way.url });
+  });
+
+  afterAll(async () => {
+    await server?.close();
+    await way?.cut();
+    await database?.close();
+  });
+
+  async function signIn(at: Server = server): Promise<Browser> {
+    const browser = openBrowser(at);
+    assert.equal((await browser.post("/sign-in", ada)).status, 303);
+    return browser;
+  }
+
+  async function home(browser: Browser): Promise<string> {
+    const response = await browser.get("/");
+    assert.equal(response.status, 200);
+    return await response.text();
+  }
+
+  test("makes its users in a schema of its own, with argon2id", async () => {
+    const users = await database.sql`
+      select id, username, password_hash from coatcheck_demo.users order by id`;
+    assert.deepEqual(users.map(({ id, username }) => [id, username]), [[1, "ada"], [2, "grace"]]);
+    for (const { password_hash } of users) assert.match(password_hash, /^\$argon2id\$/);
+  });
+
+  test("shows a stranger the form, with a label for each field", async () => {
+    const page = await home(openBrowser(server));
+    const labels = [...page.matchAll(/<label for="(\w+)">/g)].map(([, name]) => name);
+    const fields = [...page.matchAll(/<input id="(\w+)"/g)].map(([, name]) => name);
+    assert.deepEqual(fields, ["username", "password"]);
+    assert.deepEqual(labels, fields);
+    for (const landmark of ["<header>", "<main>", "<footer>", '<html lang="en">']) {
+      assert.ok(page.includes(landmark));
+    }
+  });
+
+  test("signs in, says who is signed in and until when, and signs out", async () => {
+    const browser = openBrowser(server);
+    const signedIn = await browser.post("/sign-in", ada);
+    assert.equal(signedIn.status, 303);
+    assert.equal(signedIn.headers.get("location"), "/");
+    assert.match(
+      signedIn.headers.getSetCookie().join(),
+      /^__Host-session=.{80}; Secure; HttpOnly;/,
+    );
+
+    const { session = {} } = await browser.ask();
+    const page = await home(browser);
+    assert.ok(page.includes("<h1>ada</h1>"));
+    for (const instant of [session.authenticatedAt, session.lastSeenAt, session.expiresAt]) {
+      assert.ok(page.includes(`<time datetime="${instant}">`));
+    }
+
+    const signedOut = await browser.post("/sign-out");
+    assert.equal(signedOut.status, 303);
+    assert.equal(signedOut.headers.get("location"), "/");
+    assert.equal(browser.cookies.size, 0);
+    assert.ok((await home(browser)).includes("<h1>Sign in</h1>"));
+    const [row] = await database.sql`
+      select revoked_at from coatcheck.sessions where id = ${session.id!}`;
+    assert.ok(row!.revoked_at instanceof Date);
+  });
+
+  test("tells programs the same as JSON", async () => {
+    const browser = await signIn();
+    const { status, session } = await browser.ask();
+    assert.equal(status, 200);
+    assert.equal(session?.username, "ada");
+    assert.equal((await browser.get("/session")).headers.get("cache-control"), "no-store");
+    assert.deepEqual(await openBrowser(server).ask(), { status: 401, reason: "absent" });
+  });
+
+  test("shows the form again after a wrong password, and sets no cookie", async () => {
+    const form = { username: "ada", password: "grace-demo" };
+    const response = await openBrowser(server).post("/sign-in", form);
+    assert.equal(response.status, 401);
+    assert.deepEqual(response.headers.getSetCookie(), []);
+    const page = await response.text();
+    assert.match(page, /<p id="message" role="alert">Wrong username or password\.<\/p>/);
+    assert.match(page, /<input id="username"[^>]* value="ada"[^>]* aria-describedby="message"/);
+    assert.ok(!page.includes('grace-demo"'));
+  });
+
+  test("shows what was typed as text, never as HTML", async () => {
+    const form = { username: `"><script>alert('&')</script>`, password: "x" };
+    const page = await (await openBrowser(server).post("/sign-in", form)).text();
+    assert.ok(!page.includes("<script"));
+    assert.ok(page.includes("&quot;&gt;&lt;script&gt;alert(&#x27;&amp;&#x27;)&lt;/script&gt;"));
+  });
+
+  test("lets a page have its own style and forms, and nothing from elsewhere", async () => {
+    const response = await openBrowser(server).get("/");
+    const style = (await response.text()).match(/<style>(.*)<\/style>/s)![1]!;
+    const hash = createHash("sha256").update(style).digest("base64");
+    assert.deepEqual(response.headers.get("content-security-policy")!.split("; "), [
+      "default-src 'none'",
+      `style-src 'sha256-${hash}'`,
+      "img-src data:",
+      "form-action 'self'",
+      "base-uri 'none'",
+      "frame-ancestors 'none'",
+    ]);
+    assert.equal(response.headers.get("cache-control"), "no-store");
+    assert.equal(response.headers.get("x-content-type-options"), "nosniff");
+  });
+
+  const origins: { name: string; headers: Record<string, string>; status: number }[] = [
+    { name: "its own page", headers: { "sec-fetch-site": "same-origin" }, status: 303 },
+    { name: "the address bar", headers: { "sec-fetch-site": "none" }, status: 303 },
+    { name: "a neighbour's page", headers: { "sec-fetch-site": "same-site" }, status: 403 },
+    { name: "a foreign page", headers: { "sec-fetch-site": "cross-site" }, status: 403 },
+    {
+      name: "an old browser's foreign page",
+      headers: { origin: "https://evil.example" },
+      status: 403,
+    },
+    { name: "a page in a sandbox", headers: { origin: "null" }, status: 403 },
+    { name: "a program", headers: {}, status: 303 },
+  ];
+  for (const { name, headers, status } of origins) {
+    test(`answers a form of ${name} with ${status}`, async () => {
+      const response = await openBrowser(server).post("/sign-in", ada, headers);
+      assert.equal(response.status, status);
+      assert.equal(response.headers.getSetCookie().length, status === 303 ? 1 : 0);
+    });
+  }
+
+  test("takes an old browser's own form by its Origin", async () => {
+    const response = await openBrowser(server).post("/sign-in", ada, { origin: server.url });
+    assert.equal(response.status, 303);
+  });
+
+  test("answers 404 where nothing is, and 405 where it is asked in the wrong way", async () => {
+    const browser = openBrowser(server);
+    assert.equal((await browser.get("/nowhere")).status, 404);
+    const signOut = await browser.get("/sign-out");
+    assert.equal(signOut.status, 405);
+    assert.equal(signOut.headers.get("allow"), "POST");
+    const session = await browser.post("/session");
+    assert.equal(session.status, 405);
+    assert.equal(session.headers.get("allow"), "GET, HEAD");
+  });
+
+  test("answers 503 while the store fails, and keeps everybody signed in", async () => {
+    const browser = await signIn();
+    await way.cut();
+    const answers = [
+      await browser.get("/"),
+      await browser.get("/session"),
+      await browser.post("/sign-out"),
+      await browser.post("/sign-in", ada),
+    ];
+    await way.mend();
+    assert.deepEqual(answers.map(({ status }) => status), [503, 503, 503, 503]);
+    assert.deepEqual(answers.flatMap(({ headers }) => headers.getSetCookie()), []);
+    assert.ok((await home(browser)).includes("<h1>ada</h1>"));
+  });
+
+  test("starts again on the data that is there, and gives Safari a cookie without Secure", async () => {
+    const again = await startServer(command, { DATABASE_URL: database.url, COOKIE: "plain" });
+    try {
+      const browser = await signIn(again);
+      assert.deepEqual([...browser.cookies.keys()], ["session"]);
+      assert.ok((await home(browser)).includes("<h1>ada</h1>"));
+      const [row] = await database.sql`select count(*)::integer as n from coatcheck_demo.users`;
+      assert.equal(row!.n, 2);
+    } finally {
+      await again.close();
+    }
+  });
+
+  test("refuses a database whose sessions are those of another app", async () => {
+    const other = await openDatabase();
+    const refused = startServer(command, { DATABASE_URL: other.url });
+    try {
+      await assert.rejects(refused, { message: /coatcheck\.users is the view of another app/ });
+    } finally {
+      await refused.then(({ close }) => close(), () => {});
+      await other.close();
+    }
+  });
+});

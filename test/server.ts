@@ -1,0 +1,140 @@
+// What the tests of the examples need beside a database: a program that serves, a browser, and a way
+// to cut the program off from the database.
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { type AddressInfo, connect, createServer, type Socket } from "node:net";
+import { join } from "node:path";
+import process from "node:process";
+import { fileURLToPath } from "node:url";
+
+const root = fileURLToPath(new URL("..", import.meta.url));
+
+/** A program that serves, as a process of its own. */
+export interface Server {
+  /** Where it serves: `http://127.0.0.1:` and a port. */
+  readonly url: string;
+  readonly close: () => Promise<void>;
+}
+
+/** Starts a program of node_modules/.bin on a free port, and waits until it says where it listens. */
+export async function startServer(
+  [program = "", ...args]: readonly string[],
+  env: Strings,
+): Promise<Server> {
+  const child = spawn(join(root, "node_modules", ".bin", program), args, {
+    cwd: root,
+    env: { ...process.env, ...env, PORT: "0", NO_COLOR: "1" },
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  const exited = once(child, "exit");
+  const close = async () => {
+    child.kill();
+    await exited;
+  };
+  try {
+    return { url: await announced(child), close };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+function announced(child: ChildProcess): Promise<string> {
+  return new Promise((resolve, reject) => {
+    let output = "";
+    const fail = () => {
+      clearTimeout(deadline);
+      reject(new Error(`The server does not listen:\n${output}`));
+    };
+    const deadline = setTimeout(fail, 30_000);
+    // All output is there once the streams are closed too.
+    child.once("close", fail);
+    for (const stream of [child.stdout!, child.stderr!]) {
+      stream.setEncoding("utf8").on("data", (text: string) => {
+        output += text;
+        const url = output.match(/Listening on (http:\/\/[\w.]+:\d+)\//)?.[1];
+        if (url === undefined) return;
+        clearTimeout(deadline);
+        resolve(url);
+      });
+    }
+  });
+}
+
+/** A browser as far as these tests need one: it keeps cookies by name, and follows no redirect. */
+export interface Browser {
+  readonly cookies: Map<string, string>;
+  get(path: string): Promise<Response>;
+  /** Sends a form; `headers` are those that say where it comes from. */
+  post(path: string, form?: Strings, headers?: Strings): Promise<Response>;
+  /** Asks who is signed in. */
+  ask(): Promise<{ status: number; session?: Strings; reason?: string }>;
+}
+
+type Strings = Readonly<Record<string, string>>;
+
+export function openBrowser({ url }: Server): Browser {
+  const cookies = new Map<string, string>();
+  async function send(path: string, init: RequestInit): Promise<Response> {
+    const headers = new Headers(init.headers);
+    if (cookies.size > 0) {
+      headers.set("cookie", [...cookies].map(([name, value]) => `${name}=${value}`).join("; "));
+    }
+    const response = await fetch(url + path, { ...init, headers, redirect: "manual" });
+    for (const line of response.headers.getSetCookie()) {
+      const [, name = "", value = ""] = line.match(/^([^=]+)=([^;]*)/) ?? [];
+      if (/; Max-Age=0(;|$)/.test(line)) cookies.delete(name);
+      else cookies.set(name, value);
+    }
+    return response;
+  }
+  return {
+    cookies,
+    get: (path) => send(path, {}),
+    post: (path, form = {}, headers = {}) =>
+      send(path, { method: "POST", body: new URLSearchParams(form), headers }),
+    ask: async () => {
+      const response = await send("/session", {});
+      return { status: response.status, ...await response.json() as object };
+    },
+  };
+}
+
+/** A way to the database that can be cut, and mended. */
+export interface Way {
+  /** The database's URL by this way. */
+  readonly url: string;
+  readonly cut: () => Promise<void>;
+  readonly mend: () => Promise<void>;
+}
+
+export async function openWay(database: string): Promise<Way> {
+  const { hostname, port } = new URL(database);
+  const sockets = new Set<Socket>();
+  const server = createServer((near) => {
+    const far = connect(Number(port), hostname);
+    for (const [from, to] of [[near, far], [far, near]] as const) {
+      sockets.add(from);
+      from.on("error", () => {}).on("close", () => to.destroy()).pipe(to);
+    }
+  });
+  const listen = async (port: number) => {
+    server.listen(port, "127.0.0.1");
+    await once(server, "listening");
+    return (server.address() as AddressInfo).port;
+  };
+  const own = await listen(0);
+  return {
+    url: Object.assign(new URL(database), { hostname: "127.0.0.1", port: String(own) }).href,
+    cut: async () => {
+      const closed = once(server, "close");
+      server.close();
+      for (const socket of sockets) socket.destroy();
+      sockets.clear();
+      await closed;
+    },
+    mend: async () => {
+      await listen(own);
+    },
+  };
+}
