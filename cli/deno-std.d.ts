@@ -4,6 +4,7 @@ declare module "@std/http/cookie" {
     name: string;
     value: string;
     maxAge?: number;
+    expires?: Date;
     domain?: string;
     path?: string;
     secure?: boolean;

@@ -61,12 +61,18 @@ export function configure<Data extends object = Record<string, unknown>>(
   policy?: Policy,
 ): Sessions<Data> {
   const rules = rulesOf(policy, []);
+  // async, so that a bad argument rejects here as it does in the verbs themselves. Each takes options,
+  // also those whose type has none: a setting given there must be refused, not ignored.
   return {
-    createSession: (user, sql, call) => createSession<Data>(user, sql, bindRules(rules, call)),
-    insertSession: (record, sql) => insertSession<Data>(record, sql, bindRules(rules)),
-    getUserId: (username, sql) => getUserId(username, sql, bindRules(rules)),
-    validateSession: (headers, sql) => validateSession<Data>(headers, sql, bindRules(rules)),
-    revokeSession: (headers, sql, call) =>
-      revokeSession<Data>(headers, sql, bindRules(rules, call)),
+    createSession: async (user, sql, call) =>
+      await createSession<Data>(user, sql, bindRules(rules, call)),
+    insertSession: async (record, sql, call?: object) =>
+      await insertSession<Data>(record, sql, bindRules(rules, call)),
+    getUserId: async (username, sql, call?: object) =>
+      await getUserId(username, sql, bindRules(rules, call)),
+    validateSession: async (headers, sql, call?: object) =>
+      await validateSession<Data>(headers, sql, bindRules(rules, call)),
+    revokeSession: async (headers, sql, call) =>
+      await revokeSession<Data>(headers, sql, bindRules(rules, call)),
   };
 }

@@ -20,12 +20,17 @@ export type RequestHeaders = Pick<Headers, "get">;
 export function readToken(
   headers: RequestHeaders,
   name: string,
+  argument = "headers",
 ): PresentedToken | "absent" | "malformed" {
   if (typeof headers?.get !== "function") {
-    refuse(TypeError, "headers", "have get(name), as request.headers has", kindOf(headers));
+    refuse(TypeError, argument, "have get(name), as request.headers has", kindOf(headers));
+  }
+  const header: unknown = headers.get("cookie") ?? "";
+  if (typeof header !== "string") {
+    refuse(TypeError, `${argument}.get("cookie")`, "be text or null", kindOf(header));
   }
   let found: string | undefined;
-  for (const pair of (headers.get("cookie") ?? "").split(";")) {
+  for (const pair of header.split(";")) {
     const equals = pair.indexOf("=");
     if (equals === -1 || trim(pair.slice(0, equals)) !== name) continue;
     if (found !== undefined) return "malformed";
@@ -53,25 +58,26 @@ function isBlank(character: string | undefined): boolean {
  * that staying signed in never depends on a cookie that was delivered. Unset: until the browser ends.
  */
 export function issueCookie(rules: CookieRules, token: string, maxAge?: number): Headers {
+  return cookieHeaders(rules, token, maxAge === undefined ? {} : { maxAge });
+}
+
+/**
+ * Takes the cookie back: with the attributes it was set with, as browsers ask, and by a date in the
+ * past, as the grammar has no Max-Age of 0 (RFC 6265bis, section 4.1.1).
+ */
+export function clearCookie(rules: CookieRules): Headers {
+  return cookieHeaders(rules, "", { expires: new Date(0) });
+}
+
+function cookieHeaders(
+  { name, domain, path, secure, sameSite, partitioned }: CookieRules,
+  value: string,
+  lifetime: { maxAge?: number; expires?: Date },
+): Headers {
   const headers = new Headers();
-  const { name, domain, path, secure, sameSite, partitioned } = rules;
-  setCookie(headers, {
-    name,
-    value: token,
-    ...(domain !== undefined && { domain }),
-    path,
-    secure,
-    httpOnly: true,
-    sameSite,
-    partitioned,
-    ...(maxAge !== undefined && { maxAge }),
-  });
+  const attributes = { path, secure, httpOnly: true, sameSite, partitioned, ...lifetime };
+  setCookie(headers, { name, value, ...(domain !== undefined && { domain }), ...attributes });
   // A shared cache that keeps a Set-Cookie signs strangers in (CVE-2025-48947, CVE-2025-64762).
   headers.set("cache-control", "no-store");
   return headers;
-}
-
-/** Takes the cookie back: with the attributes it was set with, as browsers ask. */
-export function clearCookie(rules: CookieRules): Headers {
-  return issueCookie(rules, "", 0);
 }

@@ -92,7 +92,9 @@ export async function createSession<Data extends object = Record<string, unknown
   const rules = rulesOf(options, ["data", "persistent", "replaces"]);
   const { data = {}, persistent = rules.cookie.persistent, replaces } = options ?? {};
   requireBoolean("persistent", persistent);
-  const presented = replaces === undefined ? "absent" : readToken(replaces, rules.cookie.name);
+  const presented = replaces === undefined
+    ? "absent"
+    : readToken(replaces, rules.cookie.name, "replaces");
   const { id, digest, token } = createToken();
   const session = await insert<Data>(sql, rules, user, {
     replaced: typeof presented === "string" ? null : presented,
@@ -203,7 +205,11 @@ export async function getUserId(
   const rules = rulesOf(options, []);
   requireUsername(username);
   const answer = await ask<FoundUser>(sql, FIND_USER, [JSON.stringify({ username })], rules);
-  return answer.userId!;
+  const { userId } = answer;
+  if (typeof userId !== "string" && typeof userId !== "number") {
+    throw unexpected(FIND_USER.purpose, "a user's key", kindOf(userId));
+  }
+  return userId;
 }
 
 interface NewRow {
@@ -281,12 +287,15 @@ function userAsJson(user: string | UserKey): string {
     return JSON.stringify({ username: user });
   }
   requireObject("user", user, "be a username or { userId }");
+  if (!("userId" in user)) refuse(TypeError, "user", "be a username or { userId }", kindOf(user));
   const { userId: id } = user;
-  if (typeof id === "number") {
-    if (!Number.isSafeInteger(id)) {
-      refuse(RangeError, "userId", "be a safe integer, or text", String(id));
-    }
-  } else requireText("userId", id, LONGEST_USER);
+  if (typeof id === "string") {
+    requireText("userId", id, LONGEST_USER);
+  } else {
+    const desired = "be a safe integer, or text";
+    if (typeof id !== "number") refuse(TypeError, "userId", desired, kindOf(id));
+    if (!Number.isSafeInteger(id)) refuse(RangeError, "userId", desired, String(id));
+  }
   return JSON.stringify({ id });
 }
 

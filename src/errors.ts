@@ -38,7 +38,7 @@ export class SessionError extends Error {
   /** What went wrong, for code to branch on. */
   readonly code: SessionErrorCode;
   /** PostgreSQL's five-character error code, where the database sent one. */
-  readonly sqlstate?: string;
+  declare readonly sqlstate?: string;
 
   /** Makes the error; `sqlstate` is left out where the database sent none. */
   constructor(code: SessionErrorCode, message: string, sqlstate?: string) {

@@ -31,7 +31,8 @@ export function requireObject(
 export function requireKeys(name: string, value: object, known: readonly string[]): void {
   for (const key of Object.keys(value)) {
     if (!known.includes(key)) {
-      refuse(TypeError, name, `have no keys but ${known.join(", ")}`, JSON.stringify(key));
+      const desired = known.length ? `have no keys but ${known.join(", ")}` : "have no keys";
+      refuse(TypeError, name, desired, JSON.stringify(key));
     }
   }
 }
@@ -85,6 +86,8 @@ export function requireText(
 /** Spells a JSON object, and refuses one that PostgreSQL cannot hold. */
 export function requireJson(name: string, value: unknown, mostBytes: number): string {
   requireObject(name, value);
+  // JSON.stringify spells a Map, a Set or Headers as {}, and loses what is in them without a word.
+  if (Symbol.iterator in value) refuse(TypeError, name, "be a JSON object", kindOf(value));
   let text: string | undefined;
   try {
     text = JSON.stringify(value);

@@ -106,6 +106,7 @@ const bound = Symbol("policy");
 
 /** Binds a checked policy to the options of one call, so that {@linkcode rulesOf} finds it there. */
 export function bindRules<Call extends object>(rules: Rules, call?: Call): Call {
+  if (call !== undefined) requireObject("options", call);
   return { ...call, [bound]: rules } as Call;
 }
 

@@ -2,12 +2,12 @@ import { clearCookie, readToken, type RequestHeaders } from "./cookie.ts";
 import { requireText } from "./input.ts";
 import { type Policy, rulesOf } from "./policy.ts";
 import { requireRow, type Session, toSession } from "./session.ts";
-import { query, type Sql } from "./sql.ts";
+import { query, requireSql, type Sql, unexpected } from "./sql.ts";
 import { REVOKE, type RevokedRow } from "./statements.ts";
 
 /** What belongs to one call of {@linkcode revokeSession}. */
 export interface RevokeCall {
-  /** Why, in up to 200 characters: the row keeps it until it is swept. @default {"signed-out"} */
+  /** Why, in up to 200 bytes: the row keeps it until it is swept. @default {"signed-out"} */
   readonly reason?: string;
 }
 
@@ -69,6 +69,7 @@ export async function revokeSession<Data extends object = Record<string, unknown
   const rules = rulesOf(options, ["reason"]);
   const { reason = "signed-out" } = options ?? {};
   requireText("reason", reason, 200);
+  requireSql(sql);
   const token = readToken(headers, rules.cookie.name);
   const cleared = clearCookie(rules.cookie);
   if (typeof token === "string") return { session: null, headers: cleared };
@@ -76,6 +77,10 @@ export async function revokeSession<Data extends object = Record<string, unknown
   const rows = await query<RevokedRow>(sql, REVOKE, values, rules.queryTimeout);
   if (rows.length === 0) return { session: null, headers: cleared };
   const row = requireRow(REVOKE.purpose, rows, token);
+  // The row of another statement about the same session has no `revokedAt`, and ended nothing.
+  if (typeof row.revokedAt !== "string") {
+    throw unexpected(REVOKE.purpose, "a revoked session", "another row");
+  }
   const session = {
     ...toSession<Data>(row),
     username: row.username,

@@ -51,9 +51,7 @@ export async function query<Row>(
   values: readonly SqlValue[],
   seconds: number,
 ): Promise<Row[]> {
-  if (typeof sql !== "function") {
-    refuse(TypeError, "sql", "be a tagged-template client, like postgres(url)", kindOf(sql));
-  }
+  requireSql(sql);
   let timer: ReturnType<typeof setTimeout> | undefined;
   const deadline = new Promise<typeof late>((resolve) => {
     timer = setTimeout(resolve, seconds * 1000, late);
@@ -84,6 +82,13 @@ export async function query<Row>(
   });
 }
 
+/** Refuses a client that is no function; called by hand where a request may need no SQL. */
+export function requireSql(sql: unknown): asserts sql is Sql {
+  if (typeof sql !== "function") {
+    refuse(TypeError, "sql", "be a tagged-template client, like postgres(url)", kindOf(sql));
+  }
+}
+
 const late = Symbol("late");
 
 /** An answer that the statement cannot have given: a broken client, or a view that is not unique. */
@@ -106,8 +111,10 @@ function storeError(purpose: string, error: unknown): SessionError {
       `Cannot ${purpose} as the database must be reachable: received ${received}`,
     );
   }
-  // Class CC is raised by our own migrations, in sentences that hold nothing but our own names.
-  const sentence = sqlstate.startsWith("CC")
+  // Class CC is raised by our own migrations, in sentences that hold nothing but our own names. A
+  // trigger of the app's may raise it too, with a row in its text: that is not shown.
+  const ownWords = `Cannot ${purpose} as `;
+  const sentence = sqlstate.startsWith("CC") && String(message).startsWith(ownWords)
     ? String(message)
     : `Cannot ${purpose} as the database must accept the statement: received SQLSTATE ${sqlstate}`;
   const ours = codeOf(sqlstate);
@@ -123,7 +130,7 @@ function isSqlstate(code: unknown): code is string {
 // Bun.SQL has the SQLSTATE in `errno`. Classes and codes are those of PostgreSQL 18, appendix A.
 function codeOf(sqlstate: string): SessionErrorCode {
   if (/^(3F000|42P01|42703)$/.test(sqlstate)) return "SCHEMA_MISSING";
-  if (/^(57014|55P03)$/.test(sqlstate)) return "STORE_TIMEOUT";
-  if (/^(08|53|57P|40|25006)/.test(sqlstate)) return "STORE_UNAVAILABLE";
+  if (/^(57014|55P03|25P04)$/.test(sqlstate)) return "STORE_TIMEOUT";
+  if (/^(08|53|57P|40|25006|25P03)/.test(sqlstate)) return "STORE_UNAVAILABLE";
   return "STORE_REJECTED";
 }

@@ -1,7 +1,7 @@
 import { readToken, type RequestHeaders } from "./cookie.ts";
 import { type Policy, rulesOf } from "./policy.ts";
 import { requireRow, type Session, toSession } from "./session.ts";
-import { query, type Sql } from "./sql.ts";
+import { query, requireSql, type Sql, unexpected } from "./sql.ts";
 import { TOUCH, VALIDATE, type ValidatedRow } from "./statements.ts";
 
 /**
@@ -69,6 +69,7 @@ export async function validateSession<Data extends object = Record<string, unkno
   options?: Policy,
 ): Promise<Visit<Data>> {
   const rules = rulesOf(options, []);
+  requireSql(sql);
   const token = readToken(headers, rules.cookie.name);
   if (typeof token === "string") return refused(token);
   const { absoluteTimeout, idleTimeout, touchInterval, queryTimeout } = rules;
@@ -77,11 +78,20 @@ export async function validateSession<Data extends object = Record<string, unkno
   const rows = await query<ValidatedRow>(sql, VALIDATE, values, queryTimeout);
   if (rows.length === 0) return refused("unknown");
   const row = requireRow(VALIDATE.purpose, rows, token);
+  // The row of another statement about the same session has no `ended`.
+  if (row.ended === undefined) {
+    throw unexpected(VALIDATE.purpose, "a validated session", "another row");
+  }
   if (row.ended === "revoked") return refused(row.ended, row.revokedReason);
   if (row.ended !== null) return refused(row.ended);
   if (row.username === null) return refused("user");
-  const [touchedAt] = row.due ? await query<string>(sql, TOUCH, values, queryTimeout) : [];
-  const lastSeenAt = touchedAt ?? row.lastSeenAt;
+  const touched = row.due ? await query<unknown>(sql, TOUCH, values, queryTimeout) : [];
+  const [lastSeenAt = row.lastSeenAt] = touched;
+  if (
+    typeof lastSeenAt !== "string" || touched.length > 0 && Number.isNaN(Date.parse(lastSeenAt))
+  ) {
+    throw unexpected(TOUCH.purpose, "an instant", "something else");
+  }
   return { session: toSession<Data>({ ...row, lastSeenAt }), headers: new Headers() };
 }
 

@@ -90,8 +90,10 @@ describe("createSession", () => {
     const bytes = Buffer.from(secret, "base64url");
     const row = await rowOf(session.id);
     assert.deepEqual(Buffer.from(row.digest), createHash("sha256").update(bytes).digest());
-    const [{ dump }] = await db.sql`select string_agg(s::text, ' ') as dump from coatcheck.sessions s` as
-      unknown as [{ dump: string }];
+    const [{ dump }] = await db
+      .sql`select string_agg(s::text, ' ') as dump from coatcheck.sessions s` as unknown as [
+        { dump: string },
+      ];
     for (const spelling of ["base64url", "base64", "hex"] as const) {
       assert.ok(!dump.includes(bytes.toString(spelling).replace(/=+$/, "")), spelling);
     }
@@ -126,7 +128,9 @@ describe("createSession", () => {
 
   test("signs in all the same where nothing, or nonsense, is presented", async () => {
     for (const cookie of ["", "a=b", "__Host-session=", "__Host-session=x; __Host-session=y"]) {
-      assert.ok((await createSession("ada", db.sql, { replaces: new Headers({ cookie }) })).session);
+      assert.ok(
+        (await createSession("ada", db.sql, { replaces: new Headers({ cookie }) })).session,
+      );
     }
   });
 
@@ -139,7 +143,9 @@ describe("createSession", () => {
 
   test("refuses a username that nobody has, without a row", async () => {
     const rows = await countRows();
-    for (const name of ["nobody", "Ada", " ada", "ada ", "adа", "' or 1=1--", "__proto__", "null"]) {
+    for (
+      const name of ["nobody", "Ada", " ada", "ada ", "adа", "' or 1=1--", "__proto__", "null"]
+    ) {
       await assert.rejects(createSession(name, db.sql), {
         name: "SessionError",
         code: "USER_NOT_FOUND",
@@ -213,7 +219,10 @@ describe("insertSession", () => {
     const { id, digest, token } = createToken();
     const createdAt = new Date("2026-01-02T03:04:05.678Z");
     const expiresAt = new Date("2099-01-02T03:04:05.678Z");
-    return { token, record: { id, digest, userId: 1, createdAt, expiresAt, data: { from: "else" } } };
+    return {
+      token,
+      record: { id, digest, userId: 1, createdAt, expiresAt, data: { from: "else" } },
+    };
   };
 
   test("stores a session under the given id, digest and times, and hands out nothing", async () => {

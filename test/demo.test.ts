@@ -9,7 +9,7 @@ import {
   type Server,
   startServer,
   type Way,
-} from "./server.ts";
+} from "./runner/server.ts";
 
 // The demo runs on Bun, whatever runtime the tests are on.
 const command = ["bun", "examples/demo/server.ts"];

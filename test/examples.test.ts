@@ -10,7 +10,7 @@ import {
   type Server,
   startServer,
   type Way,
-} from "./server.ts";
+} from "./runner/server.ts";
 
 // Each runtime starts its own example; what the example must do is the same on all three.
 const runtime = "Bun" in globalThis ? "bun" : "Deno" in globalThis ? "deno" : "node";

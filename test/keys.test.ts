@@ -38,7 +38,9 @@ describe("a user's key", () => {
         await db.sql.unsafe("drop schema if exists app cascade");
         await db.sql.unsafe("create schema app");
         await db.sql.unsafe("create domain app.key as integer check (value > 0)");
-        await db.sql.unsafe(`create table app.users (id ${type} primary key, username text unique)`);
+        await db.sql.unsafe(
+          `create table app.users (id ${type} primary key, username text unique)`,
+        );
         await db.sql.unsafe(`insert into app.users values ($1, 'ann')`, [id]);
         const sql = db.clients[client]!;
         await migrate(sql, { users: { table: "app.users", id: "id" } });
@@ -75,7 +77,9 @@ describe("a username", () => {
       await db.sql.unsafe("create schema app");
       await db.sql.unsafe("create domain app.handle as text check (value ~ '^[A-Za-z]+$')");
       await db.sql.unsafe("create extension if not exists citext");
-      await db.sql.unsafe(`create table app.users (id integer primary key, username ${type} unique)`);
+      await db.sql.unsafe(
+        `create table app.users (id integer primary key, username ${type} unique)`,
+      );
       await db.sql.unsafe(`insert into app.users values (1, '${username}')`);
       await migrate(db.sql, { users: { table: "app.users", id: "id" } });
       const { session } = await createSession(asked, db.sql);

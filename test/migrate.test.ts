@@ -94,7 +94,9 @@ describe("migrate", () => {
       assert.deepEqual((await foreignKeys()).map(({ definition }) => definition), [references]);
       const columns = table.match(/\((.*)\)/)![1]!.split(",");
       await db.sql.unsafe(
-        `insert into ${table.split(" ")[2]} values (7, ${columns.length === 3 ? "null, " : ""}'ann')`,
+        `insert into ${table.split(" ")[2]} values (7, ${
+          columns.length === 3 ? "null, " : ""
+        }'ann')`,
       );
       const { session, headers } = await createSession("ann", db.sql);
       assert.equal(session.userId, 7);
@@ -122,7 +124,10 @@ describe("migrate", () => {
         from app.members where active`,
     ]);
     await migrate(db.sql);
-    assert.equal((await createSession("ann@example.com", db.sql)).session.userId, "9007199254740993");
+    assert.equal(
+      (await createSession("ann@example.com", db.sql)).session.userId,
+      "9007199254740993",
+    );
     await assert.rejects(createSession("bob@example.com", db.sql), { code: "USER_NOT_FOUND" });
   });
 
@@ -227,14 +232,42 @@ describe("migrate", () => {
 
   test("refuses options that cannot be", async () => {
     const cases = [
-      { options: { user: {} }, error: TypeError, names: /options must have no keys but users, queryTimeout/ },
-      { options: { users: "users" }, error: TypeError, names: /users must be an object: received string/ },
-      { options: { users: { table: 1 } }, error: TypeError, names: /a name in users must be a string/ },
+      {
+        options: { user: {} },
+        error: TypeError,
+        names: /options must have no keys but users, queryTimeout/,
+      },
+      {
+        options: { users: "users" },
+        error: TypeError,
+        names: /users must be an object: received string/,
+      },
+      {
+        options: { users: { table: 1 } },
+        error: TypeError,
+        names: /a name in users must be a string/,
+      },
       { options: { users: { table: "" } }, error: RangeError, names: /must be 1 to 200 bytes/ },
-      { options: { users: { table: "a$coatcheck$" } }, error: RangeError, names: /free of \\ and \$/ },
-      { options: { users: { table: "a", id: "b\\" } }, error: RangeError, names: /free of \\ and \$/ },
-      { options: { users: { table: "a", name: "b" } }, error: TypeError, names: /no keys but table, id/ },
-      { options: { queryTimeout: 0 }, error: RangeError, names: /queryTimeout must be whole seconds/ },
+      {
+        options: { users: { table: "a$coatcheck$" } },
+        error: RangeError,
+        names: /free of \\ and \$/,
+      },
+      {
+        options: { users: { table: "a", id: "b\\" } },
+        error: RangeError,
+        names: /free of \\ and \$/,
+      },
+      {
+        options: { users: { table: "a", name: "b" } },
+        error: TypeError,
+        names: /no keys but table, id/,
+      },
+      {
+        options: { queryTimeout: 0 },
+        error: RangeError,
+        names: /queryTimeout must be whole seconds/,
+      },
     ];
     for (const { options, error, names } of cases) {
       await assert.rejects(

@@ -4,11 +4,202 @@ import { createHash } from "node:crypto";
 import { createToken } from "../mod.ts";
 import { parseToken } from "../src/token.ts";
 
+const sha256 = (bytes: Uint8Array) => createHash("sha256").update(bytes).digest("hex");
+const bytesOf = (secret: string) => Buffer.from(secret, "base64url");
+
+/** Runs with a stand-in for one function of an object, and takes it away again. */
+function standingIn<Key extends string, Result>(
+  object: Record<Key, unknown>,
+  key: Key,
+  value: unknown,
+  run: () => Result,
+): Result {
+  const own = Object.getOwnPropertyDescriptor(object, key);
+  Object.defineProperty(object, key, { value, configurable: true, writable: true });
+  try {
+    return run();
+  } finally {
+    if (own) Object.defineProperty(object, key, own);
+    else delete object[key];
+  }
+}
+
 describe("createToken", () => {
   test("makes a UUIDv4, a secret of 43 characters, and the token of both", () => {
     const { id, secret, token } = createToken();
     assert.match(id, /^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/);
     assert.match(secret, /^[A-Za-z0-9_-]{43}$/);
     assert.equal(token, `${id}.${secret}`);
+    assert.equal(token.length, 80);
+    assert.deepEqual(Object.keys(createToken()).sort(), ["digest", "id", "secret", "token"]);
   });
+
+  test("makes the digest that an independent SHA-256 makes of the secret's 32 bytes", () => {
+    for (let i = 0; i < 100; i++) {
+      const { secret, digest } = createToken();
+      assert.ok(digest instanceof Uint8Array);
+      assert.equal(bytesOf(secret).length, 32);
+      assert.equal(Buffer.from(digest).toString("hex"), sha256(bytesOf(secret)));
+    }
+  });
+
+  test("makes 100,000 tokens without one id, secret or digest twice", () => {
+    const ids = new Set<string>();
+    const secrets = new Set<string>();
+    const digests = new Set<string>();
+    for (let i = 0; i < 1e5; i++) {
+      const { id, secret, digest } = createToken();
+      ids.add(id);
+      secrets.add(secret);
+      digests.add(String(digest));
+    }
+    assert.deepEqual([ids.size, secrets.size, digests.size], [1e5, 1e5, 1e5]);
+  });
+
+  test("carries each of the generator's 256 bits to the secret and to the digest", () => {
+    for (let bit = 0; bit < 256; bit++) {
+      const expected = new Uint8Array(32);
+      expected[bit >> 3] = 1 << (bit & 7);
+      let asked = 0;
+      const generator = (bytes: Uint8Array) => {
+        asked += bytes.length;
+        bytes.set(expected);
+        return bytes;
+      };
+      const { secret, digest } = standingIn(crypto, "getRandomValues", generator, createToken);
+      assert.equal(asked, 32);
+      assert.deepEqual([...bytesOf(secret)], [...expected], `bit ${bit}`);
+      assert.equal(Buffer.from(digest).toString("hex"), sha256(expected), `bit ${bit}`);
+    }
+  });
+
+  test("never asks Math.random", () => {
+    const guess = () => {
+      throw new Error("Math.random was called");
+    };
+    assert.equal(standingIn(Math, "random", guess, createToken).token.length, 80);
+  });
+
+  test("derives neither the id from the secret, nor the secret from the id", () => {
+    const same = (bytes: Uint8Array) => bytes.fill(7);
+    const sameSecret = () => standingIn(crypto, "getRandomValues", same, createToken);
+    const [one, two] = [sameSecret(), sameSecret()];
+    assert.equal(one.secret, two.secret);
+    assert.notEqual(one.id, two.id);
+
+    const id = "11111111-1111-4111-8111-111111111111";
+    const sameId = () => standingIn(crypto, "randomUUID", () => id, createToken);
+    const [three, four] = [sameId(), sameId()];
+    assert.deepEqual([three.id, four.id], [id, id]);
+    assert.notEqual(three.secret, four.secret);
+  });
+});
+
+describe("parseToken", () => {
+  const id = "0123abcd-89ef-4012-8345-6789abcdef01";
+  const bytes = Uint8Array.from({ length: 32 }, (_, i) => i);
+  const secret = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8";
+
+  test("reads what createToken made: the id, and the digest in hexadecimal", () => {
+    for (let i = 0; i < 100; i++) {
+      const { id, digest, token } = createToken();
+      assert.deepEqual(parseToken(token), { id, digest: Buffer.from(digest).toString("hex") });
+    }
+    assert.deepEqual(parseToken(`${id}.${secret}`), { id, digest: sha256(bytes) });
+  });
+
+  const canonical = [
+    { name: "32 bytes of zero", token: `${id}.${"A".repeat(43)}`, byte: 0x00 },
+    { name: "32 bytes of ones, all underscores", token: `${id}.${"_".repeat(42)}8`, byte: 0xff },
+    {
+      name: "a UUID of another version",
+      token: `${id.replace("-4", "-7")}.${"A".repeat(43)}`,
+      byte: 0,
+    },
+    { name: "the nil UUID", token: `${id.replace(/\w/g, "0")}.${"A".repeat(43)}`, byte: 0 },
+  ];
+  for (const { name, token, byte } of canonical) {
+    test(`reads ${name}`, () => {
+      const digest = sha256(new Uint8Array(32).fill(byte));
+      assert.deepEqual(parseToken(token), { id: token.slice(0, 36), digest });
+    });
+  }
+
+  test("takes one spelling of a secret only, of the four that base64url has for its last bits", () => {
+    const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    const accepted = [...alphabet].filter((last) =>
+      parseToken(`${id}.${secret.slice(0, 42)}${last}`)
+    );
+    assert.equal(accepted.join(""), "AEIMQUYcgkosw048");
+  });
+
+  const standard = Buffer.from(new Uint8Array(32).fill(0xfb)).toString("base64");
+  const hostile = [
+    { name: "nothing", token: "" },
+    { name: "the id alone", token: id },
+    { name: "the id and a dot", token: `${id}.` },
+    { name: "the secret alone", token: secret },
+    { name: "a dot and the secret", token: `.${secret}` },
+    { name: "the id twice", token: `${id}.${id}` },
+    { name: "the digest as 64 hexadecimal digits", token: `${id}.${sha256(bytes)}` },
+    { name: "the first 43 digits of the digest", token: `${id}.${sha256(bytes).slice(0, 43)}` },
+    { name: "the secret as hexadecimal", token: `${id}.${Buffer.from(bytes).toString("hex")}` },
+    { name: "one character too few", token: `${id}.${secret.slice(1)}` },
+    { name: "one character too many", token: `${id}.${secret}A` },
+    { name: "31 bytes", token: `${id}.${Buffer.from(bytes.slice(1)).toString("base64url")}` },
+    { name: "33 bytes", token: `${id}.${Buffer.from([0, ...bytes]).toString("base64url")}` },
+    { name: "padding", token: `${id}.${secret}=` },
+    { name: "padding for the last character", token: `${id}.${secret.slice(0, 42)}=` },
+    { name: "standard base64 with + and /", token: `${id}.${standard.replace("=", "")}` },
+    { name: "standard base64 with padding", token: `${id}.${standard}` },
+    { name: "a last character that is not canonical", token: `${id}.${secret.slice(0, 42)}9` },
+    { name: "an id in upper case", token: `${id.toUpperCase()}.${secret}` },
+    { name: "an id with one upper-case digit", token: `${id.replace("a", "A")}.${secret}` },
+    { name: "an id in braces", token: `{${id}}.${secret}` },
+    { name: "an id without hyphens", token: `${id.replaceAll("-", "")}.${secret}` },
+    {
+      name: "an id with hyphens elsewhere",
+      token: `0123-abcd89ef-4012-8345-6789abcdef01.${secret}`,
+    },
+    { name: "an id as a URN", token: `urn:uuid:${id}.${secret}` },
+    { name: "an id with a letter beyond f", token: `${id.replace("f", "g")}.${secret}` },
+    { name: "a colon for the dot", token: `${id}:${secret}` },
+    { name: "a hyphen for the dot", token: `${id}-${secret}` },
+    { name: "two dots", token: `${id}..${secret}` },
+    { name: "two dots in the right length", token: `${id}..${secret.slice(1)}` },
+    { name: "three parts, as of a JWT", token: `${id}.${secret}.${secret}` },
+    { name: "the halves exchanged", token: `${secret}.${id}` },
+    { name: "a token twice", token: `${id}.${secret}${id}.${secret}` },
+    { name: "NUL for a character", token: `${id}.${secret.slice(0, 20)}\0${secret.slice(21)}` },
+    { name: "NUL at the end", token: `${id}.${secret}\0` },
+    { name: "a line feed at the end, where a lenient $ would match", token: `${id}.${secret}\n` },
+    { name: "a line feed for the last character", token: `${id}.${secret.slice(0, 42)}\n` },
+    { name: "a line feed after the id", token: `${id}\n.${secret}` },
+    { name: "a space at the start", token: ` ${id}.${secret}` },
+    { name: "a space at the end", token: `${id}.${secret} ` },
+    {
+      name: "a space within, which atob skips",
+      token: `${id}.${secret.slice(0, 20)} ${secret.slice(21)}`,
+    },
+    { name: "a percent-encoded dot", token: `${id}%2E${secret}` },
+    { name: "a percent-encoded character", token: `${id}.%41${secret.slice(1)}` },
+    { name: "double quotes around", token: `"${id}.${secret}"` },
+    { name: "double quotes around the secret", token: `${id}."${secret}"` },
+    { name: "a Latin-1 letter", token: `${id}.${secret.slice(0, 42)}é` },
+    { name: "a Cyrillic А for an A", token: `${id}.А${secret.slice(1)}` },
+    { name: "fullwidth digits in the id", token: `${id.replace("0", "０")}.${secret}` },
+    { name: "a fullwidth full stop", token: `${id}．${secret}` },
+    { name: "a letter beyond the basic plane", token: `${id}.${"𝐀".repeat(21)}A` },
+    { name: "SQL text", token: "' OR 1=1--" },
+    { name: "SQL text in the length of a token", token: `${"' OR 1=1--".repeat(8)}` },
+    { name: "SQL text after an id", token: `${id}.' or digest is not null or '${"A".repeat(12)}` },
+    { name: "path traversal", token: "../../../../etc/passwd" },
+    { name: "a property of every object", token: "__proto__" },
+    { name: "64 KB of the alphabet", token: "A".repeat(65_536) },
+  ];
+  for (const { name, token } of hostile) {
+    test(`refuses ${name}`, () => {
+      assert.equal(parseToken(token), null);
+    });
+  }
 });

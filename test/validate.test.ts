@@ -12,7 +12,10 @@ afterAll(() => db.close());
 const DAY = 86_400;
 
 /** A session whose instants all lie some seconds further back: time passes by ageing the row. */
-async function aged(seconds: number, columns = "created_at authenticated_at last_seen_at expires_at") {
+async function aged(
+  seconds: number,
+  columns = "created_at authenticated_at last_seen_at expires_at",
+) {
   const { session, headers } = await createSession("ada", db.sql);
   await age(session.id, seconds, columns);
   return { id: session.id, headers: withCookie(headers) };
@@ -21,12 +24,15 @@ async function aged(seconds: number, columns = "created_at authenticated_at last
 async function age(id: string, seconds: number, columns: string) {
   for (const column of columns.split(" ")) {
     await db.sql`update coatcheck.sessions
-      set ${db.sql(column)} = ${db.sql(column)} - make_interval(secs => ${seconds}) where id = ${id}`;
+      set ${db.sql(column)} = ${
+      db.sql(column)
+    } - make_interval(secs => ${seconds}) where id = ${id}`;
   }
 }
 
 async function lastSeen(id: string): Promise<string> {
-  const [row] = await db.sql`select last_seen_at::text as at from coatcheck.sessions where id = ${id}`;
+  const [row] = await db
+    .sql`select last_seen_at::text as at from coatcheck.sessions where id = ${id}`;
   return row!.at;
 }
 
@@ -79,8 +85,10 @@ describe("validateSession", () => {
   test("knows no session by another secret, another id or a digest", async () => {
     const { session, headers } = await createSession("ada", db.sql);
     const secret = secretOf(headers);
-    const [{ digest }] = await db.sql`select digest from coatcheck.sessions where id = ${session.id}` as
-      unknown as [{ digest: Uint8Array }];
+    const [{ digest }] = await db
+      .sql`select digest from coatcheck.sessions where id = ${session.id}` as unknown as [
+        { digest: Uint8Array },
+      ];
     const stolen = Buffer.from(digest).toString("base64url");
     const zeros = "A".repeat(43);
     for (
@@ -92,7 +100,10 @@ describe("validateSession", () => {
         `00000000-0000-0000-0000-000000000000.${zeros}`,
       ]
     ) {
-      const visit = await validateSession(new Headers({ cookie: `__Host-session=${token}` }), db.sql);
+      const visit = await validateSession(
+        new Headers({ cookie: `__Host-session=${token}` }),
+        db.sql,
+      );
       assert.deepEqual([visit.session, visit.reason, [...visit.headers]], [null, "unknown", []]);
     }
   });
@@ -133,7 +144,9 @@ describe("validateSession", () => {
   test("ends a session at its stored deadline, whatever a longer policy says", async () => {
     const { session, headers } = await createSession("ada", db.sql, { absoluteTimeout: 60 });
     await age(session.id, 60, "created_at authenticated_at expires_at");
-    const visit = await validateSession(withCookie(headers), db.sql, { absoluteTimeout: 400 * DAY });
+    const visit = await validateSession(withCookie(headers), db.sql, {
+      absoluteTimeout: 400 * DAY,
+    });
     assert.equal(visit.reason, "expired");
   });
 
@@ -155,7 +168,10 @@ describe("validateSession", () => {
       for (const [shift, expected] of [["0", reason], ["1 microsecond", undefined]] as const) {
         await db.sql.unsafe(
           `update coatcheck.sessions set created_at = $1, authenticated_at = $1,
-            last_seen_at = $1, expires_at = 'infinity' where id = '${id}'`.replaceAll("$1", `'${at}'`),
+            last_seen_at = $1, expires_at = 'infinity' where id = '${id}'`.replaceAll(
+            "$1",
+            `'${at}'`,
+          ),
         );
         await db.sql.unsafe(
           `update coatcheck.sessions set ${before} + interval '${shift}' where id = '${id}'`

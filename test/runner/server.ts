@@ -7,7 +7,7 @@ import { join } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
 
-const root = fileURLToPath(new URL("..", import.meta.url));
+const root = fileURLToPath(new URL("../..", import.meta.url));
 
 /** A program that serves, as a process of its own. */
 export interface Server {
@@ -83,7 +83,7 @@ export function openBrowser({ url }: Server): Browser {
     const response = await fetch(url + path, { ...init, headers, redirect: "manual" });
     for (const line of response.headers.getSetCookie()) {
       const [, name = "", value = ""] = line.match(/^([^=]+)=([^;]*)/) ?? [];
-      if (/; Max-Age=0(;|$)/.test(line)) cookies.delete(name);
+      if (/; Expires=Thu, 01 Jan 1970/.test(line)) cookies.delete(name);
       else cookies.set(name, value);
     }
     return response;

@@ -1,0 +1,499 @@
+import { describe, test } from "bun:test";
+import assert from "node:assert/strict";
+import { createSession, createToken, revokeSession, validateSession } from "../mod.ts";
+import { clearCookie, issueCookie, readToken } from "../src/cookie.ts";
+import { type CookiePolicy, rulesOf } from "../src/policy.ts";
+
+const NAME = "__Host-session";
+const ours = createToken();
+const evil = createToken();
+const good = `${NAME}=${ours.token}`;
+
+/** What the reader makes of a Cookie header: whose token, or why none. */
+function reads(cookie: string, name = NAME): string {
+  const read = readToken(new Map([["cookie", cookie]]) as never, name);
+  if (typeof read === "string") return read;
+  assert.deepEqual(read, {
+    id: read.id,
+    digest: Buffer.from(read.id === ours.id ? ours.digest : evil.digest).toString("hex"),
+  });
+  return read.id === ours.id ? "ours" : "evil";
+}
+
+describe("readToken", () => {
+  const headers = [
+    { name: "an empty header", cookie: "", expected: "absent" },
+    { name: "other cookies alone", cookie: "theme=dark; a=b", expected: "absent" },
+    { name: "our cookie alone", cookie: good, expected: "ours" },
+    { name: "ours first", cookie: `${good}; theme=dark`, expected: "ours" },
+    { name: "ours last", cookie: `theme=dark; ${good}`, expected: "ours" },
+    { name: "ours in the middle", cookie: `a=b; ${good}; theme=dark`, expected: "ours" },
+    {
+      name: "two fields, as HTTP/2 sends and servers join them",
+      cookie: `a=b; ${good}`,
+      expected: "ours",
+    },
+    { name: "no space after the semicolon", cookie: `a=b;${good};c=d`, expected: "ours" },
+    { name: "stray separators", cookie: `;; ;${good};;;; ;`, expected: "ours" },
+    { name: "ours as the last of 200", cookie: `${"a=b; ".repeat(199)}${good}`, expected: "ours" },
+    { name: "another cookie with our token", cookie: `theme=${ours.token}`, expected: "absent" },
+
+    // Only SP and HTAB are white space in this header.
+    { name: "SP around the name", cookie: `a=b;   ${NAME}  =${ours.token}`, expected: "ours" },
+    { name: "SP around the value", cookie: `${NAME}=  ${ours.token}  ; a=b`, expected: "ours" },
+    { name: "HTAB around the name", cookie: `\t${NAME}\t=${ours.token}`, expected: "ours" },
+    { name: "HTAB around the value", cookie: `${NAME}=\t${ours.token}\t`, expected: "ours" },
+    {
+      name: "SP and HTAB mixed",
+      cookie: ` \t ${NAME} \t = \t ${ours.token} \t `,
+      expected: "ours",
+    },
+
+    // CVE-2026-39410: a name that anybody may set must not become the prefixed one.
+    { name: "U+00A0 before the name", cookie: `\u00A0${good}`, expected: "absent" },
+    { name: "U+00A0 after the name", cookie: `${NAME}\u00A0=${ours.token}`, expected: "absent" },
+    { name: "U+FEFF before the name", cookie: `\uFEFF${good}`, expected: "absent" },
+    { name: "U+FEFF after the name", cookie: `${NAME}\uFEFF=${ours.token}`, expected: "absent" },
+    { name: "U+2000 before the name", cookie: `\u2000${good}`, expected: "absent" },
+    { name: "U+3000 before the name", cookie: `\u3000${good}`, expected: "absent" },
+    { name: "U+0085 before the name", cookie: `\u0085${good}`, expected: "absent" },
+    { name: "U+1680 before the name", cookie: `\u1680${good}`, expected: "absent" },
+    { name: "U+2028 before the name", cookie: `\u2028${good}`, expected: "absent" },
+    { name: "U+200B before the name", cookie: `\u200B${good}`, expected: "absent" },
+    {
+      name: "the UTF-8 bytes of U+FEFF before the name",
+      cookie: `\u00EF\u00BB\u00BF${good}`,
+      expected: "absent",
+    },
+    {
+      name: "the UTF-8 bytes of U+2000 before the name",
+      cookie: `\u00E2\u0080\u0080${good}`,
+      expected: "absent",
+    },
+    { name: "a vertical tab before the name", cookie: `\v${good}`, expected: "absent" },
+    { name: "a form feed before the name", cookie: `\f${good}`, expected: "absent" },
+    { name: "a line feed before the name", cookie: `\n${good}`, expected: "absent" },
+    { name: "NUL before the name", cookie: `\0${good}`, expected: "absent" },
+    { name: "NUL after the name", cookie: `${NAME}\0=${ours.token}`, expected: "absent" },
+    {
+      name: "U+00A0 before the name, evil, beside ours",
+      cookie: `\u00A0${NAME}=${evil.token}; ${good}`,
+      expected: "ours",
+    },
+    { name: "U+00A0 after the value", cookie: `${good}\u00A0`, expected: "malformed" },
+    { name: "a line feed after the value", cookie: `${good}\n`, expected: "malformed" },
+    { name: "NUL in the value", cookie: `${good}\0`, expected: "malformed" },
+
+    // Names are compared byte for byte.
+    { name: "the name in lower case", cookie: `__host-session=${ours.token}`, expected: "absent" },
+    { name: "the name in upper case", cookie: `__HOST-SESSION=${ours.token}`, expected: "absent" },
+    {
+      name: "the name in another case, evil, beside ours",
+      cookie: `__host-session=${evil.token}; ${good}`,
+      expected: "ours",
+    },
+    { name: "the name without its prefix", cookie: `session=${ours.token}`, expected: "absent" },
+    { name: "a longer name", cookie: `${NAME}2=${ours.token}`, expected: "absent" },
+    { name: "a shorter name", cookie: `${NAME.slice(0, -1)}=${ours.token}`, expected: "absent" },
+    {
+      name: "a percent-encoded name",
+      cookie: `%5F%5FHost-session=${ours.token}`,
+      expected: "absent",
+    },
+    {
+      name: "a fullwidth letter in the name",
+      cookie: `__Host-ｓession=${ours.token}`,
+      expected: "absent",
+    },
+    { name: "a quoted name", cookie: `"${NAME}"=${ours.token}`, expected: "absent" },
+    { name: "a name in quotes across cookies", cookie: `"${good}"`, expected: "absent" },
+
+    // Two of our name: the order says nothing about who set which.
+    { name: "evil first", cookie: `${NAME}=${evil.token}; ${good}`, expected: "malformed" },
+    { name: "evil second", cookie: `${good}; ${NAME}=${evil.token}`, expected: "malformed" },
+    { name: "the same token twice", cookie: `${good}; ${good}`, expected: "malformed" },
+    { name: "ours and an empty one", cookie: `${good}; ${NAME}=`, expected: "malformed" },
+    { name: "an empty one and ours", cookie: `${NAME}=; ${good}`, expected: "malformed" },
+    {
+      name: "evil, far from ours",
+      cookie: `${NAME}=${evil.token}; ${"a=b; ".repeat(50)}${good}`,
+      expected: "malformed",
+    },
+
+    // Old and foreign grammars.
+    { name: "ours after a comma", cookie: `x=1, ${good}`, expected: "absent" },
+    { name: "ours before a comma", cookie: `${good}, x=1`, expected: "malformed" },
+    {
+      name: "two of ours joined by a comma",
+      cookie: `${good}, ${NAME}=${evil.token}`,
+      expected: "malformed",
+    },
+    { name: "$Version of RFC 2109", cookie: `$Version=1; ${good}; $Path=/`, expected: "ours" },
+    { name: "ours after $Version and a comma", cookie: `$Version=1, ${good}`, expected: "absent" },
+    { name: "ours within a quoted string", cookie: `y="a; ${good}"`, expected: "malformed" },
+    {
+      name: "ours within a quoted string that goes on",
+      cookie: `y="a; ${good}; b"`,
+      expected: "ours",
+    },
+    { name: "a quoted value", cookie: `${NAME}="${ours.token}"`, expected: "malformed" },
+    {
+      name: "a backslash before the value",
+      cookie: `${NAME}=\\${ours.token}`,
+      expected: "malformed",
+    },
+    {
+      name: "a percent-encoded value",
+      cookie: `${NAME}=${encodeURIComponent(`"${ours.token}"`)}`,
+      expected: "malformed",
+    },
+    { name: "a percent-encoded dot", cookie: good.replace(".", "%2E"), expected: "malformed" },
+    { name: "the name without =", cookie: NAME, expected: "absent" },
+    { name: "the name without =, then ours", cookie: `${NAME}; ${good}`, expected: "ours" },
+    { name: "the token without a name", cookie: ours.token, expected: "absent" },
+    { name: "a nameless cookie that looks like ours", cookie: `=${good}`, expected: "absent" },
+    {
+      name: "a nameless cookie, at which @std/http throws, beside ours",
+      cookie: `=x; ${good}`,
+      expected: "ours",
+    },
+    { name: "two equals signs", cookie: `${NAME}==${ours.token}`, expected: "malformed" },
+    { name: "an equals sign after the value", cookie: `${good}=`, expected: "malformed" },
+    { name: "an empty value", cookie: `${NAME}=`, expected: "malformed" },
+    { name: "a value of white space", cookie: `${NAME}= \t `, expected: "malformed" },
+    { name: "the id alone", cookie: `${NAME}=${ours.id}`, expected: "malformed" },
+    { name: "the id twice", cookie: `${NAME}=${ours.id}.${ours.id}`, expected: "malformed" },
+    { name: "SQL text", cookie: `${NAME}=' or 1=1--`, expected: "malformed" },
+    { name: "bytes beyond ASCII", cookie: `${good}é`, expected: "malformed" },
+    { name: "nothing but separators", cookie: ";;;;;;", expected: "absent" },
+    { name: "nothing but equals signs", cookie: "======", expected: "absent" },
+  ];
+  for (const { name, cookie, expected } of headers) {
+    test(`reads ${expected === "ours" ? "our token" : expected} from ${name}`, () => {
+      assert.equal(reads(cookie), expected);
+    });
+  }
+
+  test("takes the name as it is, and not as a pattern", () => {
+    const odd = "a.b|c*$^+";
+    assert.equal(reads(`${odd}=${ours.token}`, odd), "ours");
+    assert.equal(reads(`aXb=${ours.token}`, odd), "absent");
+    assert.equal(reads(`a=${ours.token}`, odd), "absent");
+    assert.equal(reads(`__proto__=${ours.token}`, "__proto__"), "ours");
+    assert.equal(reads(good, "__proto__"), "absent");
+  });
+
+  test("finishes a header of 64 KB and of 128 KB, whatever it is full of", () => {
+    for (const filler of [";", "=", `"`, "\\", " ", "\t", "\u00A0", `${NAME}`, "a=b;", `"\\`]) {
+      for (const size of [65_536, 131_072]) {
+        const flood = filler.repeat(Math.ceil(size / filler.length));
+        assert.ok(["absent", "malformed"].includes(reads(flood)));
+        assert.equal(
+          reads(`a=${flood};${good}`),
+          "ours",
+          `${filler} before`,
+        );
+        assert.ok(["absent", "malformed"].includes(reads(`${NAME}=${flood}`)));
+      }
+    }
+  });
+
+  const carriers = [
+    { name: "Headers", headers: new Headers({ cookie: good }) },
+    {
+      name: "the headers of a Request",
+      headers: new Request("https://a.test", { headers: { cookie: good } }).headers,
+    },
+    { name: "a Map", headers: new Map([["cookie", good]]) },
+    {
+      name: "a wrapper like Hono's, whose get needs its this",
+      headers: new class {
+        #raw = new Headers({ cookie: good });
+        get(name: string) {
+          return this.#raw.get(name) ?? undefined;
+        }
+      }(),
+    },
+    {
+      name: "an object with get",
+      headers: { get: (name: string) => name === "cookie" ? good : null },
+    },
+  ];
+  for (const { name, headers } of carriers) {
+    test(`reads from ${name}`, () => {
+      assert.equal((readToken(headers as never, NAME) as { id: string }).id, ours.id);
+    });
+  }
+
+  test("asks for nothing but the Cookie header: a token elsewhere signs nobody in", () => {
+    const asked: string[] = [];
+    const get = (name: string) => {
+      asked.push(name.toLowerCase());
+      return null;
+    };
+    assert.equal(readToken({ get }, NAME), "absent");
+    assert.deepEqual(asked, ["cookie"]);
+    const elsewhere = {
+      authorization: `Bearer ${ours.token}`,
+      "x-session": ours.token,
+      cookie2: good,
+    };
+    assert.equal(readToken(new Headers(elsewhere), NAME), "absent");
+  });
+
+  class Jar {
+    cookie = good;
+  }
+  const misfits = [
+    {
+      name: "a Request",
+      headers: new Request("https://a.test", { headers: { cookie: good } }),
+      received: "an instance of Request",
+    },
+    { name: "a plain object", headers: { cookie: good }, received: "an object" },
+    { name: "an object without a prototype", headers: Object.create(null), received: "an object" },
+    { name: "an object whose get is no function", headers: { get: good }, received: "an object" },
+    { name: "an array of entries", headers: [["cookie", good]], received: "an instance of Array" },
+    { name: "an instance of another class", headers: new Jar(), received: "an instance of Jar" },
+    { name: "null", headers: null, received: "null" },
+    { name: "undefined", headers: undefined, received: "undefined" },
+    { name: "the header's text", headers: good, received: "string" },
+    { name: "a function", headers: () => good, received: "function" },
+    { name: "a number", headers: 1, received: "number" },
+  ];
+  for (const { name, headers, received } of misfits) {
+    const refusal = {
+      name: "TypeError",
+      message:
+        `Cannot proceed as headers must have get(name), as request.headers has: received ${received}`,
+    };
+
+    test(`refuses ${name}, and says what to pass`, async () => {
+      assert.throws(() => readToken(headers as never, NAME), refusal);
+      const sql = () => assert.fail("asked the database");
+      await assert.rejects(validateSession(headers as never, sql), refusal);
+      await assert.rejects(revokeSession(headers as never, sql), refusal);
+    });
+  }
+
+  test("names replaces where that is what cannot be read", async () => {
+    const sql = () => assert.fail("asked the database");
+    await assert.rejects(createSession("ada", sql, { replaces: new Jar() as never }), {
+      name: "TypeError",
+      message:
+        "Cannot proceed as replaces must have get(name), as request.headers has: received an instance of Jar",
+    });
+  });
+
+  const strange = [
+    { name: "a number", value: 1, received: "number" },
+    {
+      name: "an array, as Node has of repeated headers",
+      value: [good],
+      received: "an instance of Array",
+    },
+    {
+      name: "a promise, as of an async get",
+      value: Promise.resolve(good),
+      received: "an instance of Promise",
+    },
+    {
+      name: "a cookie object, as of a cookie jar",
+      value: { name: "cookie", value: good },
+      received: "an object",
+    },
+  ];
+  for (const { name, value, received } of strange) {
+    test(`refuses headers whose get answers ${name}`, () => {
+      assert.throws(() => readToken({ get: () => value as never }, NAME), {
+        name: "TypeError",
+        message:
+          `Cannot proceed as headers.get("cookie") must be text or null: received ${received}`,
+      });
+    });
+  }
+});
+
+const rules = (cookie?: CookiePolicy) => rulesOf({ ...(cookie && { cookie }) }, []).cookie;
+
+const policies: { name: string; cookie: CookiePolicy; maxAge?: number; expected: string }[] = [
+  {
+    name: "the default",
+    cookie: {},
+    maxAge: 2_592_000,
+    expected: `${NAME}=TOKEN; Secure; HttpOnly; Max-Age=2592000; SameSite=Lax; Path=/`,
+  },
+  {
+    name: "a cookie that ends with the browser",
+    cookie: { persistent: false },
+    expected: `${NAME}=TOKEN; Secure; HttpOnly; SameSite=Lax; Path=/`,
+  },
+  {
+    name: "a domain",
+    cookie: { domain: "example.com" },
+    maxAge: 60,
+    expected:
+      "__Secure-session=TOKEN; Secure; HttpOnly; Max-Age=60; Domain=example.com; SameSite=Lax; Path=/",
+  },
+  {
+    name: "a path",
+    cookie: { path: "/app" },
+    maxAge: 60,
+    expected: "__Secure-session=TOKEN; Secure; HttpOnly; Max-Age=60; SameSite=Lax; Path=/app",
+  },
+  {
+    name: "a domain and a path",
+    cookie: { domain: "example.com", path: "/app" },
+    maxAge: 60,
+    expected:
+      "__Secure-session=TOKEN; Secure; HttpOnly; Max-Age=60; Domain=example.com; SameSite=Lax; Path=/app",
+  },
+  {
+    name: "plain http",
+    cookie: { secure: false },
+    maxAge: 60,
+    expected: "session=TOKEN; HttpOnly; Max-Age=60; SameSite=Lax; Path=/",
+  },
+  {
+    name: "SameSite=Strict",
+    cookie: { sameSite: "Strict" },
+    maxAge: 60,
+    expected: `${NAME}=TOKEN; Secure; HttpOnly; Max-Age=60; SameSite=Strict; Path=/`,
+  },
+  {
+    name: "SameSite=None",
+    cookie: { sameSite: "None" },
+    maxAge: 60,
+    expected: `${NAME}=TOKEN; Secure; HttpOnly; Max-Age=60; SameSite=None; Path=/`,
+  },
+  {
+    name: "a partitioned cookie",
+    cookie: { sameSite: "None", partitioned: true },
+    maxAge: 60,
+    expected: `${NAME}=TOKEN; Secure; HttpOnly; Partitioned; Max-Age=60; SameSite=None; Path=/`,
+  },
+  {
+    name: "a name of one's own",
+    cookie: { name: "sid" },
+    maxAge: 60,
+    expected: "sid=TOKEN; Secure; HttpOnly; Max-Age=60; SameSite=Lax; Path=/",
+  },
+  {
+    name: "the prefix that keeps scripts from setting it",
+    cookie: { name: "__Host-Http-session" },
+    maxAge: 60,
+    expected: "__Host-Http-session=TOKEN; Secure; HttpOnly; Max-Age=60; SameSite=Lax; Path=/",
+  },
+  {
+    name: "a name of every character that a token has",
+    cookie: { name: "!#$%&'*+-.^_`|~09AZaz" },
+    maxAge: 60,
+    expected: "!#$%&'*+-.^_`|~09AZaz=TOKEN; Secure; HttpOnly; Max-Age=60; SameSite=Lax; Path=/",
+  },
+  {
+    name: "the longest lifetime, 400 days",
+    cookie: {},
+    maxAge: 34_560_000,
+    expected: `${NAME}=TOKEN; Secure; HttpOnly; Max-Age=34560000; SameSite=Lax; Path=/`,
+  },
+];
+
+// RFC 6265bis, section 4.1.1, with each attribute by its own rule. A max-age-av begins with 1 to 9.
+const octets = "[\\x21\\x23-\\x2B\\x2D-\\x3A\\x3C-\\x5B\\x5D-\\x7E]*";
+const label = "[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?";
+const attributes = [
+  "Secure",
+  "HttpOnly",
+  "Partitioned",
+  "Max-Age=[1-9][0-9]*",
+  "Expires=[A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9]{2}:[0-9]{2}:[0-9]{2} GMT",
+  `Domain=${label}(?:\\.${label})*`,
+  "SameSite=(?:Strict|Lax|None)",
+  "Path=[\\x20-\\x3A\\x3C-\\x7E]*",
+].join("|");
+const token = "[!#$%&'*+\\-.^_`|~0-9A-Za-z]+";
+const setCookieString = new RegExp(`^${token}=${octets}(?:; (?:${attributes}))*$`);
+
+const pairs = (line: string) =>
+  line.split("; ").map((pair) => pair.split("=") as [string, string?]);
+
+describe("issueCookie", () => {
+  for (const { name, cookie, maxAge, expected } of policies) {
+    test(`writes ${name}`, () => {
+      const headers = issueCookie(rules(cookie), ours.token, maxAge);
+      assert.deepEqual(headers.getSetCookie(), [expected.replace("TOKEN", ours.token)]);
+    });
+
+    test(`writes ${name} by the grammar, with no attribute twice, and for HTTP alone`, () => {
+      for (
+        const headers of [
+          issueCookie(rules(cookie), ours.token, maxAge),
+          clearCookie(rules(cookie)),
+        ]
+      ) {
+        const line = headers.get("set-cookie")!;
+        assert.match(line, setCookieString);
+        const names = pairs(line).slice(1).map(([attribute]) => attribute.toLowerCase());
+        assert.equal(new Set(names).size, names.length);
+        assert.ok(
+          names.includes("httponly") && names.includes("samesite") && names.includes("path"),
+        );
+      }
+    });
+
+    test(`says beside ${name} that the answer must not be stored, and nothing else`, () => {
+      for (
+        const headers of [
+          issueCookie(rules(cookie), ours.token, maxAge),
+          clearCookie(rules(cookie)),
+        ]
+      ) {
+        assert.equal(headers.get("cache-control"), "no-store");
+        assert.deepEqual([...headers.keys()].sort(), ["cache-control", "set-cookie"]);
+      }
+    });
+  }
+
+  test("keeps name and value within the 4096 bytes that browsers store", () => {
+    const name = "n".repeat(4016);
+    const [[, value]] = pairs(issueCookie(rules({ name }), ours.token).get("set-cookie")!) as [
+      [string, string],
+    ];
+    assert.equal(name.length + value.length, 4096);
+  });
+
+  test("hands out fresh and mutable headers each time", () => {
+    const attributes = rules();
+    const [one, two] = [issueCookie(attributes, ours.token), issueCookie(attributes, ours.token)];
+    assert.notEqual(one, two);
+    one.append("set-cookie", "theme=dark");
+    one.set("cache-control", "private");
+    one.delete("set-cookie");
+    assert.equal(two.getSetCookie().length, 1);
+    assert.equal(two.get("cache-control"), "no-store");
+  });
+});
+
+describe("clearCookie", () => {
+  for (const { name, cookie } of policies) {
+    test(`repeats what browsers find the cookie by, for ${name}`, () => {
+      const attributes = rules(cookie);
+      const [issued, cleared] = [issueCookie(attributes, ours.token, 60), clearCookie(attributes)]
+        .map((headers) => pairs(headers.get("set-cookie")!)) as [
+          [string, string?][],
+          [string, string?][],
+        ];
+      assert.deepEqual(cleared[0], [issued[0]![0], ""]);
+      assert.deepEqual(cleared.slice(1), [
+        ...issued.slice(1).filter(([key]) => key !== "Max-Age"),
+        ["Expires", "Thu, 01 Jan 1970 00:00:00 GMT"],
+      ]);
+    });
+  }
+
+  test("clears also the cookie that ends with the browser", () => {
+    assert.deepEqual(clearCookie(rules({ persistent: false })).getSetCookie(), [
+      `${NAME}=; Secure; HttpOnly; SameSite=Lax; Path=/; Expires=Thu, 01 Jan 1970 00:00:00 GMT`,
+    ]);
+  });
+});

@@ -1,0 +1,668 @@
+import { describe, test } from "bun:test";
+import assert from "node:assert/strict";
+import {
+  AAL1,
+  AAL2,
+  AAL3,
+  configure,
+  type CookiePolicy,
+  createSession,
+  createToken,
+  getUserId,
+  insertSession,
+  type Policy,
+  revokeSession,
+  type Sql,
+  validateSession,
+} from "../mod.ts";
+import { rulesOf } from "../src/policy.ts";
+
+const DAY = 86_400;
+const rules = (policy?: Policy) => rulesOf(policy, []);
+
+describe("the defaults", () => {
+  test("are 7 days without use, 30 days in all, one touch in 5 minutes, and 5 seconds for the database", () => {
+    const { cookie: _, ...times } = rules();
+    assert.deepEqual(times, {
+      idleTimeout: 7 * DAY,
+      absoluteTimeout: 30 * DAY,
+      touchInterval: 300,
+      queryTimeout: 5,
+    });
+    assert.deepEqual(rules({}), rules());
+    assert.deepEqual(rules({ cookie: {} }), rules());
+  });
+
+  test("are the safe attributes of a cookie", () => {
+    assert.deepEqual(rules().cookie, {
+      name: "__Host-session",
+      domain: undefined,
+      path: "/",
+      secure: true,
+      sameSite: "Lax",
+      partitioned: false,
+      persistent: true,
+    });
+  });
+
+  test("stand for every setting that is given as undefined", () => {
+    const unset = { idleTimeout: undefined, absoluteTimeout: undefined, touchInterval: undefined };
+    const cookie = { name: undefined, domain: undefined, path: undefined, secure: undefined };
+    assert.deepEqual(rules({ ...unset, queryTimeout: undefined, cookie } as never), rules());
+    assert.deepEqual(rules({ cookie: undefined } as never), rules());
+  });
+
+  const times: { name: string; policy: Policy; expected: unknown[] }[] = [
+    {
+      name: "idle as the absolute deadline, where that is sooner",
+      policy: { absoluteTimeout: 1800 },
+      expected: [1800, 180],
+    },
+    {
+      name: "idle as it is, where the deadline is later",
+      policy: { absoluteTimeout: 400 * DAY },
+      expected: [7 * DAY, 300],
+    },
+    { name: "a touch as a tenth of idle", policy: { idleTimeout: 900 }, expected: [900, 90] },
+    {
+      name: "a touch of 300 seconds at most",
+      policy: { idleTimeout: 3600 },
+      expected: [3600, 300],
+    },
+    {
+      name: "a touch in whole seconds, rounded down",
+      policy: { idleTimeout: 19 },
+      expected: [19, 1],
+    },
+    {
+      name: "a touch each time, where idle is seconds",
+      policy: { idleTimeout: 9 },
+      expected: [9, 0],
+    },
+    {
+      name: "a touch each time, where idle is one second",
+      policy: { idleTimeout: 1 },
+      expected: [1, 0],
+    },
+    { name: "both from the deadline alone", policy: { absoluteTimeout: 1 }, expected: [1, 0] },
+    {
+      name: "no touch, where it is switched off",
+      policy: { touchInterval: false },
+      expected: [7 * DAY, false],
+    },
+    {
+      name: "a touch as long as it may be",
+      policy: { idleTimeout: 60, touchInterval: 59 },
+      expected: [60, 59],
+    },
+  ];
+  for (const { name, policy, expected } of times) {
+    test(`derive ${name}`, () => {
+      const { idleTimeout, touchInterval } = rules(policy);
+      assert.deepEqual([idleTimeout, touchInterval], expected);
+    });
+  }
+
+  const names: { name: string; cookie: CookiePolicy; expected: string }[] = [
+    { name: "everything default", cookie: {}, expected: "__Host-session" },
+    { name: "path / by hand", cookie: { path: "/" }, expected: "__Host-session" },
+    {
+      name: "another SameSite",
+      cookie: { sameSite: "None", partitioned: true },
+      expected: "__Host-session",
+    },
+    { name: "a domain", cookie: { domain: "example.com" }, expected: "__Secure-session" },
+    { name: "a path", cookie: { path: "/app" }, expected: "__Secure-session" },
+    { name: "plain http", cookie: { secure: false }, expected: "session" },
+    {
+      name: "plain http and a domain",
+      cookie: { secure: false, domain: "example.com" },
+      expected: "session",
+    },
+    { name: "plain http and a path", cookie: { secure: false, path: "/app" }, expected: "session" },
+    { name: "a name by hand", cookie: { name: "sid", domain: "example.com" }, expected: "sid" },
+  ];
+  for (const { name, cookie, expected } of names) {
+    test(`name the cookie ${expected} with ${name}`, () => {
+      assert.equal(rules({ cookie }).cookie.name, expected);
+    });
+  }
+});
+
+describe("the presets", () => {
+  const presets = [
+    {
+      name: "AAL1 (NIST SP 800-63B-4, 2.1.3): 30 days",
+      preset: AAL1,
+      expected: [30 * DAY, 7 * DAY],
+    },
+    { name: "AAL2 (2.2.3): 24 hours, an hour without use", preset: AAL2, expected: [DAY, 3600] },
+    {
+      name: "AAL3 (2.3.3): 12 hours, 15 minutes without use",
+      preset: AAL3,
+      expected: [DAY / 2, 900],
+    },
+  ];
+  for (const { name, preset, expected } of presets) {
+    test(`hold the numbers of ${name}`, () => {
+      const { absoluteTimeout, idleTimeout } = rules(preset);
+      assert.deepEqual([absoluteTimeout, idleTimeout], expected);
+    });
+  }
+});
+
+interface Refused {
+  readonly name: string;
+  readonly policy: unknown;
+  readonly error: "TypeError" | "RangeError";
+  readonly message: string;
+}
+const refused: Refused[] = [];
+
+const settings = [
+  { name: "idleTimeout", least: 1, most: 30 * DAY },
+  { name: "absoluteTimeout", least: 1, most: 400 * DAY },
+  { name: "touchInterval", least: 0, most: 7 * DAY - 1 },
+  { name: "queryTimeout", least: 1, most: DAY },
+];
+for (const { name: setting, least, most } of settings) {
+  const values = [
+    {
+      name: "less than its least",
+      value: least - 1,
+      error: "RangeError",
+      received: `${least - 1}`,
+    },
+    { name: "more than its most", value: most + 1, error: "RangeError", received: `${most + 1}` },
+    { name: "negative", value: -3600, error: "RangeError", received: "-3600" },
+    { name: "NaN", value: NaN, error: "RangeError", received: "NaN" },
+    { name: "Infinity", value: Infinity, error: "RangeError", received: "Infinity" },
+    { name: "minus Infinity", value: -Infinity, error: "RangeError", received: "-Infinity" },
+    { name: "1e21", value: 1e21, error: "RangeError", received: "1e+21" },
+    { name: "a fraction", value: 1.5, error: "RangeError", received: "1.5" },
+    { name: "a fraction in milliseconds", value: 0.001, error: "RangeError", received: "0.001" },
+    { name: "text", value: "3600", error: "TypeError", received: "string" },
+    { name: "null", value: null, error: "TypeError", received: "null" },
+    { name: "a bigint", value: 3600n, error: "TypeError", received: "bigint" },
+    { name: "true", value: true, error: "TypeError", received: "boolean" },
+    {
+      name: "an object",
+      value: { valueOf: () => 3600 },
+      error: "TypeError",
+      received: "an object",
+    },
+    {
+      name: "a Number object",
+      value: Object(3600),
+      error: "TypeError",
+      received: "an instance of Number",
+    },
+    { name: "an array", value: [3600], error: "TypeError", received: "an instance of Array" },
+    { name: "a Date", value: new Date(0), error: "TypeError", received: "an instance of Date" },
+    { name: "a symbol", value: Symbol("3600"), error: "TypeError", received: "symbol" },
+    { name: "a function", value: () => 3600, error: "TypeError", received: "function" },
+  ] as const;
+  for (const { name, value, error, received } of values) {
+    refused.push({
+      name: `${setting} that is ${name}`,
+      policy: { [setting]: value },
+      error,
+      message:
+        `Cannot proceed as ${setting} must be whole seconds from ${least} to ${most}: received ${received}`,
+    });
+  }
+}
+
+refused.push(
+  {
+    name: "idleTimeout beyond absoluteTimeout",
+    policy: { idleTimeout: 3601, absoluteTimeout: 3600 },
+    error: "RangeError",
+    message: "Cannot proceed as idleTimeout must be whole seconds from 1 to 3600: received 3601",
+  },
+  {
+    name: "touchInterval as long as idleTimeout",
+    policy: { idleTimeout: 60, touchInterval: 60 },
+    error: "RangeError",
+    message: "Cannot proceed as touchInterval must be whole seconds from 0 to 59: received 60",
+  },
+  {
+    name: "touchInterval as long as the idleTimeout that follows from absoluteTimeout",
+    policy: { absoluteTimeout: 60, touchInterval: 60 },
+    error: "RangeError",
+    message: "Cannot proceed as touchInterval must be whole seconds from 0 to 59: received 60",
+  },
+  {
+    name: "idleTimeout switched off",
+    policy: { idleTimeout: false },
+    error: "TypeError",
+    message:
+      "Cannot proceed as idleTimeout must be whole seconds from 1 to 2592000: received boolean",
+  },
+);
+
+const POLICY = "idleTimeout, absoluteTimeout, touchInterval, queryTimeout, cookie";
+const COOKIE = "name, domain, path, secure, sameSite, partitioned, persistent";
+for (
+  const key of ["idletimeout", "maxAge", "ttl", "", "__proto__x", "name", "data", "rolling\r\n"]
+) {
+  refused.push({
+    name: `an unknown key ${JSON.stringify(key)}`,
+    policy: { [key]: 1 },
+    error: "TypeError",
+    message: `Cannot proceed as options must have no keys but ${POLICY}: received ${
+      JSON.stringify(key)
+    }`,
+  });
+}
+for (const key of ["samesite", "httpOnly", "maxAge", "expires", "Secure", "priority", "unparsed"]) {
+  refused.push({
+    name: `an unknown key ${key} of the cookie`,
+    policy: { cookie: { [key]: false } },
+    error: "TypeError",
+    message: `Cannot proceed as cookie must have no keys but ${COOKIE}: received "${key}"`,
+  });
+}
+
+const strangers = [
+  { name: "null", value: null, received: "null" },
+  { name: "a number", value: 1, received: "number" },
+  { name: "a symbol", value: Symbol("x"), received: "symbol" },
+  { name: "a bigint", value: 1n, received: "bigint" },
+  { name: "an array", value: ["x"], received: "an instance of Array" },
+  { name: "an object with toString", value: { toString: () => "/" }, received: "an object" },
+  { name: "a String object", value: Object("/"), received: "an instance of String" },
+];
+for (
+  const { name, value, received } of [...strangers, {
+    name: "true",
+    value: true,
+    received: "boolean",
+  }]
+) {
+  for (const setting of ["name", "domain", "path"]) {
+    refused.push({
+      name: `cookie.${setting} that is ${name}`,
+      policy: { cookie: { [setting]: value } },
+      error: "TypeError",
+      message: `Cannot proceed as cookie.${setting} must be a string: received ${received}`,
+    });
+  }
+}
+for (
+  const { name, value, received } of [...strangers, {
+    name: "text",
+    value: "true",
+    received: "string",
+  }]
+) {
+  for (const setting of ["secure", "partitioned", "persistent"]) {
+    refused.push({
+      name: `cookie.${setting} that is ${name}`,
+      policy: { cookie: { [setting]: value } },
+      error: "TypeError",
+      message: `Cannot proceed as cookie.${setting} must be true or false: received ${received}`,
+    });
+  }
+}
+const sameSites = [
+  ...strangers,
+  ...["lax", "none", "LAX", "STRICT", "", "Lax; Domain=evil.example", "Lax\r\n", " Lax"]
+    .map((value) => ({ name: JSON.stringify(value), value, received: "string" })),
+  { name: "true, which other libraries take for Strict", value: true, received: "boolean" },
+  { name: "false", value: false, received: "boolean" },
+];
+for (const { name, value, received } of sameSites) {
+  refused.push({
+    name: `cookie.sameSite that is ${name}`,
+    policy: { cookie: { sameSite: value } },
+    error: "TypeError",
+    message: `Cannot proceed as cookie.sameSite must be Strict, Lax or None: received ${received}`,
+  });
+}
+
+const forms = [
+  {
+    setting: "name",
+    desired: "a token of RFC 9110",
+    most: 4016,
+    bad: [
+      { name: "a semicolon", value: "a; Domain=evil.example" },
+      { name: "a comma", value: "a,b" },
+      { name: "an equals sign", value: "a=b" },
+      { name: "CR and LF", value: "a\r\nSet-Cookie: b" },
+      { name: "LF at the end", value: "a\n" },
+      { name: "a space", value: "a b" },
+      { name: "a space before", value: " a" },
+      { name: "a tab", value: "a\tb" },
+      { name: "DEL", value: "a\x7f" },
+      { name: "double quotes", value: `"a"` },
+      { name: "a slash", value: "a/b" },
+      { name: "brackets", value: "a[b]" },
+      { name: "parentheses", value: "a(b)" },
+      { name: "a backslash", value: "a\\b" },
+      { name: "a colon", value: "a:b" },
+      { name: "an at sign", value: "a@b" },
+      { name: "a question mark", value: "a?" },
+      { name: "braces", value: "{a}" },
+      { name: "angle brackets", value: "<a>" },
+      { name: "a letter beyond ASCII", value: "sesión" },
+      { name: "U+00A0", value: "\u00A0session" },
+      { name: "U+FEFF", value: "\uFEFFsession" },
+    ],
+  },
+  {
+    setting: "path",
+    desired: "a path such as /app",
+    most: 1024,
+    bad: [
+      { name: "no slash at the start", value: "app" },
+      { name: "a relative path", value: "./app" },
+      { name: "a URL", value: "https://example.com/" },
+      { name: "a semicolon", value: "/; Domain=evil.example" },
+      { name: "a comma", value: "/a,b" },
+      { name: "CR and LF", value: "/\r\nSet-Cookie: b=c" },
+      { name: "LF at the end", value: "/\n" },
+      { name: "a space", value: "/a b" },
+      { name: "a space after", value: "/ " },
+      { name: "a tab", value: "/\t" },
+      { name: "DEL", value: "/\x7f" },
+      { name: "a letter beyond ASCII", value: "/ñ" },
+    ],
+  },
+  {
+    setting: "domain",
+    desired: "a host such as example.com",
+    most: 1024,
+    bad: [
+      { name: "a dot at the start", value: ".example.com" },
+      { name: "a dot at the end", value: "example.com." },
+      { name: "two dots", value: "example..com" },
+      { name: "a hyphen at the start", value: "-example.com" },
+      { name: "a hyphen at the end of a label", value: "example-.com" },
+      { name: "a semicolon", value: "example.com; Path=/" },
+      { name: "a comma", value: "example.com,evil.example" },
+      { name: "CR and LF", value: "example.com\r\nSet-Cookie: b=c" },
+      { name: "LF at the end", value: "example.com\n" },
+      { name: "a space", value: "example com" },
+      { name: "a space before", value: " example.com" },
+      { name: "a port", value: "example.com:443" },
+      { name: "a URL", value: "https://example.com" },
+      { name: "a wildcard", value: "*.example.com" },
+      { name: "an underscore", value: "a_b.example.com" },
+      { name: "an IPv6 address", value: "[::1]" },
+      { name: "a letter beyond ASCII", value: "exámple.com" },
+    ],
+  },
+];
+for (const { setting, desired, most, bad } of forms) {
+  const refuse = (name: string, value: string, message: string) =>
+    refused.push({
+      name: `cookie.${setting} with ${name}`,
+      policy: { cookie: { [setting]: value } },
+      error: "RangeError",
+      message: `Cannot proceed as cookie.${setting} must ${message}`,
+    });
+  const start = setting === "path" ? "/" : "a";
+  for (const { name, value } of bad) refuse(name, value, `be ${desired}: received something else`);
+  refuse("nothing in it", "", `be 1 to ${most} bytes: received 0 bytes`);
+  refuse(
+    "a byte too many",
+    start.repeat(most + 1),
+    `be 1 to ${most} bytes: received ${most + 1} bytes`,
+  );
+  refuse("NUL", `${start}\0`, "be free of NUL: received one");
+  refuse("a lone surrogate", `${start}\uD800`, "be well-formed: received a lone surrogate");
+}
+
+const contradictions = [
+  ...[
+    "__Secure-s",
+    "__secure-s",
+    "__SECURE-S",
+    "__Host-s",
+    "__host-s",
+    "__HOST-S",
+    "__Http-s",
+    "__hTTp-s",
+  ].map((name) => ({
+    name: `the name ${name} without secure`,
+    cookie: { name, secure: false },
+    message: "cookie.secure must be true for a name with that prefix: received false",
+  })),
+  ...["__Host-s", "__host-s", "__HOST-S", "__Host-Http-s", "__hOST-hTTP-s"].flatMap((name) => [
+    {
+      name: `the name ${name} with a domain`,
+      cookie: { name, domain: "example.com" },
+      message: "cookie.name must have no __Host prefix beside a domain or a path: received one",
+    },
+    {
+      name: `the name ${name} with a path`,
+      cookie: { name, path: "/app" },
+      message: "cookie.name must have no __Host prefix beside a domain or a path: received one",
+    },
+  ]),
+  {
+    name: "SameSite=None without secure",
+    cookie: { sameSite: "None", secure: false },
+    message: "cookie.secure must be true for SameSite=None: received false",
+  },
+  {
+    name: "a partitioned cookie without secure",
+    cookie: { partitioned: true, secure: false },
+    message: "cookie.secure must be true for a partitioned cookie: received false",
+  },
+];
+for (const { name, cookie, message } of contradictions) {
+  refused.push({
+    name,
+    policy: { cookie },
+    error: "RangeError",
+    message: `Cannot proceed as ${message}`,
+  });
+}
+
+const kinds = [
+  { name: "null", value: null, received: "null" },
+  { name: "text", value: "strict", received: "string" },
+  { name: "a number", value: 3600, received: "number" },
+  { name: "true", value: true, received: "boolean" },
+  { name: "an array", value: [], received: "an instance of Array" },
+  { name: "a function", value: () => {}, received: "function" },
+];
+for (const { name, value, received } of kinds) {
+  refused.push(
+    {
+      name: `a policy that is ${name}`,
+      policy: value,
+      error: "TypeError",
+      message: `Cannot proceed as options must be an object: received ${received}`,
+    },
+    {
+      name: `a cookie that is ${name}`,
+      policy: { cookie: value },
+      error: "TypeError",
+      message: `Cannot proceed as cookie must be an object: received ${received}`,
+    },
+  );
+}
+
+describe("a policy", () => {
+  for (const { name, policy, error, message } of refused) {
+    test(`is refused for ${name}`, () => {
+      assert.throws(() => configure(policy as never), { name: error, message });
+    });
+  }
+
+  const accepted: { name: string; policy: Policy }[] = [
+    {
+      name: "the least of everything",
+      policy: { idleTimeout: 1, absoluteTimeout: 1, touchInterval: 0, queryTimeout: 1 },
+    },
+    {
+      name: "the most of everything",
+      policy: { idleTimeout: 400 * DAY, absoluteTimeout: 400 * DAY, queryTimeout: DAY },
+    },
+    {
+      name: "idleTimeout as long as absoluteTimeout",
+      policy: { idleTimeout: 60, absoluteTimeout: 60 },
+    },
+    { name: "a domain of one label", policy: { cookie: { domain: "localhost" } } },
+    { name: "a domain in capitals", policy: { cookie: { domain: "Example.COM" } } },
+    { name: "a punycode domain", policy: { cookie: { domain: "xn--exmple-cua.com" } } },
+    {
+      name: "a path with all that a path may have",
+      policy: { cookie: { path: "/a/%20b!$&'()*+-.:=@_~" } },
+    },
+    { name: "__Host beside path / alone", policy: { cookie: { name: "__Host-id", path: "/" } } },
+    {
+      name: "__Secure beside a domain",
+      policy: { cookie: { name: "__Secure-id", domain: "example.com" } },
+    },
+    {
+      name: "a plain name beside anything",
+      policy: { cookie: { name: "id", domain: "example.com", path: "/a", secure: false } },
+    },
+    { name: "the longest name", policy: { cookie: { name: "n".repeat(4016) } } },
+    {
+      name: "an object without a prototype",
+      policy: Object.assign(Object.create(null), { idleTimeout: 60 }),
+    },
+  ];
+  for (const { name, policy } of accepted) {
+    test(`is accepted with ${name}`, () => {
+      assert.doesNotThrow(() => configure(policy));
+    });
+  }
+});
+
+let calls = 0;
+const sql: Sql = () => {
+  calls++;
+  return Promise.resolve([]);
+};
+const { id, digest, token } = createToken();
+const headers = new Headers({ cookie: `__Host-session=${token}; session=${token}` });
+const [createdAt, expiresAt] = [new Date("2026-01-01"), new Date("2027-01-01")];
+const record = { id, digest, userId: 1, createdAt, expiresAt };
+
+type Call = (options: never) => Promise<unknown>;
+const plain: { name: string; own: string; call: Call }[] = [
+  {
+    name: "createSession",
+    own: "data, persistent, replaces",
+    call: (options) => createSession("ada", sql, options),
+  },
+  { name: "insertSession", own: "", call: (options) => insertSession(record, sql, options) },
+  { name: "getUserId", own: "", call: (options) => getUserId("ada", sql, options) },
+  { name: "validateSession", own: "", call: (options) => validateSession(headers, sql, options) },
+  { name: "revokeSession", own: "reason", call: (options) => revokeSession(headers, sql, options) },
+];
+
+for (const { name: verb, own, call } of plain) {
+  describe(`the policy of ${verb}`, () => {
+    test("is refused as a rejection, like that of configure, before any SQL", async () => {
+      calls = 0;
+      for (const { name, policy, error, message } of refused) {
+        // What belongs to the call is no stranger here.
+        if (own.includes("data") && name.includes(`"data"`)) continue;
+        const promise = call(policy as never);
+        assert.ok(promise instanceof Promise, name);
+        const known = own ? message.replace(POLICY, `${POLICY}, ${own}`) : message;
+        await assert.rejects(promise, { name: error, message: known }, name);
+      }
+      assert.equal(calls, 0);
+    });
+  });
+}
+
+describe("configure", () => {
+  const verbs = configure({
+    idleTimeout: 60,
+    absoluteTimeout: 120,
+    cookie: { secure: false },
+  }) as unknown as Record<
+    string,
+    (...args: unknown[]) => Promise<unknown>
+  >;
+  const bound = [
+    { name: "createSession", own: "data, persistent, replaces", args: ["ada", sql] },
+    { name: "insertSession", own: "", args: [record, sql] },
+    { name: "getUserId", own: "", args: ["ada", sql] },
+    { name: "validateSession", own: "", args: [headers, sql] },
+    { name: "revokeSession", own: "reason", args: [headers, sql] },
+  ];
+
+  test("returns the verbs, and nothing else", () => {
+    assert.deepEqual(Object.keys(verbs).sort(), bound.map(({ name }) => name).sort());
+  });
+
+  test("asks nothing of a database", () => {
+    calls = 0;
+    configure(AAL3);
+    assert.equal(calls, 0);
+  });
+
+  test("binds what the policy says now: a later change of the object changes nothing", async () => {
+    const cookie = { secure: false };
+    const policy = { idleTimeout: 60, cookie };
+    const { revokeSession } = configure(policy);
+    policy.idleTimeout = 0;
+    cookie.secure = true;
+    const { headers } = await revokeSession(new Headers(), sql);
+    assert.match(headers.get("set-cookie")!, /^session=;/);
+  });
+
+  test("binds the policy, and never the client", async () => {
+    const asked: string[] = [];
+    const client = (name: string): Sql => () => {
+      asked.push(name);
+      return Promise.resolve([]);
+    };
+    await verbs.validateSession!(headers, client("one"));
+    await verbs.validateSession!(headers, client("two"));
+    assert.deepEqual(asked, ["one", "two"]);
+  });
+
+  test("sends the bound numbers to the database", async () => {
+    let sent: unknown[] = [];
+    await verbs.validateSession!(headers, (_: unknown, ...values: unknown[]) => {
+      sent = values;
+      return Promise.resolve([]);
+    });
+    assert.deepEqual(sent.slice(0, 3), [120, 60, 6]);
+  });
+
+  for (const { name, own, args } of bound) {
+    test(`lets ${name} refuse settings of the policy, and all else that it does not know`, async () => {
+      calls = 0;
+      for (
+        const key of ["idleTimeout", "absoluteTimeout", "cookie", "queryTimeout", "presistent"]
+      ) {
+        await assert.rejects(
+          verbs[name]!(...args, { [key]: 60 }),
+          ({ name, message }: Error) => {
+            assert.equal(name, "TypeError");
+            assert.ok(message.startsWith("Cannot proceed as options must have no keys"), message);
+            assert.ok(message.endsWith(`: received "${key}"`), message);
+            assert.ok(message.includes(own), message);
+            return true;
+          },
+          key,
+        );
+      }
+      assert.equal(calls, 0);
+    });
+
+    test(`lets ${name} refuse options that are no object`, async () => {
+      calls = 0;
+      for (const { name: kind, value, received } of kinds) {
+        await assert.rejects(verbs[name]!(...args, value), {
+          name: "TypeError",
+          message: `Cannot proceed as options must be an object: received ${received}`,
+        }, kind);
+      }
+      assert.equal(calls, 0);
+    });
+  }
+});
