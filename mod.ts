@@ -34,12 +34,12 @@ export {
   type CreateCall,
   type Created,
   createSession,
-  getUserId,
   insertSession,
   type SessionRecord,
-  type UserKey,
 } from "./src/create.ts";
 export { SessionError, type SessionErrorCode } from "./src/errors.ts";
+export type { Observer, SessionEvent } from "./src/events.ts";
+export { listSessions } from "./src/list.ts";
 export {
   type Applied,
   migrate,
@@ -49,8 +49,20 @@ export {
   type UsersTable,
 } from "./src/migrate.ts";
 export { AAL1, AAL2, AAL3, type CookiePolicy, type Policy } from "./src/policy.ts";
-export { type RevokeCall, type Revoked, type RevokedSession, revokeSession } from "./src/revoke.ts";
+export {
+  type RevokeCall,
+  type Revoked,
+  type RevokedSession,
+  revokeSession,
+  revokeSessions,
+  type Whose,
+} from "./src/revoke.ts";
+export { reauthenticateSession, rotateSession } from "./src/rotate.ts";
 export type { Session } from "./src/session.ts";
 export type { Sql, SqlValue } from "./src/sql.ts";
+export { type SweepCall, type SweepProgress, sweepSessions } from "./src/sweep.ts";
 export { createToken, type Token } from "./src/token.ts";
-export { type Reason, validateSession, type Visit } from "./src/validate.ts";
+export { type Patch, type Update, type UpdateCall, updateSession } from "./src/update.ts";
+export { getUserId, type UserKey } from "./src/user.ts";
+export { type ValidateCall, validateSession } from "./src/validate.ts";
+export type { Granted, Reason, Refused, Visit } from "./src/visit.ts";

@@ -3,16 +3,27 @@ import {
   type CreateCall,
   type Created,
   createSession,
-  getUserId,
   insertSession,
   type SessionRecord,
-  type UserKey,
 } from "./create.ts";
+import { listSessions } from "./list.ts";
 import { bindRules, type Policy, rulesOf } from "./policy.ts";
-import { type RevokeCall, type Revoked, revokeSession } from "./revoke.ts";
+import {
+  type RevokeCall,
+  type Revoked,
+  type RevokedSession,
+  revokeSession,
+  revokeSessions,
+  type Whose,
+} from "./revoke.ts";
+import { reauthenticateSession, rotateSession } from "./rotate.ts";
 import type { Session } from "./session.ts";
 import type { Sql } from "./sql.ts";
-import { validateSession, type Visit } from "./validate.ts";
+import { type SweepCall, sweepSessions } from "./sweep.ts";
+import { type Patch, type Update, type UpdateCall, updateSession } from "./update.ts";
+import { getUserId, type UserKey } from "./user.ts";
+import { type ValidateCall, validateSession } from "./validate.ts";
+import type { Visit } from "./visit.ts";
 
 /** The verbs with a policy bound to them: the last argument holds only what belongs to the call. */
 export interface Sessions<Data extends object = Record<string, unknown>> {
@@ -23,9 +34,26 @@ export interface Sessions<Data extends object = Record<string, unknown>> {
   /** {@linkcode getUserId} by this policy. */
   getUserId(username: string, sql: Sql): Promise<string | number>;
   /** {@linkcode validateSession} by this policy. */
-  validateSession(headers: RequestHeaders, sql: Sql): Promise<Visit<Data>>;
+  validateSession(headers: RequestHeaders, sql: Sql, call?: ValidateCall): Promise<Visit<Data>>;
+  /** {@linkcode rotateSession} by this policy. */
+  rotateSession(headers: RequestHeaders, sql: Sql): Promise<Visit<Data>>;
+  /** {@linkcode reauthenticateSession} by this policy. */
+  reauthenticateSession(headers: RequestHeaders, sql: Sql): Promise<Visit<Data>>;
+  /** {@linkcode updateSession} by this policy. */
+  updateSession(
+    headers: RequestHeaders,
+    patch: Patch<Data>,
+    sql: Sql,
+    call?: UpdateCall,
+  ): Promise<Update<Data>>;
+  /** {@linkcode listSessions} by this policy. */
+  listSessions(userId: string | number, sql: Sql): Promise<Session<Data>[]>;
   /** {@linkcode revokeSession} by this policy. */
   revokeSession(headers: RequestHeaders, sql: Sql, call?: RevokeCall): Promise<Revoked<Data>>;
+  /** {@linkcode revokeSessions} by this policy. */
+  revokeSessions(whose: Whose, sql: Sql, call?: RevokeCall): Promise<RevokedSession<Data>[]>;
+  /** {@linkcode sweepSessions} by this policy, of which only `queryTimeout` matters. */
+  sweepSessions(sql: Sql, call?: SweepCall): Promise<{ swept: number }>;
 }
 
 /**
@@ -70,9 +98,20 @@ export function configure<Data extends object = Record<string, unknown>>(
       await insertSession<Data>(record, sql, bindRules(rules, call)),
     getUserId: async (username, sql, call?: object) =>
       await getUserId(username, sql, bindRules(rules, call)),
-    validateSession: async (headers, sql, call?: object) =>
+    validateSession: async (headers, sql, call) =>
       await validateSession<Data>(headers, sql, bindRules(rules, call)),
+    rotateSession: async (headers, sql, call?: object) =>
+      await rotateSession<Data>(headers, sql, bindRules(rules, call)),
+    reauthenticateSession: async (headers, sql, call?: object) =>
+      await reauthenticateSession<Data>(headers, sql, bindRules(rules, call)),
+    updateSession: async (headers, patch, sql, call) =>
+      await updateSession<Data>(headers, patch, sql, bindRules(rules, call)),
+    listSessions: async (userId, sql, call?: object) =>
+      await listSessions<Data>(userId, sql, bindRules(rules, call)),
     revokeSession: async (headers, sql, call) =>
       await revokeSession<Data>(headers, sql, bindRules(rules, call)),
+    revokeSessions: async (whose, sql, call) =>
+      await revokeSessions<Data>(whose, sql, bindRules(rules, call)),
+    sweepSessions: async (sql, call) => await sweepSessions(sql, bindRules(rules, call)),
   };
 }

@@ -1,8 +1,8 @@
-import { bytesToHex } from "@noble/hashes/utils.js";
 import { issueCookie, readToken, type RequestHeaders } from "./cookie.ts";
-import { SessionError } from "./errors.ts";
+import { tell } from "./events.ts";
 import {
   kindOf,
+  LONGEST_DATA,
   refuse,
   requireBoolean,
   requireDate,
@@ -12,15 +12,10 @@ import {
 } from "./input.ts";
 import { type Policy, type Rules, rulesOf } from "./policy.ts";
 import { requireRow, type Session, toSession } from "./session.ts";
-import { query, type Sql, type SqlValue, type Statement, unexpected } from "./sql.ts";
-import { FIND_USER, type FoundUser, INSERT, type Inserted } from "./statements.ts";
-import { createToken, type PresentedToken, UUID } from "./token.ts";
-
-/** Somebody whose key is known already: after the password check, or from an OAuth callback. */
-export interface UserKey {
-  /** The user's key, as `coatcheck.users` has it in its column `id`. */
-  readonly userId: string | number;
-}
+import { query, type Sql } from "./sql.ts";
+import { type EndedRow, INSERT, type Inserted, LIMIT } from "./statements.ts";
+import { createToken, keyOf, type PresentedToken, type TokenKey, UUID } from "./token.ts";
+import { askOfOne, userAsJson, type UserKey } from "./user.ts";
 
 /** What belongs to one call of {@linkcode createSession}. */
 export interface CreateCall<Data extends object = Record<string, unknown>> {
@@ -58,7 +53,7 @@ export interface SessionRecord<Data extends object = Record<string, unknown>> ex
  * Creates a session for a user who has just proved who they are, and hands out its cookie.
  *
  * One SQL statement finds the user by username or key, ends the session that `replaces` presents, and
- * inserts the new one. Nothing is proved here: check the password first. A sign-in that keeps the
+ * inserts the new one. With `maxSessions` a second one ends what is too many. Nothing is proved here: check the password first. A sign-in that keeps the
  * token of before is session fixation (OWASP Session Management, Renew the Session ID; ASVS 5.0,
  * 7.2.4), so the token is always new; give `replaces` to end the old session with it.
  *
@@ -95,17 +90,18 @@ export async function createSession<Data extends object = Record<string, unknown
   const presented = replaces === undefined
     ? "absent"
     : readToken(replaces, rules.cookie.name, "replaces");
-  const { id, digest, token } = createToken();
+  const token = createToken();
   const session = await insert<Data>(sql, rules, user, {
     replaced: typeof presented === "string" ? null : presented,
-    token: { id, digest: bytesToHex(digest) },
+    token: keyOf(token),
     createdAt: null,
     expiresAt: null,
     persistent,
     data,
   });
+  await limitSessions(session.id, sql, rules);
   const maxAge = persistent ? rules.absoluteTimeout : undefined;
-  return { session, headers: issueCookie(rules.cookie, token, maxAge) };
+  return { session, headers: issueCookie(rules.cookie, token.token, maxAge) };
 }
 
 /**
@@ -163,7 +159,7 @@ export async function insertSession<Data extends object = Record<string, unknown
   }
   return await insert<Data>(sql, rules, { userId }, {
     replaced: null,
-    token: { id, digest: bytesToHex(digest) },
+    token: keyOf({ id, digest }),
     createdAt,
     expiresAt,
     persistent: true,
@@ -171,50 +167,9 @@ export async function insertSession<Data extends object = Record<string, unknown
   });
 }
 
-/**
- * Finds the key of the one user who has a username, by the view `coatcheck.users`.
- *
- * {@linkcode createSession} does this in its own statement; call it for what else needs the key.
- *
- * @example
- * ```ts
- * import { getUserId } from "@coatcheck/coatcheck";
- * import assert from "node:assert/strict";
- * import postgres from "postgres";
- *
- * const sql = postgres(process.env.DATABASE_URL!);
- * assert.equal(typeof await getUserId("ada", sql), "number");
- * await assert.rejects(() => getUserId("nobody", sql), { code: "USER_NOT_FOUND" });
- * await sql.end();
- * ```
- *
- * @param username 1 to 1024 bytes, taken as it is: nothing is trimmed, folded or normalised.
- * @param sql The SQL client, or a transaction of it.
- * @param options The policy, of which `queryTimeout` matters.
- * @returns A number for smallint and integer keys, a string for all others.
- * @throws {TypeError} If an argument has the wrong type.
- * @throws {RangeError} If the username is empty, too long, or not text that PostgreSQL can hold.
- * @throws {SessionError} If nobody has that username (`USER_NOT_FOUND`), two have it
- * (`UNEXPECTED_RESULT`), or the store fails.
- */
-export async function getUserId(
-  username: string,
-  sql: Sql,
-  options?: Policy,
-): Promise<string | number> {
-  const rules = rulesOf(options, []);
-  requireUsername(username);
-  const answer = await ask<FoundUser>(sql, FIND_USER, [JSON.stringify({ username })], rules);
-  const { userId } = answer;
-  if (typeof userId !== "string" && typeof userId !== "number") {
-    throw unexpected(FIND_USER.purpose, "a user's key", kindOf(userId));
-  }
-  return userId;
-}
-
 interface NewRow {
   readonly replaced: PresentedToken | null;
-  readonly token: PresentedToken;
+  readonly token: TokenKey;
   readonly createdAt: Date | null;
   readonly expiresAt: Date | null;
   readonly persistent: boolean;
@@ -227,7 +182,7 @@ async function insert<Data extends object>(
   user: string | UserKey,
   { replaced, token, createdAt, expiresAt, persistent, data }: NewRow,
 ): Promise<Session<Data>> {
-  const { session } = await ask<Inserted>(sql, INSERT, [
+  const inserted = await askOfOne<Inserted>(sql, INSERT, [
     userAsJson(user),
     replaced?.id ?? null,
     replaced?.digest ?? null,
@@ -239,69 +194,20 @@ async function insert<Data extends object>(
     persistent,
     requireJson("data", data, LONGEST_DATA),
   ], rules);
-  return toSession<Data>(requireRow(INSERT.purpose, [session], token));
+  const session = toSession<Data>(requireRow(INSERT.purpose, [inserted.session], token));
+  tell(rules.onEvent, { type: "created", id: session.id, userId: session.userId });
+  if (inserted.replaced) tellEnded(rules, inserted.replaced, "replaced");
+  return session;
 }
 
-/** Sends a statement that begins with finding one user. */
-async function ask<Answer extends { readonly matches: number }>(
-  sql: Sql,
-  statement: Statement,
-  values: readonly SqlValue[],
-  rules: Rules,
-): Promise<Answer> {
-  const rows = await query<Answer>(sql, statement, values, rules.queryTimeout).catch(asNoSuchUser);
-  const [answer] = rows;
-  if (rows.length !== 1 || typeof answer?.matches !== "number") {
-    throw unexpected(statement.purpose, "one row", `${rows.length} rows`);
-  }
-  if (answer.matches === 0) throw userNotFound();
-  if (answer.matches > 1) {
-    throw new SessionError(
-      "UNEXPECTED_RESULT",
-      `Cannot ${statement.purpose} as coatcheck.users must have one row for the user: received more`,
-    );
-  }
-  return answer;
+/** Ends what is more than `maxSessions` of the user who has just signed in. */
+async function limitSessions(id: string, sql: Sql, rules: Rules): Promise<void> {
+  if (rules.maxSessions === false) return;
+  const values = [id, rules.absoluteTimeout, rules.idleTimeout, rules.maxSessions];
+  const ended = await query<EndedRow>(sql, LIMIT, values, rules.queryTimeout);
+  for (const one of ended) tellEnded(rules, one, "limit");
 }
 
-// A foreign key that fails (23503) is a user who was deleted since the statement found them. The
-// others are about the user as well, because all else was checked before: text that is no uuid
-// (22P02), a number beyond integer (22003), a name too long for its column (22001) or against the
-// rule of its domain (23514) can be nobody's.
-function asNoSuchUser(error: unknown): never {
-  throw /^(23503|22P02|22003|22001|23514)$/.test((error as SessionError).sqlstate ?? "")
-    ? userNotFound()
-    : error;
+function tellEnded(rules: Rules, { id, userId }: EndedRow, reason: string): void {
+  tell(rules.onEvent, { type: "revoked", id, userId, reason });
 }
-
-function userNotFound(): SessionError {
-  return new SessionError(
-    "USER_NOT_FOUND",
-    "Cannot find the user as coatcheck.users must have one row for them: received none",
-  );
-}
-
-function userAsJson(user: string | UserKey): string {
-  if (typeof user === "string") {
-    requireUsername(user);
-    return JSON.stringify({ username: user });
-  }
-  requireObject("user", user, "be a username or { userId }");
-  if (!("userId" in user)) refuse(TypeError, "user", "be a username or { userId }", kindOf(user));
-  const { userId: id } = user;
-  if (typeof id === "string") {
-    requireText("userId", id, LONGEST_USER);
-  } else {
-    const desired = "be a safe integer, or text";
-    if (typeof id !== "number") refuse(TypeError, "userId", desired, kindOf(id));
-    if (!Number.isSafeInteger(id)) refuse(RangeError, "userId", desired, String(id));
-  }
-  return JSON.stringify({ id });
-}
-
-function requireUsername(username: unknown): asserts username is string {
-  requireText("username", username, LONGEST_USER);
-}
-
-const LONGEST_USER = 1024;
-const LONGEST_DATA = 65_536;

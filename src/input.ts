@@ -47,11 +47,25 @@ export function requireSeconds(
   least: number,
   most: number,
 ): asserts value is number {
-  const desired = `be whole seconds from ${least} to ${most}`;
+  requireWhole(name, value, least, most, "whole seconds");
+}
+
+export function requireWhole(
+  name: string,
+  value: unknown,
+  least: number,
+  most: number,
+  what = "a whole number",
+): asserts value is number {
+  const desired = `be ${what} from ${least} to ${most}`;
   if (typeof value !== "number") refuse(TypeError, name, desired, kindOf(value));
   if (!Number.isInteger(value) || value < least || value > most) {
     refuse(RangeError, name, desired, String(value));
   }
+}
+
+export function requireFunction(name: string, value: unknown): void {
+  if (typeof value !== "function") refuse(TypeError, name, "be a function", kindOf(value));
 }
 
 export function requireDate(name: string, value: unknown): asserts value is Date {
@@ -96,13 +110,21 @@ export function requireJson(name: string, value: unknown, mostBytes: number): st
     refuse(TypeError, name, "be JSON", "a cycle, a bigint, or an error of toJSON");
   }
   if (!text?.startsWith("{")) refuse(TypeError, name, "be a JSON object", kindOf(value));
-  const bytes = new TextEncoder().encode(text).length;
+  requireHoldable(name, text, mostBytes);
+  return text;
+}
+
+/** Refuses JSON that is too long, or more than PostgreSQL can hold. */
+export function requireHoldable(name: string, json: string, mostBytes: number): void {
+  const bytes = new TextEncoder().encode(json).length;
   if (bytes > mostBytes) {
     refuse(RangeError, name, `be at most ${mostBytes} bytes of JSON`, `${bytes} bytes`);
   }
   // JSON.stringify spells a NUL and a lone surrogate as escapes, after an even number of backslashes.
-  if (/(?<!\\)(?:\\\\)*\\u(?:0000|d[89a-f])/.test(text)) {
+  if (/(?<!\\)(?:\\\\)*\\u(?:0000|d[89a-f])/.test(json)) {
     refuse(RangeError, name, "be text that PostgreSQL can hold", "a NUL or a lone surrogate");
   }
-  return text;
 }
+
+/** The bytes of JSON that one call may give. */
+export const LONGEST_DATA = 65_536;

@@ -1,11 +1,14 @@
+import type { Observer } from "./events.ts";
 import {
   kindOf,
   refuse,
   requireBoolean,
+  requireFunction,
   requireKeys,
   requireObject,
   requireSeconds,
   requireText,
+  requireWhole,
 } from "./input.ts";
 
 /** The cookie's attributes. `HttpOnly` is always set. */
@@ -55,10 +58,36 @@ export interface Policy {
    * @default {300}, or a tenth of `idleTimeout` where that is shorter.
    */
   readonly touchInterval?: number | false;
+  /**
+   * Seconds after which a validation gives a session a new secret by itself; more than
+   * `rotationGrace`, at most `absoluteTimeout`. `false` leaves it to {@linkcode rotateSession}.
+   *
+   * @default {false}
+   */
+  readonly rotateAfter?: number | false;
+  /**
+   * Seconds for which a rotated secret still opens the session after the new one was first seen, for
+   * requests that were under way; 0 to 3,600. After that it ends the session: two parties hold it.
+   *
+   * @default {30}
+   */
+  readonly rotationGrace?: number;
+  /**
+   * How many live sessions a user may have, 1 to 10,000: a sign-in beyond that ends the one that was
+   * not used for longest. `false` sets no limit.
+   *
+   * @default {false}
+   */
+  readonly maxSessions?: number | false;
   /** Seconds that the database has for its answer, 1 to 86,400. @default {5} */
   readonly queryTimeout?: number;
   /** The cookie's attributes. */
   readonly cookie?: CookiePolicy;
+  /**
+   * Is told what happens to sessions, for an audit log. What it throws changes nothing. Inside a
+   * transaction of yours it is told before the commit.
+   */
+  readonly onEvent?: Observer;
 }
 
 /** A policy that was checked, with every default filled in. */
@@ -66,8 +95,12 @@ export interface Rules {
   readonly idleTimeout: number;
   readonly absoluteTimeout: number;
   readonly touchInterval: number | false;
+  readonly rotateAfter: number | false;
+  readonly rotationGrace: number;
+  readonly maxSessions: number | false;
   readonly queryTimeout: number;
   readonly cookie: CookieRules;
+  readonly onEvent: Observer | undefined;
 }
 
 /** The cookie's part of {@linkcode Rules}. */
@@ -81,6 +114,9 @@ const defaults = {
   idleTimeout: 7 * DAY,
   absoluteTimeout: 30 * DAY,
   touchInterval: 300,
+  rotateAfter: false,
+  rotationGrace: 30,
+  maxSessions: false,
   queryTimeout: 5,
   cookie: { path: "/", secure: true, sameSite: "Lax", partitioned: false, persistent: true },
 } as const;
@@ -94,9 +130,20 @@ export const AAL2: Policy = { absoluteTimeout: DAY, idleTimeout: 3600 };
 /** The timeouts of NIST SP 800-63B-4 for AAL3, section 2.3.3: 12 hours, and 15 minutes without use. */
 export const AAL3: Policy = { absoluteTimeout: 12 * 3600, idleTimeout: 900 };
 
-const POLICY_KEYS = ["idleTimeout", "absoluteTimeout", "touchInterval", "queryTimeout", "cookie"];
+const POLICY_KEYS = [
+  "idleTimeout",
+  "absoluteTimeout",
+  "touchInterval",
+  "rotateAfter",
+  "rotationGrace",
+  "maxSessions",
+  "queryTimeout",
+  "cookie",
+  "onEvent",
+];
 const COOKIE_KEYS = ["name", "domain", "path", "secure", "sameSite", "partitioned", "persistent"];
-const LONGEST_COOKIE = 400 * DAY;
+/** The seconds after which browsers drop any cookie: 400 days (RFC 6265bis, section 5.5). */
+export const LONGEST_COOKIE: number = 400 * DAY;
 
 // The 4096 bytes that RFC 6265bis, section 5.6, leaves to name and value, less the token's 80.
 const LONGEST_NAME = 4016;
@@ -124,7 +171,7 @@ export function rulesOf(options: object | undefined, ownKeys: readonly string[])
   if (options === undefined) return defaultRules;
   requireObject("options", options);
   const rules = (options as { [bound]?: Rules })[bound];
-  requireKeys("options", options, rules ? ownKeys : [...POLICY_KEYS, ...ownKeys]);
+  requireKeys("options", options, rules ? ownKeys : [...new Set([...POLICY_KEYS, ...ownKeys])]);
   return rules ?? check(options);
 }
 
@@ -135,9 +182,35 @@ function check(policy: Policy): Rules {
   requireSeconds("idleTimeout", idleTimeout, 1, absoluteTimeout);
   const { touchInterval = Math.min(defaults.touchInterval, Math.floor(idleTimeout / 10)) } = policy;
   if (touchInterval !== false) requireSeconds("touchInterval", touchInterval, 0, idleTimeout - 1);
-  const { queryTimeout = defaults.queryTimeout, cookie = {} } = policy;
+  const {
+    rotateAfter = defaults.rotateAfter,
+    rotationGrace = defaults.rotationGrace,
+    maxSessions = defaults.maxSessions,
+    queryTimeout = defaults.queryTimeout,
+    cookie = {},
+    onEvent,
+  } = policy;
+  requireSeconds("rotationGrace", rotationGrace, 0, 3600);
+  if (rotateAfter !== false) {
+    requireSeconds("rotateAfter", rotateAfter, rotationGrace + 1, absoluteTimeout);
+    if (touchInterval === false) {
+      refuse(RangeError, "rotateAfter", "be false where touchInterval is", String(rotateAfter));
+    }
+  }
+  if (maxSessions !== false) requireWhole("maxSessions", maxSessions, 1, 10_000);
   requireSeconds("queryTimeout", queryTimeout, 1, DAY);
-  return { idleTimeout, absoluteTimeout, touchInterval, queryTimeout, cookie: checkCookie(cookie) };
+  if (onEvent !== undefined) requireFunction("onEvent", onEvent);
+  return {
+    idleTimeout,
+    absoluteTimeout,
+    touchInterval,
+    rotateAfter,
+    rotationGrace,
+    maxSessions,
+    queryTimeout,
+    cookie: checkCookie(cookie),
+    onEvent,
+  };
 }
 
 function checkCookie(given: CookiePolicy): CookieRules {

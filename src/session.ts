@@ -1,6 +1,6 @@
 import { unexpected } from "./sql.ts";
 import type { SessionRow } from "./statements.ts";
-import type { PresentedToken } from "./token.ts";
+import type { TokenKey } from "./token.ts";
 
 /**
  * A session, as its row holds it. It never contains the token, the secret or the digest; what else it
@@ -46,17 +46,18 @@ export function toSession<Data extends object>(row: SessionRow): Session<Data> {
 }
 
 /**
- * Takes the only row of an answer, if it is about the session that was asked for.
+ * Takes the only row of an answer, if it is about the session that was asked for: Bun.SQL before 1.4
+ * could hand over another query's row (oven-sh/bun #33665).
  *
  * The digests are compared as text: timing that could at most betray a digest, and behind a digest
  * are 32 random bytes, so it opens nothing.
  *
  * @throws {SessionError} `UNEXPECTED_RESULT` if the client answered with something else.
  */
-export function requireRow<Row extends SessionRow>(
+export function requireRow<Row extends TokenKey>(
   purpose: string,
   rows: readonly (Row | null)[],
-  asked: PresentedToken,
+  asked: TokenKey,
 ): Row {
   const [row] = rows;
   if (rows.length !== 1 || !row) throw unexpected(purpose, "one session", `${rows.length} rows`);

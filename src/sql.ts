@@ -28,7 +28,7 @@ export interface Statement {
  * The text is constant, so every server connection prepares it once; values never become text.
  */
 export function statement(purpose: string, text: string): Statement {
-  const parts = text.split(/\$\d+/);
+  const parts = text.trim().split(/\$\d+/);
   // Bun.SQL takes an array for a list of values where `raw` can be enumerated.
   Object.defineProperty(parts, "raw", { value: parts });
   return { strings: parts as unknown as TemplateStringsArray, purpose };

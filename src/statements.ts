@@ -1,9 +1,8 @@
 import { type Statement, statement } from "./sql.ts";
 
-/** A session as its row tells it, with what only coatcheck may see. */
+/** A session as its row tells it. */
 export interface SessionRow {
   readonly id: string;
-  readonly digest: string;
   readonly userId: string | number;
   readonly username: string | null;
   readonly createdAt: string;
@@ -15,16 +14,18 @@ export interface SessionRow {
   readonly data: object;
 }
 
-// One column of JSON text, so that every client agrees on dates, numbers and names. A key of four
-// bytes or less is a number in JavaScript; a bigint would be rounded and stays text. The id and the
-// digest come back so that the caller can compare them: Bun.SQL before 1.4 could hand over another
-// query's row (oven-sh/bun #33665).
+// Every statement answers with one column of JSON text, so that every client agrees on dates, numbers
+// and names. A key of four bytes or less is a number in JavaScript; a bigint would be rounded and stays
+// text.
+const userIdOf = (row: string) => `
+    case when pg_typeof(${row}.user_id) in ('smallint'::regtype, 'integer'::regtype)
+      then to_json(${row}.user_id) else to_json(${row}.user_id::text) end`;
+
+// Of a row `s` that has its user's name in a column beside its own.
 const SESSION = `
     'id', s.id,
-    'digest', encode(s.digest, 'hex'),
-    'userId', case when pg_typeof(s.user_id) in ('smallint'::regtype, 'integer'::regtype)
-      then to_json(s.user_id) else to_json(s.user_id::text) end,
-    'username', (select u.username::text from coatcheck.users u where u.id = s.user_id limit 1),
+    'userId', ${userIdOf("s")},
+    'username', s.username,
     'createdAt', s.created_at,
     'authenticatedAt', s.authenticated_at,
     'lastSeenAt', s.last_seen_at,
@@ -32,16 +33,22 @@ const SESSION = `
     'version', s.version,
     'data', s.data`;
 
+const usernameOf = (row: string) =>
+  `(select u.username::text from coatcheck.users u where u.id = ${row}.user_id limit 1)`;
+
+// ── The way in ──────────────────────────────────────────────────────────────────────────────────────
+
 // Of a username or a key as JSON, every row that it matches, at most two: enough to tell one from
 // several. jsonb_populate_record gives the value its column's own type: as text it would find nobody
-// by a citext name, and scan the table.
+// by a citext name, and scan the table. A row without a name is nobody, as its sessions would be.
 const FOUND = `
 asked as (
   select id, username from jsonb_populate_record(null::coatcheck.users, $1::text::jsonb)
 ), found as (
-  select u.id from coatcheck.users u where u.username = (select username from asked)
+  select u.id, u.username from coatcheck.users u where u.username = (select username from asked)
   union all
-  select u.id from coatcheck.users u where u.id = (select id from asked)
+  select u.id, u.username from coatcheck.users u
+  where u.id = (select id from asked) and u.username is not null
   limit 2
 )`;
 
@@ -64,10 +71,17 @@ select json_build_object(
 from found`,
 );
 
+/** A session that was ended by another one. */
+export interface EndedRow {
+  readonly id: string;
+  readonly userId: string | number;
+}
+
 /** What {@linkcode INSERT} answers: without exactly one match there is no session. */
 export interface Inserted {
   readonly matches: number;
-  readonly session: SessionRow | null;
+  readonly replaced: EndedRow | null;
+  readonly session: SessionRow & { readonly digest: string } | null;
 }
 
 /**
@@ -80,12 +94,13 @@ export interface Inserted {
 export const INSERT: Statement = statement(
   "store the session",
   `with ${FOUND}, sole as (
-  select id from found where (select count(*) from found) = 1
+  select id, username from found where (select count(*) from found) = 1
 ), replaced as (
   update coatcheck.sessions
   set revoked_at = statement_timestamp(), revoked_reason = 'replaced'
-  where id = $2::uuid and digest = decode($3, 'hex') and revoked_at is null
+  where id = $2::uuid and decode($3, 'hex') in (digest, previous_digest) and revoked_at is null
     and exists (select from sole)
+  returning id, user_id
 ), given as (
   select $4::uuid as id, decode($5, 'hex') as digest,
     coalesce($6::timestamptz, statement_timestamp()) as created_at,
@@ -97,98 +112,448 @@ export const INSERT: Statement = statement(
   select g.id, sole.id, g.digest, g.created_at, g.created_at, statement_timestamp(), g.expires_at,
     g.persistent, g.data
   from given g cross join sole
-  returning json_build_object(${SESSION},
-    'expiresAt', s.expires_at) as session
+  returning s.*
 )
 select json_build_object(
   'matches', (select count(*) from found),
-  'session', (select session from inserted)
+  'replaced', (select json_build_object('id', r.id, 'userId', ${userIdOf("r")}) from replaced r),
+  'session', (
+    select json_build_object(${SESSION},
+    'digest', encode(s.digest, 'hex'),
+    'expiresAt', s.expires_at)
+    from (select i.*, sole.username::text as username from inserted i cross join sole) s
+  )
 )::text as json`,
 );
 
-// The policy of the moment, applied to one row: the stored deadline is a ceiling that it can only
-// lower (CVE-2024-35220).
-const LIMITS = `cross join lateral (
-  select
-    least(s.expires_at, s.authenticated_at + make_interval(secs => $1::integer)) as deadline,
-    make_interval(secs => $2::integer) as idle,
-    make_interval(secs => $3::integer) as touch
-) p`;
+/**
+ * Ends the sessions of one user beyond a number of live ones, those first that were not used for
+ * longest, and never the one that was just made.
+ *
+ * A statement of its own, so that it sees what was inserted beside it. It locks every live session of
+ * the user, so that of two that run at once the second finds what the first has ended: they never end
+ * each other's, and the last one leaves no more than the number.
+ *
+ * `$1` the id just made; `$2` absoluteTimeout, `$3` idleTimeout; `$4` the number.
+ */
+export const LIMIT: Statement = statement(
+  "limit the sessions",
+  `with own as (
+  select $1::uuid as id, make_interval(secs => $2::integer) as absolute,
+    make_interval(secs => $3::integer) as idle
+), held as (
+  select s.id, s.last_seen_at from coatcheck.sessions s, own
+  where s.user_id = (select o.user_id from coatcheck.sessions o where o.id = (select id from own))
+    and s.revoked_at is null
+    and statement_timestamp() < least(s.expires_at, s.authenticated_at + own.absolute)
+    and statement_timestamp() < s.last_seen_at + own.idle
+  order by s.id for no key update of s
+), excess as (
+  select h.id from held h, own order by h.id = own.id desc, h.last_seen_at desc, h.id desc
+  offset $4::integer
+)
+update coatcheck.sessions s
+set revoked_at = statement_timestamp(), revoked_reason = 'limit'
+where s.id = any(array(select id from excess))
+returning json_build_object('id', s.id, 'userId', ${userIdOf("s")})::text as json`,
+);
+
+// ── Who is it ───────────────────────────────────────────────────────────────────────────────────────
+
+/** What every statement about a presented token answers. */
+export interface PresentedRow extends SessionRow {
+  /** The digest in the row that the presented one equalled, as hexadecimal digits. */
+  readonly digest: string;
+  /** Why there is no session for it, although its secret is right. */
+  readonly refusal: "revoked" | "expired" | "idle" | "reused" | "user" | null;
+  readonly revokedReason: string | null;
+  /** Seconds until the deadline, as a Max-Age may have them: 1 to 34,560,000. */
+  readonly maxAge: number;
+  /** Where the presented secret is the old one: the salt that makes the new one of it, if it may. */
+  readonly salt: string | null;
+  /** The digest of the secret that is the current one. */
+  readonly current: string;
+  /** What the statement changed; null where it changed nothing. */
+  readonly written?:
+    | Pick<
+      SessionRow,
+      "authenticatedAt" | "lastSeenAt" | "expiresAt" | "version" | "data"
+    >
+    | null;
+}
+
+// The session of a presented token, and what the policy of the moment says about it. A secret that is
+// neither the current nor the previous one finds no row, so that a prober learns nothing. The stored
+// deadline is a ceiling that policy can only lower (CVE-2024-35220). The clock is
+// statement_timestamp(), as now() stands still inside a caller's long transaction.
+//
+// `$1`, `$2` id and digest; `$3` absoluteTimeout, `$4` idleTimeout, `$5` rotationGrace.
+const PRESENTED = `
+  select s.*, u.username, a.absolute, p.deadline, p.is_current, p.is_settled, v.refusal
+  from (
+    select $1::uuid as id, decode($2, 'hex') as digest,
+      make_interval(secs => $3::integer) as absolute, make_interval(secs => $4::integer) as idle,
+      make_interval(secs => $5::integer) as grace
+  ) a
+  join coatcheck.sessions s on s.id = a.id and a.digest in (s.digest, s.previous_digest)
+  left join lateral (
+    select u.username::text as username from coatcheck.users u where u.id = s.user_id limit 1
+  ) u on true
+  cross join lateral (
+    select least(s.expires_at, s.authenticated_at + a.absolute) as deadline,
+      s.digest = a.digest as is_current,
+      s.previous_digest is null
+        or coalesce(s.rotation_seen_at + a.grace <= statement_timestamp(), false) as is_settled
+  ) p
+  cross join lateral (
+    select case
+      when s.revoked_at is not null then 'revoked'
+      when statement_timestamp() >= p.deadline then 'expired'
+      when statement_timestamp() >= s.last_seen_at + a.idle then 'idle'
+      when p.is_settled and not p.is_current then 'reused'
+      when u.username is null then 'user'
+    end as refusal
+  ) v`;
+
+// Of a row `s` of the above. What is a number of seconds here is a Max-Age there, also where an instant
+// in the row is infinite.
+const JUDGED = `${SESSION},
+    'digest', encode(case when s.is_current then s.digest else s.previous_digest end, 'hex'),
+    'expiresAt', s.deadline,
+    'refusal', s.refusal,
+    'revokedReason', s.revoked_reason,
+    'current', encode(s.digest, 'hex'),
+    'maxAge', least(34560000, greatest(1, floor(
+      extract(epoch from s.deadline) - extract(epoch from statement_timestamp()))))::integer`;
+
+const NEVER_SEEN = "s.previous_digest is not null and s.rotation_seen_at is null";
 
 /** What {@linkcode VALIDATE} answers. */
-export interface ValidatedRow extends SessionRow {
-  readonly ended: "revoked" | "expired" | "idle" | null;
-  readonly revokedReason: string | null;
-  readonly due: boolean;
+export interface ValidatedRow extends PresentedRow {
+  /** Whether the user's last proof is longer ago than the caller asked for. */
+  readonly stale: boolean;
+  /** What of it is to be written down. */
+  readonly due: "rotation" | "touch" | null;
 }
 
 /**
- * Reads, and takes no lock. A wrong secret finds no row, so that a prober learns nothing.
+ * Reads, and takes no lock.
  *
- * `statement_timestamp()`, as `now()` stands still inside a caller's long transaction. `$1`
- * absoluteTimeout, `$2` idleTimeout, `$3` touchInterval or null; `$4`, `$5` id and digest.
+ * The salt is for whoever still comes with the old secret while nobody has come with the new one: the
+ * answer that carried it was lost.
+ *
+ * `$1` to `$5` as above; `$6` authenticatedWithin, `$7` rotateAfter, `$8` touchInterval, or null.
  */
 export const VALIDATE: Statement = statement(
   "validate the session",
-  `select json_build_object(${SESSION},
-    'expiresAt', p.deadline,
-    'ended', case
-      when s.revoked_at is not null then 'revoked'
-      when statement_timestamp() >= p.deadline then 'expired'
-      when statement_timestamp() >= s.last_seen_at + p.idle then 'idle'
-    end,
-    'revokedReason', s.revoked_reason,
-    'due', coalesce(s.last_seen_at <= statement_timestamp() - p.touch, false)
+  `with s as (${PRESENTED}
+)
+select json_build_object(${JUDGED},
+    'salt', case when not s.is_current and ${NEVER_SEEN} then encode(s.rotation_salt, 'hex') end,
+    'stale', coalesce(
+      s.authenticated_at <= statement_timestamp() - make_interval(secs => $6::integer), false),
+    'due', case
+      when s.is_current and s.is_settled and coalesce(s.rotated_at, s.authenticated_at)
+        <= statement_timestamp() - make_interval(secs => $7::integer) then 'rotation'
+      when s.last_seen_at <= statement_timestamp() - make_interval(secs => $8::integer)
+        or s.is_current and ${NEVER_SEEN} then 'touch'
+    end
 )::text as json
-from coatcheck.sessions s
-${LIMITS}
-where s.id = $4::uuid and s.digest = decode($5, 'hex')`,
+from s`,
 );
 
 /**
- * Notes the use of a session that was due.
+ * Notes the use of a session, and the first sight of a rotated secret, where one of the two is due.
  *
  * The conditions are those of {@linkcode VALIDATE} once more: between the two statements somebody may
  * have revoked the session, and a touch must not outlive that. A row that is held by another
- * statement is skipped: its holder is touching it too, or ending it.
+ * statement is skipped: its holder is touching it too, or ending it, and else the next use is noted.
+ *
+ * `$1` to `$5` as above; `$6` touchInterval.
  */
 export const TOUCH: Statement = statement(
   "touch the session",
-  `update coatcheck.sessions s
-set last_seen_at = greatest(s.last_seen_at, statement_timestamp())
-from (
-  select s.id
-  from coatcheck.sessions s
-  ${LIMITS}
-  where s.id = $4::uuid and s.digest = decode($5, 'hex') and s.revoked_at is null
-    and statement_timestamp() < p.deadline
-    and statement_timestamp() < s.last_seen_at + p.idle
-    and s.last_seen_at <= statement_timestamp() - p.touch
+  `with due as (${PRESENTED}
+  where v.refusal is null and (
+    s.last_seen_at <= statement_timestamp() - make_interval(secs => $6::integer)
+    or p.is_current and ${NEVER_SEEN})
   for no key update of s skip locked
-) due
+)
+update coatcheck.sessions s
+set last_seen_at = greatest(s.last_seen_at, statement_timestamp()),
+  rotation_seen_at = case when due.is_current and ${NEVER_SEEN}
+    then statement_timestamp() else s.rotation_seen_at end,
+  rotation_salt = case when due.is_settled then null else s.rotation_salt end
+from due
 where s.id = due.id
 returning to_json(s.last_seen_at)::text as json`,
 );
 
-/** What {@linkcode REVOKE} answers for each session that it ended. */
+// ── A new secret, new data ──────────────────────────────────────────────────────────────────────────
+
+// A statement that locks the row of a presented token, judges it as it is then, and changes it or not.
+// Nothing comes in between, and nobody's older snapshot decides: whoever waited for the lock is judged
+// by what the one before has left.
+const writing = (set: string, condition: string, answer: string, lock = "", more = "") => `
+with s as (${PRESENTED}
+  for no key update of s${lock}
+), ${more}written as (
+  update coatcheck.sessions w
+  set ${set},
+    last_seen_at = greatest(w.last_seen_at, statement_timestamp())
+  from s
+  where w.id = s.id and s.refusal is null and ${condition}
+  returning w.*
+)
+select json_build_object(${JUDGED},${answer}
+    'written', (
+      select json_build_object(
+        'authenticatedAt', w.authenticated_at,
+        'lastSeenAt', w.last_seen_at,
+        'expiresAt', least(w.expires_at, w.authenticated_at + s.absolute),
+        'version', w.version,
+        'data', w.data)
+      from written w
+    )
+)::text as json
+from s`;
+
+const rotation = (lock: string) =>
+  statement(
+    "rotate the session",
+    writing(
+      `previous_digest = w.digest,
+    digest = decode($6, 'hex'),
+    rotation_salt = decode($7, 'hex'),
+    rotated_at = statement_timestamp(),
+    rotation_seen_at = null`,
+      "s.is_current and s.is_settled",
+      `
+    'salt', case when not s.is_current then encode(s.rotation_salt, 'hex') end,`,
+      lock,
+    ),
+  );
+
+/**
+ * Gives a session a new secret, unless the last rotation is not settled: then the pair stays, and
+ * whoever presents the old secret is told the salt that makes the new one of it.
+ *
+ * `$1` to `$5` as above; `$6` the digest of the new secret, `$7` the salt that made it.
+ */
+export const ROTATE: Statement = rotation("");
+
+/** The same within a validation, which must not wait: a row that somebody holds is rotated next time. */
+export const ROTATE_DUE: Statement = rotation(" skip locked");
+
+/**
+ * Starts a session anew: both timeouts, and a secret that nobody can derive from the one before, so
+ * that a thief of that one is out.
+ *
+ * `$1` to `$5` as above; `$6` the digest of the new secret.
+ */
+export const REAUTHENTICATE: Statement = statement(
+  "reauthenticate the session",
+  writing(
+    `digest = decode($6, 'hex'),
+    previous_digest = null,
+    rotation_salt = null,
+    rotated_at = null,
+    rotation_seen_at = null,
+    authenticated_at = statement_timestamp(),
+    expires_at = statement_timestamp() + s.absolute`,
+    "true",
+    "",
+  ),
+);
+
+/** What {@linkcode UPDATE} answers. */
+export interface UpdatedRow extends PresentedRow {
+  /** The bytes that the merged data would take; null where the version was another. */
+  readonly size: number | null;
+}
+
+/** The bytes of merged data, as PostgreSQL spells JSON: twice what one call may give. */
+export const LARGEST_MERGED = 131_072;
+
+/**
+ * Merges keys into the data, if it is still of the version that the caller has seen.
+ *
+ * `$1` to `$5` as above; `$6` what to set, as JSON; `$7` the keys to remove, as JSON; `$8` the version,
+ * or null for any.
+ */
+export const UPDATE: Statement = statement(
+  "update the session",
+  writing(
+    `data = (select data from merged),
+    version = w.version + 1`,
+    `(select octet_length(data::text) from merged) <= ${LARGEST_MERGED}`,
+    `
+    'size', (select octet_length(data::text) from merged),`,
+    "",
+    `asked as (
+  select $6::text::jsonb as patch, array(select jsonb_array_elements_text($7::text::jsonb)) as removed,
+    $8::integer as version
+), merged as (
+  select (s.data - asked.removed) || asked.patch as data
+  from s, asked
+  where asked.version is null or asked.version = s.version
+), `,
+  ),
+);
+
+// ── The way out ─────────────────────────────────────────────────────────────────────────────────────
+
+/** What {@linkcode REVOKE} and {@linkcode REVOKE_MANY} answer for each session that they ended. */
 export interface RevokedRow extends SessionRow {
+  readonly digest: string;
   readonly revokedAt: string;
   readonly revokedReason: string;
 }
 
-/**
- * Ends a session, also one that some policy would call idle or expired: another may not.
- *
- * `$1` reason; `$2`, `$3` id and digest.
- */
-export const REVOKE: Statement = statement(
-  "revoke the session",
-  `update coatcheck.sessions s
-set revoked_at = statement_timestamp(), revoked_reason = $1::text
-where s.id = $2::uuid and s.digest = decode($3, 'hex') and s.revoked_at is null
-returning json_build_object(${SESSION},
+// Where a database does not wait for its log, a crash could bring back who was signed out: this one
+// transaction waits. Stronger settings stay as they are.
+const DURABLE = `durable as materialized (
+  select case when current_setting('synchronous_commit') = 'off'
+    then set_config('synchronous_commit', 'on', true) end
+)`;
+
+const revoked = (digest: string) => `
+select json_build_object(${SESSION},
+    'digest', encode(${digest}, 'hex'),
     'expiresAt', s.expires_at,
     'revokedAt', s.revoked_at,
     'revokedReason', s.revoked_reason
+)::text as json
+from (select r.*, ${usernameOf("r")} as username from revoked r cross join durable) s
+order by s.id`;
+
+/**
+ * Ends the session of a presented token, also one that some policy would call idle or expired: another
+ * may not.
+ *
+ * `$1`, `$2` id and digest; `$3` reason.
+ */
+export const REVOKE: Statement = statement(
+  "revoke the session",
+  `with a as (
+  select $1::uuid as id, decode($2, 'hex') as digest, $3::text as reason
+), ${DURABLE}, revoked as (
+  update coatcheck.sessions s
+  set revoked_at = statement_timestamp(), revoked_reason = a.reason
+  from a
+  where s.id = a.id and a.digest in (s.digest, s.previous_digest) and s.revoked_at is null
+  returning s.*, a.digest as presented
+)${revoked("case when s.digest = s.presented then s.digest else s.previous_digest end")}`,
+);
+
+/**
+ * Ends sessions by their users.
+ *
+ * In two steps, the second of which locks in the order of ids: without an order, concurrent calls
+ * deadlock. `offset 0` keeps the planner on the index however many users it expects.
+ *
+ * `$1` the users' keys, as JSON; `$2` the one session to end, or null; `$3` the one to leave, or null;
+ * `$4` reason.
+ */
+export const REVOKE_MANY: Statement = statement(
+  "revoke the sessions",
+  `with asked as (
+  select distinct r.user_id
+  from jsonb_array_elements($1::text::jsonb) k
+  cross join lateral
+    jsonb_populate_record(null::coatcheck.sessions, jsonb_build_object('user_id', k.value)) r
+), a as (
+  select $2::uuid as one, $3::uuid as other, $4::text as reason
+), ${DURABLE}, held as (
+  select s.id from coatcheck.sessions s
+  where s.revoked_at is null and s.id = any(array(
+    select t.id from asked cross join a cross join lateral (
+      select t.id, t.expires_at from coatcheck.sessions t
+      where t.user_id = asked.user_id and t.revoked_at is null offset 0
+    ) t
+    where t.id = coalesce(a.one, t.id) and t.id is distinct from a.other
+      and statement_timestamp() < t.expires_at
+  ))
+  order by s.id for no key update of s
+), revoked as (
+  update coatcheck.sessions s
+  set revoked_at = statement_timestamp(), revoked_reason = a.reason
+  from a
+  where s.id = any(array(select id from held))
+  returning s.*
+)${revoked("s.digest")}`,
+);
+
+/**
+ * The live sessions of a user, last used first.
+ *
+ * `$1` the user's key, as JSON; `$2` absoluteTimeout, `$3` idleTimeout.
+ */
+export const LIST: Statement = statement(
+  "list the sessions",
+  `with a as (
+  select r.user_id, make_interval(secs => $2::integer) as absolute,
+    make_interval(secs => $3::integer) as idle
+  from jsonb_populate_record(null::coatcheck.sessions, $1::text::jsonb) r
+)
+select json_build_object(${SESSION},
+    'expiresAt', s.deadline
+)::text as json
+from (
+  select s.*, ${usernameOf("s")} as username,
+    least(s.expires_at, s.authenticated_at + a.absolute) as deadline
+  from coatcheck.sessions s, a
+  where s.user_id = (select user_id from a) and s.revoked_at is null
+    and statement_timestamp() < s.last_seen_at + a.idle
+) s
+where statement_timestamp() < s.deadline and s.username is not null
+order by s.last_seen_at desc, s.id`,
+);
+
+// ── And in the end ──────────────────────────────────────────────────────────────────────────────────
+
+/** What {@linkcode SWEEP} answers. */
+export interface Swept {
+  readonly swept: number;
+  /** How many blocks the table has. */
+  readonly blocks: number;
+}
+
+/**
+ * Deletes the dead rows in a range of the table's blocks: what has passed its stored deadline, what was
+ * revoked long enough ago, and, only where the caller names a timeout, what was not used for that long.
+ *
+ * By the rows' places, as no index is by any of these instants: keeping one would cost every touch. A
+ * row that somebody holds is left for the next time. The condition stands twice, so that a row that was
+ * changed before the lock was had is not deleted by its place.
+ *
+ * `$1`, `$2` the first block and the one after the last; `$3` retention; `$4` idleTimeout, or null.
+ */
+export const SWEEP: Statement = statement(
+  "sweep the sessions",
+  `with a as (
+  select $1::text::tid as first, $2::text::tid as after, make_interval(secs => $3::integer) as retention,
+    make_interval(secs => $4::integer) as idle
+), dead as (
+  select s.ctid, s.id from coatcheck.sessions s
+  where s.ctid >= (select first from a) and s.ctid < (select after from a) and ${isDead("s")}
+  for update of s skip locked
+), swept as (
+  delete from coatcheck.sessions s
+  where s.ctid = any(array(select ctid from dead)) and ${isDead("s")}
+  returning s.id
+)
+select json_build_object(
+  'swept', (select count(*) from swept),
+  'blocks', pg_relation_size('coatcheck.sessions') / current_setting('block_size')::integer
 )::text as json`,
 );
+
+function isDead(row: string): string {
+  return `case
+    when ${row}.revoked_at is not null
+      then ${row}.revoked_at <= statement_timestamp() - (select retention from a)
+    else ${row}.expires_at <= statement_timestamp()
+      or coalesce(${row}.last_seen_at <= statement_timestamp() - (select idle from a), false)
+  end`;
+}

@@ -1,3 +1,4 @@
+import { hmac } from "@noble/hashes/hmac.js";
 import { sha256 } from "@noble/hashes/sha2.js";
 import { bytesToHex } from "@noble/hashes/utils.js";
 
@@ -13,11 +14,17 @@ export interface Token {
   readonly token: string;
 }
 
-/** What a presented token says: which row to look at, and the digest that must be in it. */
-export interface PresentedToken {
+/** What a token says to the database: which row to look at, and the digest that must be in it. */
+export interface TokenKey {
   readonly id: string;
   /** 64 hexadecimal digits. */
   readonly digest: string;
+}
+
+/** A token as a client presented it. The secret is kept for {@linkcode deriveToken} alone. */
+export interface PresentedToken extends TokenKey {
+  /** 32 bytes. */
+  readonly secret: Uint8Array;
 }
 
 export const UUID: RegExp = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
@@ -47,18 +54,42 @@ const SECRET = /^[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]$/;
  * @returns The id, the secret, the digest of the secret (32 bytes), and the token made of the two.
  */
 export function createToken(): Token {
-  const id = crypto.randomUUID();
-  const bytes = crypto.getRandomValues(new Uint8Array(32));
+  return renewToken(crypto.randomUUID());
+}
+
+/** Makes a token with a fresh random secret for a session that is there already. */
+export function renewToken(id: string): Token {
+  return tokenOf(id, crypto.getRandomValues(new Uint8Array(32)));
+}
+
+/**
+ * Makes the token that follows a presented one: its secret is HMAC-SHA256 of the salt, by the old
+ * secret as key.
+ *
+ * Everybody who rotates the same secret by the same salt gets the same new one, so that a lost answer
+ * is healed by asking again; the salt alone, which the row holds, tells nobody anything.
+ */
+export function deriveToken({ id, secret }: PresentedToken, salt: Uint8Array): Token {
+  return tokenOf(id, hmac(sha256, secret, salt));
+}
+
+function tokenOf(id: string, bytes: Uint8Array): Token {
   const secret = btoa(String.fromCharCode(...bytes))
     .replaceAll("+", "-").replaceAll("/", "_").replace("=", "");
   return { id, secret, digest: sha256(bytes), token: `${id}.${secret}` };
 }
 
+/** What of a token the database is told. */
+export function keyOf({ id, digest }: Pick<Token, "id" | "digest">): TokenKey {
+  return { id, digest: bytesToHex(digest) };
+}
+
 /** Reads a token as a client presented it; null for everything that {@linkcode createToken} and a stored UUID cannot have made. */
 export function parseToken(token: string): PresentedToken | null {
   const id = token.slice(0, 36);
-  const secret = token.slice(37);
-  if (token[36] !== "." || !UUID.test(id) || !SECRET.test(secret)) return null;
-  const decoded = atob(secret.replaceAll("-", "+").replaceAll("_", "/"));
-  return { id, digest: bytesToHex(sha256(Uint8Array.from(decoded, (c) => c.charCodeAt(0)))) };
+  const encoded = token.slice(37);
+  if (token[36] !== "." || !UUID.test(id) || !SECRET.test(encoded)) return null;
+  const decoded = atob(encoded.replaceAll("-", "+").replaceAll("_", "/"));
+  const secret = Uint8Array.from(decoded, (character) => character.charCodeAt(0));
+  return { id, digest: bytesToHex(sha256(secret)), secret };
 }

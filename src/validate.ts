@@ -1,42 +1,29 @@
-import { readToken, type RequestHeaders } from "./cookie.ts";
-import { type Policy, rulesOf } from "./policy.ts";
-import { requireRow, type Session, toSession } from "./session.ts";
-import { query, requireSql, type Sql, unexpected } from "./sql.ts";
+import type { RequestHeaders } from "./cookie.ts";
+import { requireSeconds } from "./input.ts";
+import { LONGEST_COOKIE, type Policy, type Rules, rulesOf } from "./policy.ts";
+import { inheritedToken, rotateDue } from "./rotate.ts";
+import { type Sql, unexpected } from "./sql.ts";
 import { TOUCH, VALIDATE, type ValidatedRow } from "./statements.ts";
+import type { PresentedToken } from "./token.ts";
+import { askOf, grant, present, refuse, type Visit } from "./visit.ts";
 
-/**
- * Why there is no session.
- *
- * - `absent`: no cookie of our name. `malformed`: one that is no token of ours, or several.
- * - `unknown`: no session has that id and that secret.
- * - `idle`, `expired`: it ended by `idleTimeout`, or at its absolute deadline.
- * - `revoked`: it was ended; `revokedReason` says why.
- * - `user`: the user is no longer in the view `coatcheck.users`.
- */
-export type Reason = "absent" | "malformed" | "unknown" | "idle" | "expired" | "revoked" | "user";
-
-/** What a token opens: a session, or none and the reason. */
-export type Visit<Data extends object = Record<string, unknown>> =
-  | {
-    readonly session: Session<Data>;
-    readonly reason?: undefined;
-    readonly revokedReason?: undefined;
-    readonly headers: Headers;
-  }
-  | {
-    readonly session: null;
-    readonly reason: Reason;
-    readonly revokedReason?: string;
-    readonly headers: Headers;
-  };
+/** What belongs to one call of {@linkcode validateSession}. */
+export interface ValidateCall {
+  /**
+   * Seconds within which the user must have proved who they are, for an action that asks for more than
+   * a session: else the reason is `stale`. 0 to 34,560,000. Unset: any session will do.
+   */
+  readonly authenticatedWithin?: number;
+}
 
 /**
  * Finds the live session that a request's cookie opens, and touches it when due.
  *
- * One SELECT; an UPDATE follows at most once in `touchInterval`. A cookie that is absent or malformed
- * costs no SQL. A session that is not there is an answer, with its reason; only a failing store
- * throws. The headers never clear the cookie: a late answer to an old cookie would delete the new
- * one that a sign-in has set meanwhile. It ends by itself at the absolute deadline.
+ * One SELECT; an UPDATE follows at most once in `touchInterval`, at the first sight of a rotated secret,
+ * when `rotateAfter` has passed, and when a secret comes back that was rotated away. A cookie that is
+ * absent or malformed costs no SQL. A session that is not there is an answer, with its reason; only a
+ * failing store throws. The headers never clear the cookie: a late answer to an old cookie would delete
+ * the new one that a sign-in has set meanwhile. It ends by itself at the absolute deadline.
  *
  * @example
  * ```ts
@@ -57,8 +44,8 @@ export type Visit<Data extends object = Record<string, unknown>> =
  *
  * @param headers The request's headers: `request.headers`, not the `Request`.
  * @param sql The SQL client, or a transaction of it.
- * @param options The policy.
- * @returns The session and headers; or null, the reason and headers.
+ * @param options The policy, and `authenticatedWithin`.
+ * @returns The session and headers; or null, the reason and headers. Send the headers either way.
  * @throws {TypeError} If an argument has the wrong type, or an option is unknown.
  * @throws {RangeError} If a setting is out of range.
  * @throws {SessionError} If the store fails: answer with 503, and leave the cookie alone.
@@ -66,40 +53,51 @@ export type Visit<Data extends object = Record<string, unknown>> =
 export async function validateSession<Data extends object = Record<string, unknown>>(
   headers: RequestHeaders,
   sql: Sql,
-  options?: Policy,
+  options?: Policy & ValidateCall,
 ): Promise<Visit<Data>> {
-  const rules = rulesOf(options, []);
-  requireSql(sql);
-  const token = readToken(headers, rules.cookie.name);
-  if (typeof token === "string") return refused(token);
-  const { absoluteTimeout, idleTimeout, touchInterval, queryTimeout } = rules;
-  const touchAfter = touchInterval === false ? null : touchInterval;
-  const values = [absoluteTimeout, idleTimeout, touchAfter, token.id, token.digest];
-  const rows = await query<ValidatedRow>(sql, VALIDATE, values, queryTimeout);
-  if (rows.length === 0) return refused("unknown");
-  const row = requireRow(VALIDATE.purpose, rows, token);
-  // The row of another statement about the same session has no `ended`.
-  if (row.ended === undefined) {
-    throw unexpected(VALIDATE.purpose, "a validated session", "another row");
+  const rules = rulesOf(options, ["authenticatedWithin"]);
+  const { authenticatedWithin } = options ?? {};
+  if (authenticatedWithin !== undefined) {
+    requireSeconds("authenticatedWithin", authenticatedWithin, 0, LONGEST_COOKIE);
   }
-  if (row.ended === "revoked") return refused(row.ended, row.revokedReason);
-  if (row.ended !== null) return refused(row.ended);
-  if (row.username === null) return refused("user");
-  const touched = row.due ? await query<unknown>(sql, TOUCH, values, queryTimeout) : [];
-  const [lastSeenAt = row.lastSeenAt] = touched;
-  if (
-    typeof lastSeenAt !== "string" || touched.length > 0 && Number.isNaN(Date.parse(lastSeenAt))
-  ) {
-    throw unexpected(TOUCH.purpose, "an instant", "something else");
-  }
-  return { session: toSession<Data>({ ...row, lastSeenAt }), headers: new Headers() };
+  const opened = await present<ValidatedRow>(headers, sql, rules, VALIDATE, () => [
+    authenticatedWithin ?? null,
+    rules.rotateAfter || null,
+    rules.touchInterval === false ? null : rules.touchInterval,
+  ]);
+  if ("session" in opened) return opened;
+  const visit = await note<Data>(opened.token, opened.row, sql, rules);
+  if (visit.session === null || !opened.row.stale) return visit;
+  const { id, userId } = opened.row;
+  // The session goes on, and so does a cookie that it was given just now.
+  return { ...refuse(rules, { reason: "stale", id, userId }), headers: visit.headers };
 }
 
-function refused(reason: Reason, revokedReason?: string | null): Visit<never> {
-  return {
-    session: null,
-    reason,
-    ...(revokedReason && { revokedReason }),
-    headers: new Headers(),
-  };
+/** Writes down what a validation found due. */
+async function note<Data extends object>(
+  token: PresentedToken,
+  row: ValidatedRow,
+  sql: Sql,
+  rules: Rules,
+): Promise<Visit<Data>> {
+  if (row.due === "rotation") return await rotateDue<Data>(token, sql, rules) ?? grant(rules, row);
+  const lastSeenAt = row.due === null ? row.lastSeenAt : await touch(token, row, sql, rules);
+  return grant(rules, { ...row, lastSeenAt }, inheritedToken(VALIDATE, token, row));
+}
+
+async function touch(
+  token: PresentedToken,
+  { lastSeenAt }: ValidatedRow,
+  sql: Sql,
+  rules: Rules,
+): Promise<string> {
+  if (rules.touchInterval === false) return lastSeenAt;
+  const rows = await askOf<unknown>(token, sql, rules, TOUCH, [rules.touchInterval]);
+  // Somebody holds the row, or it was touched or ended meanwhile.
+  if (rows.length === 0) return lastSeenAt;
+  const [touched] = rows;
+  if (rows.length > 1 || typeof touched !== "string") {
+    throw unexpected(TOUCH.purpose, "an instant", "something else");
+  }
+  return touched;
 }
