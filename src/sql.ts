@@ -19,19 +19,22 @@ export type SqlValue = string | number | boolean | null;
 /** A statement as the constant array that a template literal would be, and what it asks in words. */
 export interface Statement {
   readonly strings: TemplateStringsArray;
+  /** Which value goes between two of the strings: 0 for `$1`. */
+  readonly order: readonly number[];
   readonly purpose: string;
 }
 
 /**
- * Makes a statement from its text, with `$1`, `$2` … where its values go, each once and in order.
+ * Makes a statement from its text, with `$1`, `$2` … where its values go.
  *
  * The text is constant, so every server connection prepares it once; values never become text.
  */
 export function statement(purpose: string, text: string): Statement {
   const parts = text.trim().split(/\$\d+/);
+  const order = Array.from(text.matchAll(/\$(\d+)/g), ([, number]) => Number(number) - 1);
   // Bun.SQL takes an array for a list of values where `raw` can be enumerated.
   Object.defineProperty(parts, "raw", { value: parts });
-  return { strings: parts as unknown as TemplateStringsArray, purpose };
+  return { strings: parts as unknown as TemplateStringsArray, order, purpose };
 }
 
 /**
@@ -47,18 +50,19 @@ export function statement(purpose: string, text: string): Statement {
  */
 export async function query<Row>(
   sql: Sql,
-  { strings, purpose }: Statement,
+  { strings, order, purpose }: Statement,
   values: readonly SqlValue[],
   seconds: number,
 ): Promise<Row[]> {
   requireSql(sql);
+  const parameters = order.map((index) => values[index] as SqlValue);
   let timer: ReturnType<typeof setTimeout> | undefined;
   const deadline = new Promise<typeof late>((resolve) => {
     timer = setTimeout(resolve, seconds * 1000, late);
   });
   let result: unknown;
   try {
-    result = await Promise.race([sql(strings, ...values), deadline]);
+    result = await Promise.race([sql(strings, ...parameters), deadline]);
   } catch (error) {
     throw storeError(purpose, error);
   } finally {
