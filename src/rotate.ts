@@ -83,7 +83,7 @@ interface Candidate {
 }
 
 function newCandidate(presented: PresentedToken): Candidate {
-  const salt = crypto.getRandomValues(new Uint8Array(32));
+  const salt = crypto.getRandomValues(new Uint8Array(16));
   const token = deriveToken(presented, salt);
   return { token, values: [keyOf(token).digest, bytesToHex(salt)] };
 }

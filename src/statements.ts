@@ -64,7 +64,7 @@ export const FIND_USER: Statement = statement(
   `with ${FOUND}
 select json_build_object(
   'matches', count(*),
-  'userId', case when pg_typeof((select user_id from coatcheck.sessions limit 0))
+  'userId', case when pg_typeof((null::coatcheck.sessions).user_id)
       in ('smallint'::regtype, 'integer'::regtype)
     then to_json(min(id::text)::integer) else to_json(min(id::text)) end
 )::text as json

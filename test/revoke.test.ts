@@ -1,6 +1,15 @@
 import { afterAll, beforeAll, describe, test } from "bun:test";
 import assert from "node:assert/strict";
-import { createSession, createToken, revokeSession, validateSession } from "../mod.ts";
+import {
+  createSession,
+  createToken,
+  listSessions,
+  revokeSession,
+  revokeSessions,
+  rotateSession,
+  validateSession,
+  type Whose,
+} from "../mod.ts";
 import { counted, type Database, openDatabase, withCookie } from "./runner/database.ts";
 
 let db: Database;
@@ -116,5 +125,171 @@ describe("revokeSession", () => {
     other.release();
     assert.equal(await settled, "settled");
     assert.equal((await validateSession(withCookie(headers), db.sql)).reason, "revoked");
+  });
+});
+
+describe("revokeSessions", () => {
+  let users = 100;
+
+  /** A user whom no other test has, with some sessions. */
+  async function newUser(sessions: number) {
+    const userId = users++;
+    await db.sql`insert into users values (${userId}, ${`user${userId}`})`;
+    const all = [];
+    for (let i = 0; i < sessions; i++) {
+      const { session, headers } = await createSession({ userId }, db.sql);
+      all.push({ id: session.id, session, headers: withCookie(headers) });
+    }
+    return { userId, all, ids: all.map(({ id }) => id).sort() };
+  }
+
+  const idsOf = (sessions: { id: string }[]) => sessions.map(({ id }) => id).sort();
+
+  for (const client of ["postgres.js", "Bun.SQL"]) {
+    if (client === "Bun.SQL" && !("Bun" in globalThis)) continue;
+
+    test(`ends all sessions of a user, and of nobody else, through ${client}`, async () => {
+      const [mine, other] = [await newUser(3), await newUser(1)];
+      const { sql, statements } = counted(db.clients[client]!);
+      const ended = await revokeSessions({ userId: mine.userId }, sql, { reason: "breach" });
+      assert.equal(statements.length, 1);
+      assert.deepEqual(idsOf(ended), mine.ids);
+      const [row] = await db.sql`select revoked_at from coatcheck.sessions where id = ${
+        ended[0]!.id
+      }`;
+      const { session } = mine.all.find(({ id }) => id === ended[0]!.id)!;
+      assert.deepEqual(ended[0], {
+        ...session,
+        revokedAt: row!.revoked_at,
+        revokedReason: "breach",
+      });
+      assert.deepEqual(await revokeSessions({ userId: mine.userId }, sql), []);
+      assert.deepEqual(idsOf(await listSessions(other.userId, sql)), other.ids);
+    });
+  }
+
+  test("is seen by the very next validation, on every connection", async () => {
+    const { userId, all } = await newUser(1);
+    await revokeSessions({ userId }, db.sql);
+    const visits = await Promise.all(
+      Array.from({ length: 20 }, () => validateSession(all[0]!.headers, db.sql)),
+    );
+    for (const { session, reason, revokedReason } of visits) {
+      assert.deepEqual([session, reason, revokedReason], [null, "revoked", "revoked"]);
+    }
+  });
+
+  test("ends all but one, whatever the letter case of its id", async () => {
+    const { userId, all, ids } = await newUser(3);
+    const [stays] = all;
+    const except = stays!.id.toUpperCase();
+    const ended = await revokeSessions({ userId, except }, db.sql);
+    assert.deepEqual(idsOf(ended), ids.filter((id) => id !== stays!.id));
+    assert.ok((await validateSession(stays!.headers, db.sql)).session);
+    assert.deepEqual(await revokeSessions({ userId, except }, db.sql), []);
+  });
+
+  test("ends one of a user's by its id, and never somebody else's", async () => {
+    const [mine, other] = [await newUser(2), await newUser(1)];
+    const theirs = { userId: mine.userId, id: other.ids[0]! };
+    assert.deepEqual(await revokeSessions(theirs, db.sql), []);
+    assert.ok((await validateSession(other.all[0]!.headers, db.sql)).session);
+    const own = { userId: mine.userId, id: mine.ids[0]! };
+    assert.deepEqual(idsOf(await revokeSessions(own, db.sql)), [mine.ids[0]]);
+    assert.equal((await listSessions(mine.userId, db.sql)).length, 1);
+  });
+
+  test("ends nothing by an id that is no UUID, and asks nothing", async () => {
+    const { userId } = await newUser(1);
+    const { sql, statements } = counted(db.sql);
+    for (const id of ["", "1", "*", "' or true --", `${crypto.randomUUID()}x`]) {
+      assert.deepEqual(await revokeSessions({ userId, id }, sql), []);
+    }
+    assert.deepEqual(statements, []);
+    assert.equal((await listSessions(userId, db.sql)).length, 1);
+  });
+
+  test("ends nothing where a key is there but undefined", async () => {
+    const { userId } = await newUser(1);
+    for (
+      const whose of [{ userId, id: undefined }, { userId, except: undefined }, {
+        userIds: undefined,
+      }]
+    ) {
+      await assert.rejects(revokeSessions(whose as unknown as Whose, db.sql), TypeError);
+    }
+    assert.equal((await listSessions(userId, db.sql)).length, 1);
+  });
+
+  test("ends the sessions of several users at once, one that is unknown among them", async () => {
+    const [one, two, three] = [await newUser(2), await newUser(1), await newUser(1)];
+    const userIds = [two.userId, 404, one.userId, two.userId];
+    const ended = await revokeSessions({ userIds }, db.sql);
+    assert.deepEqual(idsOf(ended), [...one.ids, ...two.ids].sort());
+    assert.equal((await listSessions(three.userId, db.sql)).length, 1);
+    assert.deepEqual(await revokeSessions({ userIds: [] }, db.sql), []);
+  });
+
+  test("ends none where one of the keys cannot be one, instead of some", async () => {
+    const { userId } = await newUser(1);
+    await assert.rejects(revokeSessions({ userIds: [userId, "abc"] }, db.sql), {
+      code: "USER_NOT_FOUND",
+    });
+    assert.equal((await listSessions(userId, db.sql)).length, 1);
+  });
+
+  test("ends sessions that are idle, and leaves those past their stored deadline", async () => {
+    const { userId, all } = await newUser(2);
+    await db.sql`update coatcheck.sessions
+      set last_seen_at = last_seen_at - interval '8 days' where id = ${all[0]!.id}`;
+    await db.sql`update coatcheck.sessions
+      set expires_at = expires_at - interval '31 days' where id = ${all[1]!.id}`;
+    assert.deepEqual(idsOf(await revokeSessions({ userId }, db.sql)), [all[0]!.id]);
+  });
+
+  test("ends a session whose secret was rotated, under both", async () => {
+    const { userId, all } = await newUser(1);
+    const rotated = await rotateSession(all[0]!.headers, db.sql);
+    await revokeSessions({ userId }, db.sql);
+    for (const headers of [all[0]!.headers, withCookie(rotated.headers)]) {
+      assert.equal((await validateSession(headers, db.sql)).reason, "revoked");
+    }
+  });
+
+  test("does not deadlock with 60 others that name the same users in other orders", async () => {
+    const all = [];
+    for (let i = 0; i < 6; i++) all.push(await newUser(5));
+    const userIds = all.map(({ userId }) => userId);
+    const calls = Array.from({ length: 60 }, (_, i) => {
+      const order = [...userIds.slice(i % 6), ...userIds.slice(0, i % 6)];
+      return revokeSessions({ userIds: i % 2 ? order : order.reverse() }, db.sql);
+    });
+    const ended = (await Promise.all(calls)).flat();
+    assert.deepEqual(idsOf(ended), all.flatMap(({ ids }) => ids).sort());
+  });
+});
+
+describe("a revocation", () => {
+  test("is written to disk before it returns, also where the database would not wait", async () => {
+    const { session, headers } = await createSession("ada", db.sql);
+    const revocations = [
+      (sql: typeof db.sql) => revokeSession(withCookie(headers), sql),
+      (sql: typeof db.sql) => revokeSessions({ userId: session.userId }, sql),
+    ];
+    for (const revoke of revocations) {
+      for (const [before, after] of [["off", "on"], ["local", "local"], ["on", "on"]]) {
+        await createSession("ada", db.sql);
+        await assert.rejects(
+          db.sql.begin(async (transaction) => {
+            await transaction`select set_config('synchronous_commit', ${before!}, true)`;
+            await revoke(transaction as unknown as typeof db.sql);
+            const [row] = await transaction`select current_setting('synchronous_commit') as now`;
+            assert.equal(row!.now, after);
+            throw new Error("the next one finds the session alive");
+          }),
+          { message: "the next one finds the session alive" },
+        );
+      }
+    }
   });
 });

@@ -48,7 +48,7 @@ describe("validateSession", () => {
       assert.equal(visit.reason, undefined);
       assert.deepEqual([...visit.headers], []);
       assert.equal(statements.length, 1);
-      assert.match(statements[0]!, /^select/);
+      assert.doesNotMatch(statements[0]!, /insert|update|delete/);
     });
   }
 
@@ -227,7 +227,7 @@ describe("validateSession", () => {
     let touched = 0;
     const counting: Sql = async (strings, ...values) => {
       const rows = await db.clients["postgres.js"]!(strings, ...values) as unknown[];
-      if (strings[0]!.startsWith("update")) touched += rows.length;
+      if (strings.join().includes("update coatcheck")) touched += rows.length;
       return rows;
     };
     const visits = await Promise.all(
@@ -267,7 +267,7 @@ describe("validateSession", () => {
     const other = await db.sql.reserve();
     // The touch begins when the row was read as alive, and finds it revoked.
     const paused: Sql = async (strings, ...values) => {
-      if (strings[0]!.startsWith("update")) {
+      if (strings.join().includes("update coatcheck")) {
         await other`update coatcheck.sessions set revoked_at = now(), revoked_reason = 'admin'
           where id = ${id}`;
       }

@@ -1,0 +1,215 @@
+import { afterAll, beforeAll, describe, test } from "bun:test";
+import assert from "node:assert/strict";
+import postgres from "postgres";
+import {
+  configure,
+  createSession,
+  createToken,
+  insertSession,
+  type Sql,
+  type SqlValue,
+  validateSession,
+} from "../mod.ts";
+import { type Database, openDatabase, withCookie } from "./runner/database.ts";
+
+let db: Database;
+/** One connection, so that what is set or counted on it is about these statements. */
+let own: postgres.Sql;
+beforeAll(async () => {
+  db = await openDatabase();
+  own = postgres(db.url, { max: 1, onnotice: () => {} });
+});
+afterAll(async () => {
+  await own.end({ timeout: 5 });
+  await db.close();
+});
+
+/** The planner is told of a million sessions of ten thousand users, a hundred each. */
+async function pretendMillion(): Promise<void> {
+  await db.sql`insert into users select i, 'user' || i from generate_series(3, 1002) i`;
+  await db.sql`insert into coatcheck.sessions (id, user_id, digest, created_at, authenticated_at,
+      last_seen_at, expires_at, persistent, data)
+    select gen_random_uuid(), 3 + i % 1000, decode(md5(i::text), 'hex'), now(), now(), now(),
+      now() + interval '30 days', true, '{}' from generate_series(1, 2000) i`;
+  await db.sql`alter table coatcheck.sessions set (autovacuum_enabled = off)`;
+  await db.sql`alter table users set (autovacuum_enabled = off)`;
+  await db.sql`alter table coatcheck.sessions alter column user_id set (n_distinct = 10000)`;
+  await db.sql`analyze users, coatcheck.sessions`;
+  // The planner takes the rows of a page from here, and the pages from the file.
+  await db.sql`update pg_class set reltuples = case when relname ~ 'session' then 1e6 else 1e4 end
+    where oid in ('users'::regclass, 'users_pkey'::regclass, 'users_username_key'::regclass,
+      'coatcheck.sessions'::regclass, 'coatcheck.sessions_pkey'::regclass,
+      'coatcheck.sessions_user_id'::regclass)`;
+}
+
+interface Plan {
+  readonly "Node Type": string;
+  readonly "Relation Name"?: string;
+  readonly "Index Name"?: string;
+  readonly Plans?: Plan[];
+}
+
+/** How a statement reads the two tables: `sessions by sessions_pkey`. */
+function reads(plan: Plan): string[] {
+  const { "Node Type": node, "Relation Name": table, "Index Name": index, Plans = [] } = plan;
+  // A bitmap of an index is named below it.
+  const scans = table && /Scan/.test(node) && node !== "Bitmap Heap Scan";
+  const own = index ? [`by ${index}`] : scans ? [`${table}: ${node}`] : [];
+  return [...own, ...Plans.flatMap(reads)];
+}
+
+const spelled = (value: SqlValue) =>
+  typeof value === "string" ? `'${value.replaceAll("'", "''")}'` : String(value);
+
+/** The ways to read of every statement that a call sends, by a plan for any values and one for these. */
+async function plansOf(call: (sql: Sql) => Promise<unknown>): Promise<string[]> {
+  const sent: { text: string; values: SqlValue[] }[] = [];
+  await call(async (strings, ...values) => {
+    sent.push({ text: strings.reduce((text, part, i) => `${text}$${i}${part}`), values });
+    return await own(strings, ...values);
+  });
+  const found: string[] = [];
+  for (const { text, values } of sent) {
+    await own.unsafe(`prepare hot as ${text}`);
+    for (const mode of ["force_generic_plan", "force_custom_plan"]) {
+      await own.unsafe(`set plan_cache_mode = ${mode}`);
+      const [row] = await own.unsafe(
+        `explain (format json) execute hot(${values.map(spelled).join()})`,
+      );
+      found.push(...reads(row!["QUERY PLAN"][0].Plan));
+    }
+    await own.unsafe("deallocate hot");
+  }
+  return found;
+}
+
+describe("the plan of a hot statement", () => {
+  const verbs = configure({ maxSessions: 50, rotateAfter: 3600 });
+  const user = (i: number) => `user${i}`;
+  let headers: Headers;
+  const fresh = async (age = "0") => {
+    const created = await verbs.createSession(user(7), db.sql);
+    await db.sql`update coatcheck.sessions set last_seen_at = last_seen_at - ${age}::text::interval,
+      authenticated_at = authenticated_at - ${age}::text::interval
+      where id = ${created.session.id}`;
+    headers = withCookie(created.headers);
+    return created.session;
+  };
+  beforeAll(pretendMillion);
+
+  const statements: { name: string; age?: string; call: (sql: Sql) => Promise<unknown> }[] = [
+    { name: "a sign-in with a limit", call: (sql) => verbs.createSession(user(8), sql) },
+    {
+      name: "a sign-in by key that replaces",
+      call: (sql) => createSession({ userId: 9 }, sql, { replaces: headers }),
+    },
+    { name: "getUserId", call: (sql) => verbs.getUserId(user(10), sql) },
+    { name: "a validation", call: (sql) => verbs.validateSession(headers, sql) },
+    {
+      name: "a validation with a touch",
+      age: "10 minutes",
+      call: (sql) => verbs.validateSession(headers, sql),
+    },
+    {
+      name: "a validation that rotates",
+      age: "2 hours",
+      call: (sql) => verbs.validateSession(headers, sql),
+    },
+    { name: "a rotation", call: (sql) => verbs.rotateSession(headers, sql) },
+    { name: "a reauthentication", call: (sql) => verbs.reauthenticateSession(headers, sql) },
+    { name: "an update", call: (sql) => verbs.updateSession(headers, { a: 1 }, sql) },
+    { name: "a list", call: (sql) => verbs.listSessions(11, sql) },
+    { name: "a sign-out", call: (sql) => verbs.revokeSession(headers, sql) },
+    ...[1, 2, 16, 64, 256].map((count) => ({
+      name: `a revocation by ${count} users`,
+      call: (sql: Sql) => {
+        const userIds = Array.from({ length: count }, (_, i) => 100 + i);
+        return verbs.revokeSessions({ userIds }, sql);
+      },
+    })),
+    {
+      name: "a revocation of all others",
+      call: async (sql) => {
+        const { userId, id } = await fresh();
+        return verbs.revokeSessions({ userId, except: id }, sql);
+      },
+    },
+  ];
+  for (const { name, age, call } of statements) {
+    test(`of ${name} reads nothing but by an index`, async () => {
+      await fresh(age);
+      const found = await plansOf(call);
+      assert.ok(found.length > 0);
+      assert.deepEqual(found.filter((read) => !read.startsWith("by ")), []);
+    });
+  }
+
+  test("of a sweep reads its own blocks", async () => {
+    const found = await plansOf((sql) => verbs.sweepSessions(sql));
+    assert.deepEqual([...new Set(found)].sort(), [
+      "sessions: Tid Range Scan",
+      "sessions: Tid Scan",
+    ]);
+  });
+});
+
+describe("an update of a session", () => {
+  const counters = async () => {
+    const [row] = await own`select n_tup_upd::integer as all, n_tup_hot_upd::integer as hot
+      from pg_stat_user_tables where relid = 'coatcheck.sessions'::regclass`;
+    return row as unknown as { all: number; hot: number };
+  };
+  const updates = async (run: () => Promise<void>) => {
+    await own`select pg_stat_force_next_flush()`;
+    const before = await counters();
+    await run();
+    await own`select pg_stat_force_next_flush()`;
+    const after = await counters();
+    return { all: after.all - before.all, hot: after.hot - before.hot };
+  };
+
+  test("by a touch is heap-only, on pages that are full of new sessions", async () => {
+    const requests = await fill();
+    const policy = { touchInterval: 0 };
+    const found = await updates(async () => {
+      for (let round = 0; round < 3; round++) {
+        for (const headers of requests) await validateSession(headers, own, policy);
+      }
+    });
+    assert.deepEqual(found, { all: 600, hot: 600 });
+  });
+
+  test("by a rotation is heap-only, but for a row in ten at its first, which it makes longer", async () => {
+    const requests = await fill();
+    const policy = { touchInterval: 0, rotateAfter: 1, rotationGrace: 0 };
+    const rotateAll = async () => {
+      for (const [i, headers] of requests.entries()) {
+        const id = headers.get("cookie")!.slice(15, 51);
+        await own`update coatcheck.sessions set rotated_at = now() - interval '1 hour',
+          rotation_seen_at = rotation_seen_at - interval '1 hour' where id = ${id}`;
+        const rotated = await validateSession(headers, own, policy);
+        requests[i] = withCookie(rotated.headers);
+        await validateSession(requests[i]!, own, policy);
+      }
+    };
+    // For each session: one ageing, one rotation, one touch that notes the first sight.
+    const first = await updates(rotateAll);
+    assert.equal(first.all, 600);
+    assert.ok(first.hot >= 540, `${first.hot}`);
+    assert.deepEqual(await updates(rotateAll), { all: 600, hot: 600 });
+    assert.deepEqual(await updates(rotateAll), { all: 600, hot: 600 });
+  });
+
+  /** Sessions on pages that the fillfactor calls full. */
+  async function fill(): Promise<Headers[]> {
+    const requests: Headers[] = [];
+    for (let i = 0; i < 200; i++) {
+      const { id, digest, token } = createToken();
+      const [createdAt, expiresAt] = [new Date(), new Date(Date.now() + 86_400_000)];
+      await insertSession({ id, digest, userId: 1, createdAt, expiresAt }, own);
+      requests.push(new Headers({ cookie: `__Host-session=${token}` }));
+    }
+    await own`vacuum coatcheck.sessions`;
+    return requests;
+  }
+});

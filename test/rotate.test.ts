@@ -1,0 +1,415 @@
+import { afterAll, beforeAll, describe, test } from "bun:test";
+import assert from "node:assert/strict";
+import {
+  createSession,
+  createToken,
+  reauthenticateSession,
+  revokeSession,
+  rotateSession,
+  type SessionEvent,
+  updateSession,
+  validateSession,
+} from "../mod.ts";
+import { counted, type Database, openDatabase, secretOf, withCookie } from "./runner/database.ts";
+
+let db: Database;
+beforeAll(async () => {
+  db = await openDatabase();
+});
+afterAll(() => db.close());
+
+const DAY = 86_400;
+const ALL = "created_at authenticated_at last_seen_at expires_at rotated_at rotation_seen_at";
+
+/** Time passes for a session: the instants in its row move back. */
+async function age(id: string, seconds: number, columns = ALL) {
+  for (const column of columns.split(" ")) {
+    await db.sql`update coatcheck.sessions set ${db.sql(column)} =
+      ${db.sql(column)} - make_interval(secs => ${seconds}) where id = ${id}`;
+  }
+}
+
+const rowOf = async (id: string) => {
+  const [row] = await db.sql`select *, xmin::text from coatcheck.sessions where id = ${id}`;
+  return row!;
+};
+
+const signedIn = async (options?: Parameters<typeof createSession>[2]) => {
+  const { session, headers } = await createSession("ada", db.sql, options);
+  return { id: session.id, session, headers: withCookie(headers), response: headers };
+};
+
+/** What a cookie opens now: null for a session, and else the reason. Nothing is written. */
+const reasonOf = async (headers: Headers) =>
+  (await validateSession(headers, db.sql, { touchInterval: false })).reason ?? null;
+
+describe("rotateSession", () => {
+  for (const client of ["postgres.js", "Bun.SQL"]) {
+    if (client === "Bun.SQL" && !("Bun" in globalThis)) continue;
+
+    test(`gives the session a new secret in one statement, through ${client}`, async () => {
+      const { session, headers, response } = await signedIn({ data: { cart: [1] } });
+      const { sql, statements } = counted(db.clients[client]!);
+      const rotated = await rotateSession(headers, sql);
+      assert.equal(statements.length, 1);
+      const { lastSeenAt, ...kept } = rotated.session!;
+      const { lastSeenAt: before, ...was } = session;
+      assert.deepEqual(kept, was);
+      assert.ok(lastSeenAt >= before);
+      assert.equal(rotated.headers.getSetCookie().length, 1);
+      assert.equal(rotated.headers.get("cache-control"), "no-store");
+      assert.notEqual(secretOf(rotated.headers), secretOf(response));
+      const visit = await validateSession(withCookie(rotated.headers), sql);
+      assert.equal(visit.session?.id, session.id);
+    });
+  }
+
+  test("gives 20 parallel callers one new secret, and leaves each with a session", async () => {
+    const { headers } = await signedIn();
+    const visits = await Promise.all(
+      Array.from({ length: 20 }, () => rotateSession(headers, db.sql)),
+    );
+    assert.equal(new Set(visits.map((visit) => secretOf(visit.headers))).size, 1);
+    for (const visit of visits) assert.equal(await reasonOf(withCookie(visit.headers)), null);
+  });
+
+  test("heals a lost answer when it is asked again, or when the session is validated", async () => {
+    const { headers } = await signedIn();
+    const lost = await rotateSession(headers, db.sql);
+    const again = await rotateSession(headers, db.sql);
+    assert.equal(secretOf(again.headers), secretOf(lost.headers));
+    const visit = await validateSession(headers, db.sql);
+    assert.equal(secretOf(visit.headers), secretOf(lost.headers));
+    assert.equal(visit.headers.get("cache-control"), "no-store");
+    assert.equal(await reasonOf(withCookie(visit.headers)), null);
+  });
+
+  test("keeps the old secret working until the new one is seen, however long that takes", async () => {
+    const { id, headers } = await signedIn();
+    const { headers: rotated } = await rotateSession(headers, db.sql);
+    for (let days = 0; days < 12; days += 6) {
+      await age(id, 6 * DAY);
+      assert.ok((await validateSession(headers, db.sql)).session);
+    }
+    assert.equal(await reasonOf(withCookie(rotated)), null);
+  });
+
+  test("keeps the old secret for the grace after the new one was seen, without its cookie", async () => {
+    const { id, headers } = await signedIn();
+    const { headers: rotated } = await rotateSession(headers, db.sql);
+    await validateSession(withCookie(rotated), db.sql);
+    await age(id, 25);
+    const visit = await validateSession(headers, db.sql);
+    assert.equal(visit.session?.id, id);
+    // The browser has the new one. Another that has not is another browser.
+    assert.deepEqual([...visit.headers], []);
+  });
+
+  test("ends the session where the old secret comes after the grace", async () => {
+    const events: SessionEvent[] = [];
+    const { id, headers } = await signedIn();
+    const { headers: rotated } = await rotateSession(headers, db.sql);
+    await validateSession(withCookie(rotated), db.sql);
+    await age(id, 30);
+    const visit = await validateSession(headers, db.sql, { onEvent: (it) => events.push(it) });
+    assert.deepEqual([visit.session, visit.reason, [...visit.headers]], [null, "reused", []]);
+    const victim = await validateSession(withCookie(rotated), db.sql);
+    assert.deepEqual([victim.reason, victim.revokedReason], ["revoked", "reused"]);
+    assert.deepEqual(events, [
+      { type: "reused", id, userId: 1 },
+      { type: "refused", reason: "reused", id, userId: 1 },
+    ]);
+  });
+
+  test("ends the session by a reused secret in every verb that reads one", async () => {
+    for (const verb of [rotateSession, reauthenticateSession]) {
+      const { id, headers } = await signedIn();
+      await validateSession(withCookie((await rotateSession(headers, db.sql)).headers), db.sql);
+      await age(id, 30);
+      assert.equal((await verb(headers, db.sql)).reason, "reused");
+      assert.equal(await reasonOf(headers), "revoked");
+    }
+    const { id, headers } = await signedIn();
+    await validateSession(withCookie((await rotateSession(headers, db.sql)).headers), db.sql);
+    await age(id, 30);
+    assert.equal((await updateSession(headers, { a: 1 }, db.sql)).reason, "reused");
+    assert.equal((await rowOf(id)).revoked_reason, "reused");
+  });
+
+  test("refuses a reused secret, and ends nothing, where nothing may be written", async () => {
+    const { id, headers } = await signedIn();
+    const { headers: rotated } = await rotateSession(headers, db.sql);
+    await validateSession(withCookie(rotated), db.sql);
+    await age(id, 30);
+    const before = await rowOf(id);
+    assert.equal(await reasonOf(headers), "reused");
+    assert.deepEqual(await rowOf(id), before);
+  });
+
+  test("follows the grace of the policy", async () => {
+    const { id, headers } = await signedIn();
+    const { headers: rotated } = await rotateSession(headers, db.sql);
+    await validateSession(withCookie(rotated), db.sql);
+    await age(id, 100);
+    const longer = { rotationGrace: 101, touchInterval: false } as const;
+    assert.ok((await validateSession(headers, db.sql, longer)).session);
+    assert.equal((await validateSession(headers, db.sql, { rotationGrace: 0 })).reason, "reused");
+  });
+
+  test("changes nothing while the last rotation is not settled", async () => {
+    const { id, headers } = await signedIn();
+    const rotated = withCookie((await rotateSession(headers, db.sql)).headers);
+    const before = await rowOf(id);
+    const early = await rotateSession(rotated, db.sql);
+    assert.equal(early.session?.id, id);
+    assert.deepEqual([...early.headers], []);
+    assert.deepEqual(await rowOf(id), before);
+    await validateSession(rotated, db.sql);
+    await age(id, 30);
+    const settled = await rotateSession(rotated, db.sql);
+    assert.notEqual(secretOf(settled.headers), rotated.get("cookie")!.slice(-43));
+  });
+
+  test("knows only one secret before the current one", async () => {
+    const { id, headers: first } = await signedIn();
+    const second = withCookie((await rotateSession(first, db.sql)).headers);
+    await validateSession(second, db.sql);
+    await age(id, 30);
+    const third = withCookie((await rotateSession(second, db.sql)).headers);
+    assert.equal(await reasonOf(first), "unknown");
+    assert.equal(await reasonOf(second), null);
+    assert.equal(await reasonOf(third), null);
+  });
+
+  test("changes no byte of the row for a forged secret with a known id", async () => {
+    const { id } = await signedIn();
+    const before = await rowOf(id);
+    const forged = new Headers({ cookie: `__Host-session=${id}.${createToken().secret}` });
+    for (const verb of [rotateSession, reauthenticateSession, validateSession, revokeSession]) {
+      const result = await verb(forged, db.sql);
+      assert.equal(result.session, null, verb.name);
+    }
+    assert.equal((await updateSession(forged, { a: 1 }, db.sql)).reason, "unknown");
+    assert.deepEqual(await rowOf(id), before);
+  });
+
+  test("keeps the deadline, and hands out a cookie that ends with it", async () => {
+    const { id, session, headers } = await signedIn({ absoluteTimeout: 7200 });
+    await age(id, 3600);
+    const rotated = await rotateSession(headers, db.sql, { absoluteTimeout: 30 * DAY });
+    const until = session.expiresAt.getTime() - 3_600_000;
+    assert.equal(rotated.session!.expiresAt.getTime(), until);
+    const [, maxAge] = rotated.headers.get("set-cookie")!.match(/; Max-Age=(\d+);/)!;
+    assert.ok(Number(maxAge) <= 3600 && Number(maxAge) > 3540, `${maxAge}`);
+  });
+
+  test("keeps a cookie that ends with the browser as it is", async () => {
+    const { headers } = await signedIn({ persistent: false });
+    const rotated = await rotateSession(headers, db.sql);
+    assert.equal(rotated.session?.persistent, false);
+    assert.doesNotMatch(rotated.headers.get("set-cookie")!, /Max-Age|Expires/);
+  });
+
+  test("hands out a Max-Age that browsers take, whatever the row says", async () => {
+    for (const instant of ["infinity", "9999-01-01"]) {
+      const { id, headers } = await signedIn();
+      await db.sql`update coatcheck.sessions set expires_at = ${instant}::text::timestamptz,
+        authenticated_at = ${instant}::text::timestamptz where id = ${id}`;
+      const rotated = await rotateSession(headers, db.sql);
+      assert.match(rotated.headers.get("set-cookie")!, /; Max-Age=34560000;/);
+    }
+  });
+
+  test("gives nothing to a session that is over, and tells why", async () => {
+    const revoked = await signedIn();
+    await revokeSession(revoked.headers, db.sql);
+    assert.equal((await rotateSession(revoked.headers, db.sql)).reason, "revoked");
+    const idle = await signedIn();
+    await age(idle.id, 8 * DAY, "last_seen_at");
+    assert.equal((await rotateSession(idle.headers, db.sql)).reason, "idle");
+    const expired = await signedIn();
+    await age(expired.id, 31 * DAY, "authenticated_at");
+    const visit = await rotateSession(expired.headers, db.sql);
+    assert.deepEqual([visit.session, visit.reason, [...visit.headers]], [null, "expired", []]);
+    assert.equal((await rotateSession(new Headers(), db.sql)).reason, "absent");
+  });
+
+  test("ends the session by either secret when its user signs out or in again", async () => {
+    const out = await signedIn();
+    await rotateSession(out.headers, db.sql);
+    assert.equal((await revokeSession(out.headers, db.sql)).session?.id, out.id);
+    const again = await signedIn();
+    await rotateSession(again.headers, db.sql);
+    await createSession("ada", db.sql, { replaces: again.headers });
+    assert.equal((await rowOf(again.id)).revoked_reason, "replaced");
+  });
+
+  test("clears the salt once the grace is over, so that nothing makes the new secret of the old", async () => {
+    const { id, headers } = await signedIn();
+    const rotated = withCookie((await rotateSession(headers, db.sql)).headers);
+    await validateSession(rotated, db.sql);
+    assert.ok((await rowOf(id)).rotation_salt);
+    await age(id, 301);
+    await validateSession(rotated, db.sql);
+    assert.equal((await rowOf(id)).rotation_salt, null);
+    assert.equal(await reasonOf(headers), "reused");
+  });
+
+  test("leaves no secret, old or new, in any column", async () => {
+    const { headers, response } = await signedIn();
+    const rotated = await rotateSession(headers, db.sql);
+    const renewed = await reauthenticateSession(headers, db.sql);
+    const again = await rotateSession(withCookie(renewed.headers), db.sql);
+    const [row] = await db
+      .sql`select string_agg(s::text, ' ') as dump from coatcheck.sessions s`;
+    for (const handedOut of [response, rotated.headers, renewed.headers, again.headers]) {
+      const bytes = Buffer.from(secretOf(handedOut), "base64url");
+      for (const spelling of ["base64url", "base64", "hex"] as const) {
+        assert.ok(!row!.dump.includes(bytes.toString(spelling).replace(/=+$/, "")), spelling);
+      }
+    }
+  });
+});
+
+describe("rotateAfter", () => {
+  const policy = { rotateAfter: 3600, rotationGrace: 30 };
+
+  test("rotates in a validation once the secret is that old, and not before", async () => {
+    const { id, headers, response } = await signedIn();
+    await age(id, 3500);
+    assert.deepEqual([...(await validateSession(headers, db.sql, policy)).headers], []);
+    await age(id, 100);
+    const { sql, statements } = counted(db.sql);
+    const visit = await validateSession(headers, sql, policy);
+    assert.equal(statements.length, 2);
+    assert.equal(visit.session?.id, id);
+    assert.notEqual(secretOf(visit.headers), secretOf(response));
+    assert.equal(await reasonOf(withCookie(visit.headers)), null);
+  });
+
+  test("counts from the last rotation", async () => {
+    const { id, headers } = await signedIn();
+    await age(id, 3600);
+    const rotated = withCookie((await validateSession(headers, db.sql, policy)).headers);
+    await validateSession(rotated, db.sql, policy);
+    await age(id, 3500);
+    assert.deepEqual([...(await validateSession(rotated, db.sql, policy)).headers], []);
+    await age(id, 100);
+    const next = await validateSession(rotated, db.sql, policy);
+    assert.equal(next.headers.getSetCookie().length, 1);
+  });
+
+  test("waits for nobody: a session that somebody holds is rotated the next time", async () => {
+    const { id, headers } = await signedIn();
+    await age(id, 3600);
+    const other = await db.sql.reserve();
+    await other`begin`;
+    await other`select from coatcheck.sessions where id = ${id} for update`;
+    const visit = await validateSession(headers, db.sql, { ...policy, queryTimeout: 2 });
+    assert.deepEqual([visit.session?.id, [...visit.headers]], [id, []]);
+    await other`rollback`;
+    other.release();
+    assert.equal(
+      (await validateSession(headers, db.sql, policy)).headers.getSetCookie().length,
+      1,
+    );
+  });
+
+  test("hands its cookie out also where the session is stale", async () => {
+    const { id, headers } = await signedIn();
+    await age(id, 3600);
+    const visit = await validateSession(headers, db.sql, { ...policy, authenticatedWithin: 60 });
+    assert.deepEqual([visit.session, visit.reason], [null, "stale"]);
+    assert.equal(await reasonOf(withCookie(visit.headers)), null);
+  });
+});
+
+describe("reauthenticateSession", () => {
+  test("records a proof: authenticatedAt moves, and both timeouts start anew", async () => {
+    const { id, session, headers } = await signedIn({ data: { cart: 1 } });
+    await age(id, 5 * DAY);
+    const { sql, statements } = counted(db.sql);
+    const visit = await reauthenticateSession(headers, sql);
+    assert.equal(statements.length, 1);
+    const row = await rowOf(id);
+    assert.deepEqual(visit.session, {
+      ...session,
+      createdAt: row.created_at,
+      authenticatedAt: row.authenticated_at,
+      lastSeenAt: row.last_seen_at,
+      expiresAt: row.expires_at,
+    });
+    const now = visit.session!.authenticatedAt.getTime();
+    assert.equal(visit.session!.lastSeenAt.getTime(), now);
+    assert.equal(visit.session!.expiresAt.getTime() - now, 30 * DAY * 1000);
+    assert.ok(now - visit.session!.createdAt.getTime() >= 5 * DAY * 1000);
+    assert.match(visit.headers.get("set-cookie")!, /; Max-Age=2592000;/);
+    assert.equal(visit.headers.get("cache-control"), "no-store");
+  });
+
+  test("is what authenticatedWithin asks for, and keeps the cookie until then", async () => {
+    const { id, headers } = await signedIn();
+    await age(id, 301);
+    const asking = { authenticatedWithin: 300 };
+    const stale = await validateSession(headers, db.sql, asking);
+    assert.deepEqual([stale.session, stale.reason, [...stale.headers]], [null, "stale", []]);
+    assert.ok((await validateSession(headers, db.sql)).session);
+    const { headers: renewed } = await reauthenticateSession(headers, db.sql);
+    assert.equal((await validateSession(withCookie(renewed), db.sql, asking)).session?.id, id);
+    await rotateSession(withCookie(renewed), db.sql);
+    assert.equal((await validateSession(withCookie(renewed), db.sql, asking)).session?.id, id);
+  });
+
+  test("puts a thief of the old secret out at once, and lets them end nothing", async () => {
+    const { id, headers: stolen } = await signedIn();
+    const { headers: renewed } = await reauthenticateSession(stolen, db.sql);
+    for (const verb of [validateSession, rotateSession, reauthenticateSession]) {
+      const visit = await verb(stolen, db.sql);
+      assert.deepEqual([visit.session, visit.reason, [...visit.headers]], [null, "unknown", []]);
+    }
+    assert.equal((await revokeSession(stolen, db.sql)).session, null);
+    assert.equal((await validateSession(withCookie(renewed), db.sql)).session?.id, id);
+  });
+
+  test("puts a thief out who has rotated before", async () => {
+    const { id, headers } = await signedIn();
+    const thief = withCookie((await rotateSession(headers, db.sql)).headers);
+    await validateSession(thief, db.sql);
+    const { headers: renewed } = await reauthenticateSession(headers, db.sql);
+    assert.equal(await reasonOf(thief), "unknown");
+    assert.equal(await reasonOf(headers), "unknown");
+    assert.equal((await validateSession(withCookie(renewed), db.sql)).session?.id, id);
+  });
+
+  test("makes a secret that is no function of the one before", async () => {
+    const { id, headers } = await signedIn();
+    const secrets = new Set<string>();
+    for (let tries = 0; tries < 5; tries++) {
+      const before = await rowOf(id);
+      const visit = await reauthenticateSession(headers, db.sql);
+      secrets.add(secretOf(visit.headers));
+      await db.sql`update coatcheck.sessions set digest = ${before.digest} where id = ${id}`;
+    }
+    assert.equal(secrets.size, 5);
+  });
+
+  test("revives nothing", async () => {
+    const revoked = await signedIn();
+    await revokeSession(revoked.headers, db.sql);
+    const idle = await signedIn();
+    await age(idle.id, 7 * DAY);
+    const expired = await signedIn();
+    await age(expired.id, 30 * DAY, "authenticated_at");
+    for (
+      const [{ id, headers }, reason] of [[revoked, "revoked"], [idle, "idle"], [
+        expired,
+        "expired",
+      ]] as const
+    ) {
+      const before = await rowOf(id);
+      const visit = await reauthenticateSession(headers, db.sql);
+      assert.deepEqual([visit.session, visit.reason, [...visit.headers]], [null, reason, []]);
+      assert.deepEqual(await rowOf(id), before);
+    }
+  });
+});
