@@ -193,6 +193,14 @@ describe("createSession", () => {
     assert.equal(await countRows(), rows);
   });
 
+  test("finds nobody in a row without a username, as no session of theirs would be valid", async () => {
+    await db.sql`create or replace view coatcheck.users as
+      select id, nullif(username, 'grace') as username from users`;
+    await assert.rejects(createSession({ userId: 2 }, db.sql), { code: "USER_NOT_FOUND" });
+    await db.sql`create or replace view coatcheck.users as select id, username from users`;
+    assert.ok((await createSession({ userId: 2 }, db.sql)).session);
+  });
+
   test("keeps usernames apart that a weaker spelling would join", async () => {
     await db.sql`insert into users values (20, ${"é"}), (21, ${"e\u0301"}), (22, 'ß'), (23, 'ss')`;
     assert.equal((await createSession("é", db.sql)).session.userId, 20);
@@ -211,6 +219,47 @@ describe("createSession", () => {
   test("keeps data as it is", async () => {
     const data = { a: [1, 2.5, null, true], "ключ": "\\u0000 \" ' $1", nested: { deep: {} } };
     assert.deepEqual((await createSession("ada", db.sql, { data })).session.data, data);
+  });
+});
+
+describe("maxSessions", () => {
+  test("ends the session that was not used for longest, and never the one just made", async () => {
+    await db.sql`insert into users values (30, 'max')`;
+    const policy = { maxSessions: 2 };
+    const first = await createSession("max", db.sql, policy);
+    const second = await createSession("max", db.sql, policy);
+    await db.sql`update coatcheck.sessions set last_seen_at = last_seen_at - interval '1 hour'
+      where id = ${second.session.id}`;
+    // Uses that are noted after the sign-in make nobody older than it.
+    await db.sql`update coatcheck.sessions set last_seen_at = last_seen_at + interval '1 minute'
+      where id = ${first.session.id}`;
+    const { sql, statements } = counted(db.sql);
+    const third = await createSession("max", sql, policy);
+    assert.equal(statements.length, 2);
+    const fourth = await createSession("max", db.sql, { maxSessions: 1 });
+    const visits = [];
+    for (const { headers } of [first, second, third, fourth]) {
+      const { reason, revokedReason } = await validateSession(withCookie(headers), db.sql);
+      visits.push([reason, revokedReason]);
+    }
+    const ended = ["revoked", "limit"];
+    assert.deepEqual(visits, [ended, ended, ended, [undefined, undefined]]);
+    assert.equal((await rowOf(first.session.id)).revoked_at > third.session.createdAt, true);
+    assert.ok((await rowOf(second.session.id)).revoked_at < fourth.session.createdAt);
+  });
+
+  test("counts the user's live sessions alone", async () => {
+    await db.sql`insert into users values (31, 'few')`;
+    const policy = { maxSessions: 2 };
+    await createSession("few", db.sql);
+    await db.sql`update coatcheck.sessions set last_seen_at = last_seen_at - interval '8 days'
+      where user_id = 31`;
+    const live = await createSession("few", db.sql, policy);
+    await createSession("few", db.sql, policy);
+    assert.ok((await validateSession(withCookie(live.headers), db.sql)).session);
+    const [row] = await db.sql`select count(*)::integer from coatcheck.sessions
+      where user_id = 31 and revoked_at is not null`;
+    assert.equal(row!.count, 0);
   });
 });
 

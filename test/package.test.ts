@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, test } from "bun:test";
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
-import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
@@ -41,6 +41,23 @@ describe("the package", () => {
     delete published.imports["@std/http/cookie"];
     delete tested.imports["@std/http/cookie"];
     assert.deepEqual(tested, published);
+  });
+
+  test("names tests for its guarantees that are there", async () => {
+    const files = (await readdir(join(root, "test"))).filter((name) => name.endsWith(".test.ts"));
+    const code = (await Promise.all(files.map((name) => read(join("test", name))))).join("\n");
+    const names = Array.from(code.matchAll(/\btest\(\s*["`](.*?)["`],/g), ([, name]) => name!);
+    for (const document of ["README.md", "SECURITY.md"]) {
+      const said = Array.from(
+        (await read(document)).matchAll(/(?<!\*)\*([^*]+)\*(?!\*)/g),
+        ([, it]) => it!,
+      )
+        .flatMap((it) => it.replace(/\s+/g, " ").split("; "));
+      assert.ok(said.length > 5);
+      for (const it of said) {
+        assert.ok(names.some((name) => name.startsWith(it)), `${document}: ${it}`);
+      }
+    }
   });
 
   test("has a lock file that names no address", async () => {
