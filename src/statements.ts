@@ -36,21 +36,32 @@ const SESSION = `
 const usernameOf = (row: string) =>
   `(select u.username::text from coatcheck.users u where u.id = ${row}.user_id limit 1)`;
 
+// Where the values of a statement are: its own parameters; or, for many calls in one statement, the
+// elements of a JSON array for each, of which `e` is one.
+type Place = (number: number) => string;
+const ownPlace: Place = (number) => `$${number}`;
+const elementPlace: Place = (number) => `(e.call ->> ${number - 1})`;
+const IMPATIENT = `(
+    select case when current_setting('lock_timeout')::interval not between '1 ms' and '500 ms'
+      then set_config('lock_timeout', '500', true) end offset 0
+  ) impatient`;
+const CALLS = "jsonb_array_elements($1::text::jsonb) with ordinality e(call, n)";
+
 // ── The way in ──────────────────────────────────────────────────────────────────────────────────────
 
 // Of a username or a key as JSON, every row that it matches, at most two: enough to tell one from
 // several. jsonb_populate_record gives the value its column's own type: as text it would find nobody
 // by a citext name, and scan the table. A row without a name is nobody, as its sessions would be.
-const FOUND = `
-asked as (
-  select id, username from jsonb_populate_record(null::coatcheck.users, $1::text::jsonb)
-), found as (
-  select u.id, u.username from coatcheck.users u where u.username = (select username from asked)
-  union all
-  select u.id, u.username from coatcheck.users u
-  where u.id = (select id from asked) and u.username is not null
-  limit 2
-)`;
+const found = (user: string) => `
+  select asked.id, asked.username
+  from jsonb_populate_record(null::coatcheck.users, ${user}) given
+  cross join lateral (
+    select u.id, u.username from coatcheck.users u where u.username = given.username
+    union all
+    select u.id, u.username from coatcheck.users u
+    where u.id = given.id and u.username is not null
+    limit 2
+  ) asked`;
 
 /** What {@linkcode FIND_USER} answers. */
 export interface FoundUser {
@@ -61,14 +72,13 @@ export interface FoundUser {
 /** The key in the type that sessions keep it in, also of a domain. `$1` the user, as JSON. */
 export const FIND_USER: Statement = statement(
   "find the user",
-  `with ${FOUND}
-select json_build_object(
+  `select json_build_object(
   'matches', count(*),
   'userId', case when pg_typeof((null::coatcheck.sessions).user_id)
       in ('smallint'::regtype, 'integer'::regtype)
     then to_json(min(id::text)::integer) else to_json(min(id::text)) end
 )::text as json
-from found`,
+from (${found("$1::text::jsonb")}) found`,
 );
 
 /** A session that was ended by another one. */
@@ -84,6 +94,52 @@ export interface Inserted {
   readonly session: SessionRow & { readonly digest: string } | null;
 }
 
+const insertion = (at: Place, calls: string, row: string) => `
+with given as (
+  select ${calls ? "e.n" : "1"} as n, f.*,
+    ${at(2)}::uuid as replaced_id, decode(${at(3)}, 'hex') as replaced_digest,
+    ${at(4)}::uuid as id, decode(${at(5)}, 'hex') as digest,
+    coalesce(${at(6)}::timestamptz, statement_timestamp()) as created_at,
+    coalesce(${at(7)}::timestamptz,
+      statement_timestamp() + make_interval(secs => ${at(8)}::integer)) as expires_at,
+    ${at(9)}::boolean as persistent, ${at(10)}::text::jsonb as data
+  from ${calls}(
+    select count(*) as matches, (array_agg(found.id))[1] as user_id,
+      (array_agg(found.username::text))[1] as username
+    from (${found(`${at(1)}::text::jsonb`)}
+    ) found
+  ) f
+), replaced as (
+  update coatcheck.sessions s
+  set revoked_at = statement_timestamp(), revoked_reason = 'replaced'
+  from given g
+  where s.id = g.replaced_id and g.replaced_digest in (s.digest, s.previous_digest)
+    and s.revoked_at is null and g.matches = 1
+  returning s.id, s.user_id
+), inserted as (
+  insert into coatcheck.sessions
+    (id, user_id, digest, created_at, authenticated_at, last_seen_at, expires_at, persistent, data)
+  select g.id, g.user_id, g.digest, g.created_at, g.created_at, statement_timestamp(), g.expires_at,
+    g.persistent, g.data
+  from given g
+  where g.matches = 1
+  returning *
+)
+select ${row}json_build_object(
+  'matches', g.matches,
+  'replaced', (
+    select json_build_object('id', r.id, 'userId', ${userIdOf("r")})
+    from replaced r where r.id = g.replaced_id
+  ),
+  'session', (
+    select json_build_object(${SESSION},
+    'digest', encode(s.digest, 'hex'),
+    'expiresAt', s.expires_at)
+    from (select i.*, g.username from inserted i where i.id = g.id) s
+  )
+)::text as json
+from given g`;
+
 /**
  * INSERT only: a session that exists already is an error, never somebody else's session.
  *
@@ -91,40 +147,7 @@ export interface Inserted {
  * `$4`, `$5` id and digest; `$6` created at, null for now; `$7` expires at, or `$8` seconds from now;
  * `$9` persistent; `$10` data, as JSON.
  */
-export const INSERT: Statement = statement(
-  "store the session",
-  `with ${FOUND}, sole as (
-  select id, username from found where (select count(*) from found) = 1
-), replaced as (
-  update coatcheck.sessions
-  set revoked_at = statement_timestamp(), revoked_reason = 'replaced'
-  where id = $2::uuid and decode($3, 'hex') in (digest, previous_digest) and revoked_at is null
-    and exists (select from sole)
-  returning id, user_id
-), given as (
-  select $4::uuid as id, decode($5, 'hex') as digest,
-    coalesce($6::timestamptz, statement_timestamp()) as created_at,
-    coalesce($7::timestamptz, statement_timestamp() + make_interval(secs => $8::integer)) as expires_at,
-    $9::boolean as persistent, $10::text::jsonb as data
-), inserted as (
-  insert into coatcheck.sessions as s
-    (id, user_id, digest, created_at, authenticated_at, last_seen_at, expires_at, persistent, data)
-  select g.id, sole.id, g.digest, g.created_at, g.created_at, statement_timestamp(), g.expires_at,
-    g.persistent, g.data
-  from given g cross join sole
-  returning s.*
-)
-select json_build_object(
-  'matches', (select count(*) from found),
-  'replaced', (select json_build_object('id', r.id, 'userId', ${userIdOf("r")}) from replaced r),
-  'session', (
-    select json_build_object(${SESSION},
-    'digest', encode(s.digest, 'hex'),
-    'expiresAt', s.expires_at)
-    from (select i.*, sole.username::text as username from inserted i cross join sole) s
-  )
-)::text as json`,
-);
+export const INSERT: Statement = statement("store the session", insertion(ownPlace, "", ""));
 
 /**
  * Ends the sessions of one user beyond a number of live ones, those first that were not used for
@@ -188,20 +211,22 @@ export interface PresentedRow extends SessionRow {
 // statement_timestamp(), as now() stands still inside a caller's long transaction.
 //
 // `$1`, `$2` id and digest; `$3` absoluteTimeout, `$4` idleTimeout, `$5` rotationGrace.
-const PRESENTED = `
-  select s.*, u.username, a.absolute, p.deadline, p.is_current, p.is_settled, v.refusal
+const presented = (at: Place, more = "", calls = "") => `
+  select s.*, u.username, a.*, p.deadline, p.is_current, p.is_settled, v.refusal
   from (
-    select $1::uuid as id, decode($2, 'hex') as digest,
-      make_interval(secs => $3::integer) as absolute, make_interval(secs => $4::integer) as idle,
-      make_interval(secs => $5::integer) as grace
+    select ${at(1)}::uuid as asked_id, decode(${at(2)}, 'hex') as asked_digest,
+      make_interval(secs => ${at(3)}::integer) as absolute,
+      make_interval(secs => ${at(4)}::integer) as idle,
+      make_interval(secs => ${at(5)}::integer) as grace${more}${calls}
   ) a
-  join coatcheck.sessions s on s.id = a.id and a.digest in (s.digest, s.previous_digest)
+  join coatcheck.sessions s
+    on s.id = a.asked_id and a.asked_digest in (s.digest, s.previous_digest)
   left join lateral (
     select u.username::text as username from coatcheck.users u where u.id = s.user_id limit 1
   ) u on true
   cross join lateral (
     select least(s.expires_at, s.authenticated_at + a.absolute) as deadline,
-      s.digest = a.digest as is_current,
+      s.digest = a.asked_digest as is_current,
       s.previous_digest is null
         or coalesce(s.rotation_seen_at + a.grace <= statement_timestamp(), false) as is_settled
   ) p
@@ -214,6 +239,7 @@ const PRESENTED = `
       when u.username is null then 'user'
     end as refusal
   ) v`;
+const PRESENTED = presented(ownPlace);
 
 // Of a row `s` of the above. What is a number of seconds here is a Max-Age there, also where an instant
 // in the row is infinite.
@@ -236,6 +262,26 @@ export interface ValidatedRow extends PresentedRow {
   readonly due: "rotation" | "touch" | null;
 }
 
+const validation = (at: Place, calls: string, row: string) => {
+  const seconds = (number: number) => `make_interval(secs => ${at(number)}::integer)`;
+  const own = `,
+      ${seconds(6)} as within, ${seconds(7)} as rotate_after, ${seconds(8)} as touch_interval`;
+  return `
+with s as (${presented(at, calls ? `${own}, e.n` : own, calls)}
+)
+select ${row}json_build_object(${JUDGED},
+    'salt', case when not s.is_current and ${NEVER_SEEN} then encode(s.rotation_salt, 'hex') end,
+    'stale', coalesce(s.authenticated_at <= statement_timestamp() - s.within, false),
+    'due', case
+      when s.is_current and s.is_settled and coalesce(s.rotated_at, s.authenticated_at)
+        <= statement_timestamp() - s.rotate_after then 'rotation'
+      when s.last_seen_at <= statement_timestamp() - s.touch_interval
+        or s.is_current and ${NEVER_SEEN} then 'touch'
+    end
+)::text as json
+from s`;
+};
+
 /**
  * Reads, and takes no lock.
  *
@@ -244,23 +290,7 @@ export interface ValidatedRow extends PresentedRow {
  *
  * `$1` to `$5` as above; `$6` authenticatedWithin, `$7` rotateAfter, `$8` touchInterval, or null.
  */
-export const VALIDATE: Statement = statement(
-  "validate the session",
-  `with s as (${PRESENTED}
-)
-select json_build_object(${JUDGED},
-    'salt', case when not s.is_current and ${NEVER_SEEN} then encode(s.rotation_salt, 'hex') end,
-    'stale', coalesce(
-      s.authenticated_at <= statement_timestamp() - make_interval(secs => $6::integer), false),
-    'due', case
-      when s.is_current and s.is_settled and coalesce(s.rotated_at, s.authenticated_at)
-        <= statement_timestamp() - make_interval(secs => $7::integer) then 'rotation'
-      when s.last_seen_at <= statement_timestamp() - make_interval(secs => $8::integer)
-        or s.is_current and ${NEVER_SEEN} then 'touch'
-    end
-)::text as json
-from s`,
-);
+export const VALIDATE: Statement = statement("validate the session", validation(ownPlace, "", ""));
 
 /**
  * Notes the use of a session, and the first sight of a rotated secret, where one of the two is due.
@@ -557,3 +587,26 @@ function isDead(row: string): string {
       or coalesce(${row}.last_seen_at <= statement_timestamp() - (select idle from a), false)
   end`;
 }
+
+// ── Many calls at once ──────────────────────────────────────────────────────────────────────────────
+
+// Each row of an answer begins with the number of its call, from 1.
+const ROW = (from: string) => `${from}.n || ' ' || `;
+
+/** {@linkcode VALIDATE} for many calls. `$1` their values, as a JSON array of arrays. */
+export const VALIDATE_MANY: Statement = statement(
+  VALIDATE.purpose,
+  validation(elementPlace, `\n    from ${CALLS}`, ROW("s")),
+);
+
+/**
+ * {@linkcode INSERT} for many calls: all are stored, or, where one of them cannot be, none.
+ *
+ * A user whose row somebody holds must not hold up the others: it gives up after half a second.
+ *
+ * `$1` their values, as a JSON array of arrays.
+ */
+export const INSERT_MANY: Statement = statement(
+  INSERT.purpose,
+  insertion(elementPlace, `${IMPATIENT} cross join ${CALLS} cross join lateral `, ROW("g")),
+);
