@@ -28,6 +28,7 @@
  * @module
  */
 
+export { batched } from "./src/batch.ts";
 export { configure, type Sessions } from "./src/configure.ts";
 export type { RequestHeaders } from "./src/cookie.ts";
 export {

@@ -60,15 +60,18 @@ export async function query<Row>(
   const deadline = new Promise<typeof late>((resolve) => {
     timer = setTimeout(resolve, seconds * 1000, late);
   });
+  let answer: PromiseLike<unknown> & { [giveUp]?: () => void };
   let result: unknown;
   try {
-    result = await Promise.race([sql(strings, ...parameters), deadline]);
+    answer = sql(strings, ...parameters);
+    result = await Promise.race([answer, deadline]);
   } catch (error) {
     throw storeError(purpose, error);
   } finally {
     clearTimeout(timer);
   }
   if (result === late) {
+    answer[giveUp]?.();
     throw new SessionError(
       "STORE_TIMEOUT",
       `Cannot ${purpose} as the database must answer within queryTimeout: ` +
@@ -95,6 +98,9 @@ export function requireSql(sql: unknown): asserts sql is Sql {
 
 const late = Symbol("late");
 
+/** By what an answer is told that nobody waits for it any more; {@linkcode batched} has such answers. */
+export const giveUp: unique symbol = Symbol("give up");
+
 /** An answer that the statement cannot have given: a broken client, or a view that is not unique. */
 export function unexpected(purpose: string, desired: string, actual: string): SessionError {
   return new SessionError(
@@ -104,8 +110,8 @@ export function unexpected(purpose: string, desired: string, actual: string): Se
 }
 
 function storeError(purpose: string, error: unknown): SessionError {
-  const { code, errno, message } = (error ?? {}) as Record<string, unknown>;
-  const sqlstate = [code, errno].find(isSqlstate);
+  const { code, message } = (error ?? {}) as Record<string, unknown>;
+  const sqlstate = sqlstateOf(error);
   if (sqlstate === undefined) {
     // A driver's own code, such as ECONNREFUSED, is a constant of its source and says nothing else.
     const known = typeof code === "string" && /^[A-Z][A-Z_]{1,49}$/.test(code);
@@ -126,12 +132,16 @@ function storeError(purpose: string, error: unknown): SessionError {
   return new SessionError(ours, sentence + hint, sqlstate);
 }
 
-// Five capitals and digits, at least one of them a digit: EPIPE is not from PostgreSQL.
-function isSqlstate(code: unknown): code is string {
-  return typeof code === "string" && /^(?=.*\d)[0-9A-Z]{5}$/.test(code);
+/** PostgreSQL's code in an error of a client's: postgres.js has it in `code`, Bun.SQL in `errno`. */
+export function sqlstateOf(error: unknown): string | undefined {
+  const { code, errno } = (error ?? {}) as Record<string, unknown>;
+  // Five capitals and digits, at least one of them a digit: EPIPE is not from PostgreSQL.
+  return [code, errno].find((it): it is string =>
+    typeof it === "string" && /^(?=.*\d)[0-9A-Z]{5}$/.test(it)
+  );
 }
 
-// Bun.SQL has the SQLSTATE in `errno`. Classes and codes are those of PostgreSQL 18, appendix A.
+// Classes and codes are those of PostgreSQL 18, appendix A.
 function codeOf(sqlstate: string): SessionErrorCode {
   if (/^(3F000|42P01|42703)$/.test(sqlstate)) return "SCHEMA_MISSING";
   if (/^(57014|55P03|25P04)$/.test(sqlstate)) return "STORE_TIMEOUT";

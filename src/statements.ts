@@ -155,7 +155,8 @@ export const INSERT: Statement = statement("store the session", insertion(ownPla
  *
  * A statement of its own, so that it sees what was inserted beside it. It locks every live session of
  * the user, so that of two that run at once the second finds what the first has ended: they never end
- * each other's, and the last one leaves no more than the number.
+ * each other's, and the last one leaves no more than the number. Within transactions of the caller's
+ * that overlap, neither sees what the other has inserted.
  *
  * `$1` the id just made; `$2` absoluteTimeout, `$3` idleTimeout; `$4` the number.
  */
@@ -474,6 +475,22 @@ export const REVOKE: Statement = statement(
   where s.id = a.id and a.digest in (s.digest, s.previous_digest) and s.revoked_at is null
   returning s.*, a.digest as presented
 )${revoked("case when s.digest = s.presented then s.digest else s.previous_digest end")}`,
+);
+
+/**
+ * Ends the session of a secret that was reused, whatever it has been rotated to meanwhile; but not one
+ * whose user has reauthenticated since it was judged: that has shaken the other party off.
+ *
+ * `$1` id; `$2` the instant of the proof that the judgement saw.
+ */
+export const REVOKE_REUSED: Statement = statement(
+  "revoke the session",
+  `with ${DURABLE}
+update coatcheck.sessions s
+set revoked_at = statement_timestamp(), revoked_reason = 'reused'
+from durable
+where s.id = $1::uuid and s.authenticated_at = $2::text::timestamptz and s.revoked_at is null
+returning to_json(s.id)::text as json`,
 );
 
 /**

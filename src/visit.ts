@@ -3,7 +3,7 @@ import { tell } from "./events.ts";
 import type { Rules } from "./policy.ts";
 import { requireRow, type Session, toSession } from "./session.ts";
 import { query, requireSql, type Sql, type SqlValue, type Statement, unexpected } from "./sql.ts";
-import { type PresentedRow, REVOKE, type RevokedRow } from "./statements.ts";
+import { type PresentedRow, REVOKE_REUSED } from "./statements.ts";
 import type { PresentedToken, Token } from "./token.ts";
 
 /**
@@ -112,15 +112,9 @@ export async function judge<Row extends PresentedRow>(
   if (row.refusal === null) return { token, row };
   const { refusal: reason, revokedReason, userId } = row;
   if (reason === "reused" && rules.touchInterval !== false) {
-    // Conditional once more: who has reauthenticated meanwhile has shaken the other party off.
-    const { id, digest } = token;
-    const revoked = await query<RevokedRow>(
-      sql,
-      REVOKE,
-      [id, digest, "reused"],
-      rules.queryTimeout,
-    );
-    if (revoked.length > 0) tell(rules.onEvent, { type: "reused", id, userId });
+    const values = [id, row.authenticatedAt];
+    const ended = await query(sql, REVOKE_REUSED, values, rules.queryTimeout);
+    if (ended.length > 0) tell(rules.onEvent, { type: "reused", id, userId });
   }
   return refuse(rules, { reason, id, userId }, revokedReason);
 }

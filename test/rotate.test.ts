@@ -7,6 +7,7 @@ import {
   revokeSession,
   rotateSession,
   type SessionEvent,
+  type Sql,
   updateSession,
   validateSession,
 } from "../mod.ts";
@@ -135,6 +136,34 @@ describe("rotateSession", () => {
     assert.equal((await updateSession(headers, { a: 1 }, db.sql)).reason, "reused");
     assert.equal((await rowOf(id)).revoked_reason, "reused");
   });
+
+  for (
+    const { name, verb, reason } of [
+      { name: "also where it is rotated meanwhile", verb: rotateSession, reason: "revoked" },
+      {
+        name: "but not where its user reauthenticates meanwhile",
+        verb: reauthenticateSession,
+        reason: null,
+      },
+    ]
+  ) {
+    test(`ends the session of a reused secret, ${name}`, async () => {
+      const { id, headers } = await signedIn();
+      const rotated = withCookie((await rotateSession(headers, db.sql)).headers);
+      await validateSession(rotated, db.sql);
+      await age(id, 30);
+      let next = new Headers();
+      // Between the statement that judges and the one that ends.
+      const between: Sql = async (strings, ...values) => {
+        if (strings.join().includes("'reused'") && strings.join().includes("update")) {
+          next = withCookie((await verb(rotated, db.sql)).headers);
+        }
+        return await db.clients["postgres.js"]!(strings, ...values);
+      };
+      assert.equal((await validateSession(headers, between)).reason, "reused");
+      assert.equal(await reasonOf(next), reason);
+    });
+  }
 
   test("refuses a reused secret, and ends nothing, where nothing may be written", async () => {
     const { id, headers } = await signedIn();

@@ -1,0 +1,159 @@
+import { giveUp, requireSql, type Sql, sqlstateOf, type SqlValue, type Statement } from "./sql.ts";
+import { INSERT, INSERT_MANY, VALIDATE, VALIDATE_MANY } from "./statements.ts";
+
+/** The statements that may be sent for many calls at once, and what is sent then. */
+const MANY: readonly (readonly [one: Statement, many: Statement])[] = [
+  [VALIDATE, VALIDATE_MANY],
+  [INSERT, INSERT_MANY],
+];
+
+// Two, so that one is on its way while the server works on the other.
+const MOST_IN_FLIGHT = 2;
+const LARGEST_BATCH = 128;
+const LONGEST_QUEUE = 10_000;
+
+// Of the classes of PostgreSQL 18, appendix A: what may be about one of the calls alone. The statement
+// was rolled back as a whole, so that each may be sent again, alone. What says that the server is
+// overloaded, out of reach or without our schema is no reason to send it more.
+const ABOUT_ONE_CALL = /^(22|23|40|42501|44|55P03|P0)/;
+
+/**
+ * Makes a client that sends concurrent calls of the same verb as one statement.
+ *
+ * The first call leaves at once, as it would without this; those that come while two statements are
+ * under way gather, and leave together as soon as one is back. So nothing waits for a timer, and a call
+ * that is alone costs what it did. At 64 calls in flight a server does several times the work: one round
+ * trip, one parse and one flush to disk for all of them.
+ *
+ * `validateSession`, `createSession` and `insertSession` gain; every other statement passes through. One
+ * call's failure is its own: where a statement for many fails for what one of them asked, each is sent
+ * again, alone. A call that has waited for `queryTimeout` is dropped, unless it was sent before. Make it
+ * once, of a pool. It is not for a transaction, whose statements would leave beside it; give that one to
+ * the verbs as it is.
+ *
+ * @example
+ * ```ts
+ * import { batched, createSession, validateSession } from "@coatcheck/coatcheck";
+ * import assert from "node:assert/strict";
+ * import postgres from "postgres";
+ *
+ * const pool = postgres(process.env.DATABASE_URL!, { max: 4 });
+ * const sql = batched(pool);
+ * const { headers } = await createSession("ada", sql);
+ * const request = new Headers({ cookie: headers.get("set-cookie")!.split(";")[0]! });
+ * const visits = await Promise.all(Array.from({ length: 64 }, () => validateSession(request, sql)));
+ * assert.ok(visits.every(({ session }) => session?.username === "ada"));
+ * await pool.end();
+ * ```
+ *
+ * @param sql The SQL client: a pool.
+ * @returns A client for the verbs. Its queue holds 10,000 calls of a verb; further ones fail with
+ * `STORE_UNAVAILABLE`.
+ * @throws {TypeError} If `sql` is not a function.
+ */
+export function batched(sql: Sql): Sql {
+  requireSql(sql);
+  const queues = new Map(MANY.map(([one, many]) => [one.strings, openQueue(sql, one, many)]));
+  return (strings, ...values) => queues.get(strings)?.(values) ?? sql(strings, ...values);
+}
+
+type Answer = Awaited<ReturnType<Sql>>;
+
+/** A call that has not been answered. */
+interface Call {
+  /** In the order of their numbers, as the statement for many reads them. */
+  readonly values: readonly SqlValue[];
+  readonly resolve: (answer: Answer | PromiseLike<Answer>) => void;
+  readonly reject: (error: unknown) => void;
+  /** Whether its caller has stopped waiting. */
+  over: boolean;
+  /** Tells the statement that it is under way in. */
+  leave?: () => void;
+}
+
+function openQueue(sql: Sql, one: Statement, many: Statement) {
+  let queue: Call[] = [];
+  let inFlight = 0;
+  let scheduled = false;
+
+  // What comes within the same turn leaves together.
+  function schedule(): void {
+    if (scheduled || queue.length === 0 || inFlight === MOST_IN_FLIGHT) return;
+    scheduled = true;
+    queueMicrotask(() => {
+      scheduled = false;
+      queue = queue.filter((call) => !call.over);
+      while (queue.length > 0 && inFlight < MOST_IN_FLIGHT) {
+        void send(queue.splice(0, LARGEST_BATCH));
+      }
+    });
+  }
+
+  async function send(calls: readonly Call[]): Promise<void> {
+    inFlight++;
+    let under = true;
+    // By the answer or, where none comes, by the last of those that have waited for it.
+    const free = () => {
+      if (!under) return;
+      under = false;
+      inFlight--;
+      schedule();
+    };
+    let waiting = calls.length;
+    const leave = () => {
+      if (--waiting === 0) free();
+    };
+    for (const call of calls) call.leave = leave;
+    const [only] = calls;
+    try {
+      if (calls.length === 1) only!.resolve(await alone(only!));
+      else deal(calls, await sql(many.strings, JSON.stringify(calls.map(({ values }) => values))));
+    } catch (error) {
+      if (calls.length > 1 && ABOUT_ONE_CALL.test(sqlstateOf(error) ?? "")) {
+        for (const call of calls) if (!call.over) call.resolve(alone(call));
+      } else {
+        for (const call of calls) call.reject(error);
+      }
+    }
+    free();
+  }
+
+  async function alone({ values }: Call): Promise<Answer> {
+    return await sql(one.strings, ...one.order.map((index) => values[index] as SqlValue));
+  }
+
+  return (parameters: readonly SqlValue[]): PromiseLike<Answer> => {
+    if (queue.length >= LONGEST_QUEUE) {
+      return Promise.reject(Object.assign(new Error("The queue is full"), { code: "QUEUE_FULL" }));
+    }
+    const values: SqlValue[] = [];
+    one.order.forEach((index, place) => values[index] = parameters[place] as SqlValue);
+    let call: Call;
+    const answer = new Promise<Answer>((resolve, reject) => {
+      call = { values, resolve, reject, over: false };
+      queue.push(call);
+      schedule();
+    });
+    return Object.assign(answer, {
+      [giveUp]() {
+        call.over = true;
+        call.leave?.();
+      },
+    });
+  };
+}
+
+/** Gives each call the rows that bear its number, as the statement for one would have answered. */
+function deal(calls: readonly Call[], answer: Answer): void {
+  const rows = Array.isArray(answer) ? answer : (answer as { rows?: readonly unknown[] })?.rows;
+  const dealt = calls.map((): unknown[] => []);
+  for (const row of Array.isArray(rows) ? rows : [undefined]) {
+    const text = Object.values(row ?? {})[0];
+    const [, number, json] = typeof text === "string" ? /^(\d+) (.*)$/s.exec(text) ?? [] : [];
+    const own = dealt[Number(number) - 1];
+    // Not ours: whose was which cannot be told, so that nobody gets any.
+    if (!own) return calls.forEach(({ resolve }) => resolve([undefined]));
+    own.push({ json });
+  }
+  calls.forEach(({ resolve }, index) => resolve(dealt[index]!));
+}

@@ -1,0 +1,343 @@
+import { afterAll, beforeAll, describe, test } from "bun:test";
+import assert from "node:assert/strict";
+import {
+  batched,
+  configure,
+  createSession,
+  createToken,
+  insertSession,
+  revokeSession,
+  rotateSession,
+  type Sql,
+  validateSession,
+} from "../mod.ts";
+import { counted, type Database, openDatabase, secretOf, withCookie } from "./runner/database.ts";
+
+let db: Database;
+beforeAll(async () => {
+  db = await openDatabase();
+  await db.sql`insert into users select i, 'user' || i from generate_series(100, 400) i`;
+});
+afterAll(() => db.close());
+
+const users = (count: number) => Array.from({ length: count }, (_, i) => `user${100 + i}`);
+
+/** A client that answers nothing before it is told to, and what has been asked of it. */
+function paused(sql: Sql) {
+  const asked: { text: string; values: unknown[]; answer: () => void }[] = [];
+  return {
+    asked,
+    sql: ((strings, ...values) => {
+      const { promise, resolve } = gate();
+      asked.push({ text: strings.join("?"), values, answer: resolve });
+      return promise.then(() => sql(strings, ...values));
+    }) as Sql,
+  };
+}
+
+function gate() {
+  let resolve = () => {};
+  const promise = new Promise<void>((open) => resolve = open);
+  return { promise, resolve };
+}
+
+/** Answers everything that is asked, until all that waits for it is done. */
+async function settle(asked: { answer: () => void }[], ...all: Promise<unknown>[]) {
+  let done = false;
+  const end = Promise.allSettled(all).then(() => done = true);
+  for (let next = 0; !done;) {
+    if (next < asked.length) asked[next++]!.answer();
+    else await new Promise((resolve) => setTimeout(resolve, 1));
+  }
+  await end;
+}
+
+describe("batched", () => {
+  for (const client of ["postgres.js", "Bun.SQL"]) {
+    if (client === "Bun.SQL" && !("Bun" in globalThis)) continue;
+
+    test(`sends what comes at once as one statement, through ${client}`, async () => {
+      const { sql, statements } = counted(db.clients[client]!);
+      const together = batched(sql);
+      const created = await Promise.all(
+        users(64).map((user) => createSession(user, together, { data: { user, "": "\\ $1 'é" } })),
+      );
+      assert.equal(statements.length, 1);
+      assert.deepEqual(created.map(({ session }) => session.username), users(64));
+      const visits = await Promise.all(
+        created.map(({ headers }) => validateSession(withCookie(headers), together)),
+      );
+      assert.equal(statements.length, 2);
+      assert.deepEqual(
+        visits.map(({ session }) => session),
+        created.map(({ session }) => session),
+      );
+      assert.equal(new Set(created.map(({ headers }) => secretOf(headers))).size, 64);
+    });
+  }
+
+  test("answers each as the plain client does, whatever the others ask", async () => {
+    const sql = batched(db.sql);
+    const [ada, grace] = [await createSession("ada", db.sql), await createSession("grace", db.sql)];
+    const revoked = await createSession("ada", db.sql);
+    await revokeSession(withCookie(revoked.headers), db.sql);
+    const rotated = await createSession("ada", db.sql, { persistent: false });
+    await rotateSession(withCookie(rotated.headers), db.sql);
+    const aged = await createSession("ada", db.sql);
+    await db.sql`update coatcheck.sessions set authenticated_at = authenticated_at - interval '2 h'
+      where id = ${aged.session.id}`;
+    const strict = { idleTimeout: 60, absoluteTimeout: 3600, touchInterval: false } as const;
+    const stranger = new Headers({ cookie: `__Host-session=${createToken().token}` });
+    const calls: ((sql: Sql) => ReturnType<typeof validateSession>)[] = [
+      (sql) => validateSession(withCookie(ada.headers), sql),
+      (sql) => validateSession(withCookie(grace.headers), sql, strict),
+      (sql) => validateSession(withCookie(revoked.headers), sql),
+      (sql) => validateSession(stranger, sql),
+      (sql) => validateSession(withCookie(rotated.headers), sql),
+      (sql) => validateSession(withCookie(aged.headers), sql, strict),
+      (sql) => validateSession(withCookie(aged.headers), sql, { authenticatedWithin: 60 }),
+      (sql) => validateSession(withCookie(ada.headers), sql),
+    ];
+    const apart = [];
+    for (const call of calls) apart.push(await call(db.sql));
+    const told = (visits: Awaited<ReturnType<typeof validateSession>>[]) =>
+      visits.map(({ headers, ...visit }) => [visit, headers.get("set-cookie")?.slice(0, 95)]);
+    assert.deepEqual(told(await Promise.all(calls.map((call) => call(sql)))), told(apart));
+  });
+
+  test("sends a call that is alone as it is", async () => {
+    const plain = counted(db.sql);
+    const { headers } = await createSession("ada", plain.sql);
+    await validateSession(withCookie(headers), plain.sql);
+    const { sql, statements } = counted(db.sql);
+    const together = batched(sql);
+    await createSession("ada", together);
+    await validateSession(withCookie(headers), together);
+    assert.deepEqual(statements, plain.statements);
+  });
+
+  test("gathers what comes while two statements are under way, and waits for nothing else", async () => {
+    const { asked, sql } = paused(db.sql);
+    const together = batched(sql);
+    const calls: Promise<unknown>[] = [];
+    const sizes: number[] = [];
+    for (const user of users(12)) {
+      calls.push(createSession(user, together));
+      await Promise.resolve().then(() => {});
+      sizes.push(asked.length);
+    }
+    // The first leaves, then the second; the other ten wait for one of them.
+    assert.deepEqual([sizes[0], sizes[1], sizes[11]], [1, 2, 2]);
+    await settle(asked, ...calls);
+    assert.equal(asked.length, 3);
+    assert.equal(JSON.parse(asked[2]!.values[0] as string).length, 10);
+    await Promise.all(calls);
+  });
+
+  test("sends no more than 128 calls as one, in the order in which they came", async () => {
+    const { asked, sql } = paused(db.sql);
+    const together = batched(sql);
+    const calls = users(300).map((user) => createSession(user, together));
+    await settle(asked, ...calls);
+    assert.deepEqual(
+      asked.map(({ values }) =>
+        JSON.parse(values[0] as string).map(([user]: string[]) => JSON.parse(user!).username)
+      ),
+      [users(300).slice(0, 128), users(300).slice(128, 256), users(300).slice(256)],
+    );
+    assert.equal((await Promise.all(calls)).length, 300);
+  });
+
+  test("lets an unknown user fail alone, in the same statement", async () => {
+    const { sql, statements } = counted(db.sql);
+    const together = batched(sql);
+    const before = await createSession("ada", db.sql);
+    const results = await Promise.allSettled([
+      createSession("ada", together),
+      createSession("nobody", together, { replaces: withCookie(before.headers) }),
+      createSession({ userId: 2 }, together),
+      createSession({ userId: 404 }, together),
+    ]);
+    assert.equal(statements.length, 1);
+    assert.deepEqual(
+      results.map((it) => it.status === "fulfilled" ? it.value.session.username : it.reason.code),
+      ["ada", "USER_NOT_FOUND", "grace", "USER_NOT_FOUND"],
+    );
+    assert.ok((await validateSession(withCookie(before.headers), db.sql)).session);
+  });
+
+  test("lets what fails a whole statement fail alone, and stores the others once", async () => {
+    const { sql, statements } = counted(db.sql);
+    const together = batched(sql);
+    const { session } = await createSession("grace", db.sql);
+    const record = () => {
+      const { id, digest } = createToken();
+      return { id, digest, userId: 1, createdAt: new Date(), expiresAt: new Date("2099-01-01") };
+    };
+    const [one, two] = [record(), record()];
+    const results = await Promise.allSettled([
+      insertSession(one, together),
+      insertSession({ ...record(), id: session.id }, together),
+      createSession({ userId: "no number" }, together),
+      insertSession(two, together),
+    ]);
+    assert.deepEqual(results.map((it) => it.status === "fulfilled" || it.reason.code), [
+      true,
+      "STORE_REJECTED",
+      "USER_NOT_FOUND",
+      true,
+    ]);
+    assert.equal(statements.length, 5);
+    const rows = await db.sql`select from coatcheck.sessions where id in (${one.id}, ${two.id})`;
+    assert.equal(rows.length, 2);
+  });
+
+  test("lets a user whose row is held hold up nobody else for long", async () => {
+    const together = batched(db.sql);
+    const other = await db.sql.reserve();
+    await other`begin`;
+    await other`select from users where id = 1 for update`;
+    const held = createSession("ada", together, { queryTimeout: 2 });
+    const free = createSession("grace", together, { queryTimeout: 2 });
+    assert.equal((await free).session.username, "grace");
+    await other`commit`;
+    other.release();
+    assert.equal((await held).session.username, "ada");
+  });
+
+  test("ends the sessions that several sign-ins replace, in the same statement", async () => {
+    const [one, two] = [await createSession("ada", db.sql), await createSession("grace", db.sql)];
+    const { sql, statements } = counted(db.sql);
+    const together = batched(sql);
+    await Promise.all([
+      createSession("grace", together, { replaces: withCookie(one.headers) }),
+      createSession("ada", together, { replaces: withCookie(two.headers) }),
+      createSession("ada", together, { replaces: withCookie(two.headers) }),
+    ]);
+    assert.equal(statements.length, 1);
+    for (const { headers } of [one, two]) {
+      const visit = await validateSession(withCookie(headers), db.sql);
+      assert.deepEqual([visit.reason, visit.revokedReason], ["revoked", "replaced"]);
+    }
+  });
+
+  test("passes every other statement through", async () => {
+    const { sql, statements } = counted(db.sql);
+    const verbs = configure({ maxSessions: 2 });
+    const { session, headers } = await verbs.createSession("user400", batched(sql));
+    const request = withCookie(headers);
+    await verbs.updateSession(request, { a: 1 }, batched(sql));
+    assert.equal((await verbs.listSessions(session.userId, batched(sql))).length, 1);
+    await verbs.rotateSession(request, batched(sql));
+    await verbs.revokeSessions({ userId: session.userId }, batched(sql));
+    await verbs.sweepSessions(batched(sql));
+    assert.equal(await verbs.getUserId("user400", batched(sql)), 120);
+    assert.equal(statements.length, 8);
+  });
+
+  test("gives each caller its own deadline, and drops whom nobody waits for any more", async () => {
+    const { asked, sql } = paused(db.sql);
+    const together = batched(sql);
+    const rows = async () => (await db.sql`select from coatcheck.sessions`).length;
+    const before = await rows();
+    const under = [createSession("ada", together, { queryTimeout: 60 })];
+    await Promise.resolve();
+    under.push(createSession("ada", together, { queryTimeout: 60 }));
+    await Promise.resolve();
+    const late = createSession("grace", together, { queryTimeout: 1 });
+    const patient = createSession("grace", together, { queryTimeout: 60 });
+    await assert.rejects(late, { code: "STORE_TIMEOUT" });
+    await settle(asked, ...under, patient);
+    await Promise.all([...under, patient]);
+    assert.equal(asked.length, 3);
+    assert.equal(await rows(), before + 3);
+  });
+
+  test("goes on after statements that are never answered", async () => {
+    let deaf = true;
+    const together = batched((strings, ...values) =>
+      deaf ? new Promise(() => {}) : db.sql(strings as never, ...values)
+    );
+    const lost = [];
+    for (const user of users(6)) {
+      lost.push(createSession(user, together, { queryTimeout: 1 }));
+      await Promise.resolve();
+    }
+    for (const { status } of await Promise.allSettled(lost)) assert.equal(status, "rejected");
+    deaf = false;
+    assert.equal((await createSession("ada", together)).session.username, "ada");
+  });
+
+  test("tells everybody where the server is out of reach, and sends it no more", async () => {
+    const statements: string[] = [];
+    const together = batched((strings) => {
+      statements.push(strings.join("?"));
+      return Promise.reject(Object.assign(new Error("gone"), { code: "57P01" }));
+    });
+    const results = await Promise.allSettled(users(20).map((it) => createSession(it, together)));
+    for (const result of results) {
+      assert.equal(result.status === "rejected" && result.reason.code, "STORE_UNAVAILABLE");
+    }
+    assert.equal(statements.length, 1);
+  });
+
+  test("refuses what its queue cannot hold", async () => {
+    const together = batched(() => new Promise(() => {}));
+    const options = { queryTimeout: 1 };
+    const calls = Array.from({ length: 10_001 }, () => createSession("ada", together, options));
+    await assert.rejects(calls.pop()!, {
+      code: "STORE_UNAVAILABLE",
+      message: "Cannot store the session as the database must be reachable: received QUEUE_FULL",
+    });
+    await Promise.allSettled(calls);
+  });
+
+  test("gives nobody a row where it cannot tell whose it is", async () => {
+    const good = `1 {"matches":0}`;
+    for (const text of ["3 {}", "0 {}", "{}", "", 1, null, `1{"a":1}`, "-1 {}", "1e0 {}"]) {
+      const together = batched(() => Promise.resolve([{ json: good }, { json: text }]));
+      const results = await Promise.allSettled([
+        createSession("ada", together),
+        createSession("grace", together),
+      ]);
+      for (const result of results) {
+        assert.equal(result.status === "rejected" && result.reason.code, "UNEXPECTED_RESULT");
+      }
+    }
+    for (const answer of [undefined, null, {}, { rows: 1 }, "rows"]) {
+      const together = batched(() => Promise.resolve(answer as unknown as []));
+      const { headers } = await createSession("ada", db.sql);
+      const results = await Promise.allSettled([
+        validateSession(withCookie(headers), together),
+        validateSession(withCookie(headers), together),
+      ]);
+      for (const result of results) {
+        assert.equal(result.status === "rejected" && result.reason.code, "UNEXPECTED_RESULT");
+      }
+    }
+  });
+
+  test("gives nobody another caller's session, however the rows are numbered", async () => {
+    const [ada, grace] = [await createSession("ada", db.sql), await createSession("grace", db.sql)];
+    const crossed: Sql = async (strings, ...values) => {
+      const rows = await db.sql(strings as never, ...values) as unknown as { json: string }[];
+      return rows.map(({ json }) => ({ json: (json[0] === "1" ? "2" : "1") + json.slice(1) }));
+    };
+    const together = batched(crossed);
+    const results = await Promise.allSettled([
+      validateSession(withCookie(ada.headers), together),
+      validateSession(withCookie(grace.headers), together),
+    ]);
+    for (const result of results) {
+      assert.equal(result.status === "rejected" && result.reason.code, "UNEXPECTED_RESULT");
+    }
+  });
+
+  test("refuses a client that is no function", () => {
+    assert.throws(() => batched(null as never), {
+      name: "TypeError",
+      message:
+        "Cannot proceed as sql must be a tagged-template client, like postgres(url): received null",
+    });
+  });
+});
