@@ -231,7 +231,7 @@ describe("batched", () => {
     await verbs.rotateSession(request, batched(sql));
     await verbs.revokeSessions({ userId: session.userId }, batched(sql));
     await verbs.sweepSessions(batched(sql));
-    assert.equal(await verbs.getUserId("user400", batched(sql)), 120);
+    assert.equal(await verbs.getUserId("user400", batched(sql)), 400);
     assert.equal(statements.length, 8);
   });
 
