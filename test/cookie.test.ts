@@ -1,6 +1,15 @@
 import { describe, test } from "bun:test";
 import assert from "node:assert/strict";
-import { createSession, createToken, revokeSession, validateSession } from "../mod.ts";
+import {
+  createSession,
+  createToken,
+  reauthenticateSession,
+  revokeSession,
+  rotateSession,
+  type Sql,
+  updateSession,
+  validateSession,
+} from "../mod.ts";
 import { clearCookie, issueCookie, readToken } from "../src/cookie.ts";
 import { type CookiePolicy, rulesOf } from "../src/policy.ts";
 
@@ -13,9 +22,11 @@ const good = `${NAME}=${ours.token}`;
 function reads(cookie: string, name = NAME): string {
   const read = readToken(new Map([["cookie", cookie]]) as never, name);
   if (typeof read === "string") return read;
+  const { id, digest, secret } = read.id === ours.id ? ours : evil;
   assert.deepEqual(read, {
-    id: read.id,
-    digest: Buffer.from(read.id === ours.id ? ours.digest : evil.digest).toString("hex"),
+    id,
+    digest: Buffer.from(digest).toString("hex"),
+    secret: Uint8Array.from(Buffer.from(secret, "base64url")),
   });
   return read.id === ours.id ? "ours" : "evil";
 }
@@ -241,6 +252,15 @@ describe("readToken", () => {
     assert.equal(readToken(new Headers(elsewhere), NAME), "absent");
   });
 
+  type Reader = (headers: Headers, sql: Sql) => Promise<unknown>;
+  const readers: { verb: string; call: Reader }[] = [
+    { verb: "validateSession", call: validateSession },
+    { verb: "rotateSession", call: rotateSession },
+    { verb: "reauthenticateSession", call: reauthenticateSession },
+    { verb: "updateSession", call: (headers, sql) => updateSession(headers, { a: 1 }, sql) },
+    { verb: "revokeSession", call: revokeSession },
+  ];
+
   class Jar {
     cookie = good;
   }
@@ -271,8 +291,9 @@ describe("readToken", () => {
     test(`refuses ${name}, and says what to pass`, async () => {
       assert.throws(() => readToken(headers as never, NAME), refusal);
       const sql = () => assert.fail("asked the database");
-      await assert.rejects(validateSession(headers as never, sql), refusal);
-      await assert.rejects(revokeSession(headers as never, sql), refusal);
+      for (const { verb, call } of readers) {
+        await assert.rejects(call(headers as never, sql), refusal, verb);
+      }
     });
   }
 
@@ -304,12 +325,18 @@ describe("readToken", () => {
     },
   ];
   for (const { name, value, received } of strange) {
-    test(`refuses headers whose get answers ${name}`, () => {
-      assert.throws(() => readToken({ get: () => value as never }, NAME), {
+    test(`refuses headers whose get answers ${name}`, async () => {
+      const refusal = {
         name: "TypeError",
         message:
           `Cannot proceed as headers.get("cookie") must be text or null: received ${received}`,
-      });
+      };
+      const headers = { get: () => value as never };
+      assert.throws(() => readToken(headers, NAME), refusal);
+      const sql = () => assert.fail("asked the database");
+      for (const { verb, call } of readers) {
+        await assert.rejects(call(headers as never, sql), refusal, verb);
+      }
     });
   }
 });

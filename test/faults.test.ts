@@ -14,10 +14,17 @@ import {
   createToken,
   getUserId,
   insertSession,
+  listSessions,
+  type Policy,
+  reauthenticateSession,
   revokeSession,
+  revokeSessions,
+  rotateSession,
   SessionError,
   type SessionErrorCode,
   type Sql,
+  sweepSessions,
+  updateSession,
   validateSession,
 } from "../mod.ts";
 import { type Database, openDatabase, withCookie } from "./runner/database.ts";
@@ -95,20 +102,43 @@ const countRows = async () => (await db.sql`select from coatcheck.sessions`).len
 const stranger = new Headers({ cookie: `__Host-session=${createToken().token}` });
 const SLOW = { queryTimeout: 1 };
 
-/** Every verb, with a second for the database. */
-const verbs: { name: string; call: (sql: Sql) => Promise<unknown> }[] = [
-  { name: "createSession", call: (sql) => createSession("ada", sql, SLOW) },
+/** Without a policy, the database has a second. */
+type Verb = (sql: Sql, policy?: Policy) => Promise<unknown>;
+
+/** Every verb; those with `reads` take no lock and write nothing. */
+const verbs: { name: string; reads?: true; call: Verb }[] = [
+  { name: "createSession", call: (sql, policy = SLOW) => createSession("ada", sql, policy) },
   {
     name: "insertSession",
-    call: (sql) => {
+    call: (sql, policy = SLOW) => {
       const { id, digest } = createToken();
       const [createdAt, expiresAt] = [new Date("2026-01-01"), new Date("2099-01-01")];
-      return insertSession({ id, digest, userId: 1, createdAt, expiresAt }, sql, SLOW);
+      return insertSession({ id, digest, userId: 1, createdAt, expiresAt }, sql, policy);
     },
   },
-  { name: "getUserId", call: (sql) => getUserId("ada", sql, SLOW) },
-  { name: "validateSession", call: (sql) => validateSession(stranger, sql, SLOW) },
-  { name: "revokeSession", call: (sql) => revokeSession(stranger, sql, SLOW) },
+  { name: "getUserId", reads: true, call: (sql, policy = SLOW) => getUserId("ada", sql, policy) },
+  {
+    name: "validateSession",
+    reads: true,
+    call: (sql, policy = SLOW) => validateSession(stranger, sql, policy),
+  },
+  { name: "rotateSession", call: (sql, policy = SLOW) => rotateSession(stranger, sql, policy) },
+  {
+    name: "reauthenticateSession",
+    call: (sql, policy = SLOW) => reauthenticateSession(stranger, sql, policy),
+  },
+  {
+    name: "updateSession",
+    call: (sql, policy = SLOW) => updateSession(stranger, { a: 1 }, sql, policy),
+  },
+  { name: "listSessions", reads: true, call: (sql, policy = SLOW) => listSessions(1, sql, policy) },
+  { name: "revokeSession", call: (sql, policy = SLOW) => revokeSession(stranger, sql, policy) },
+  // Of grace, who has none: the sessions of ada are looked at after the fault.
+  {
+    name: "revokeSessions",
+    call: (sql, policy = SLOW) => revokeSessions({ userId: 2 }, sql, policy),
+  },
+  { name: "sweepSessions", call: (sql, policy = SLOW) => sweepSessions(sql, policy) },
 ];
 
 /** Expects an error of the store, in time: neither a session, nor a reason, nor a cookie. */
@@ -175,11 +205,11 @@ function proxy(): { server: Server; mode: "pass" | "silence" | "cut the reply" }
   return control;
 }
 
-/** Holds a lock on a table against everybody while a test runs. */
+/** Holds a lock on all tables against everybody while a test runs. */
 async function locked(run: () => Promise<void>): Promise<void> {
   const other = await db.sql.reserve();
   await other`begin`;
-  await other`lock table coatcheck.sessions in access exclusive mode`;
+  await other`lock table coatcheck.sessions, users in access exclusive mode`;
   try {
     await run();
   } finally {
@@ -231,7 +261,7 @@ for (const [driver, connect] of Object.entries(drivers)) {
         const between = proxy();
         await serving(between.server, async (url) => {
           await using(connect, url, async ({ sql }) => {
-            await call(sql);
+            await call(sql, {});
             between.mode = "silence";
             await fails(call(sql), "STORE_TIMEOUT");
           });
@@ -267,6 +297,70 @@ for (const [driver, connect] of Object.entries(drivers)) {
           assert.equal((await validateSession(headers, sql)).reason, "revoked");
         });
       });
+    });
+
+    /** Loses the reply to a verb, on a connection that has sent its statement before. */
+    async function losing(
+      verb: (headers: Headers, sql: Sql, policy?: Policy) => Promise<unknown>,
+      headers: Headers,
+    ) {
+      const between = proxy();
+      await serving(between.server, async (url) => {
+        await using(connect, url, async ({ sql }) => {
+          await verb(await signedIn(), sql);
+          between.mode = "cut the reply";
+          await fails(verb(headers, sql, SLOW), UNREACHED);
+        });
+      });
+    }
+
+    test("whose reply is lost after a rotation loses nobody: the old cookie is handed the new one", async () => {
+      const before = await signedIn();
+      await losing(rotateSession, before);
+      const visit = await validateSession(before, db.sql);
+      assert.equal(visit.session?.username, "ada");
+      const rotated = withCookie(visit.headers);
+      assert.equal((await validateSession(rotated, db.sql)).session?.id, visit.session?.id);
+      assert.deepEqual([...(await validateSession(before, db.sql)).headers], []);
+    });
+
+    test("whose reply is lost after a reauthentication asks for another sign-in", async () => {
+      const before = await signedIn();
+      await losing(reauthenticateSession, before);
+      const visit = await validateSession(before, db.sql);
+      assert.deepEqual([visit.session, visit.reason, [...visit.headers]], [null, "unknown", []]);
+    });
+
+    test("whose reply is lost after an update has made it once, and tells that to whoever tries again", async () => {
+      const before = await signedIn();
+      const add = (headers: Headers, sql: Sql, policy?: Policy) =>
+        updateSession(headers, { cart: 1 }, sql, { ...policy, version: 0 });
+      await losing(add, before);
+      const { reason, session } = await add(before, db.sql);
+      assert.deepEqual([reason, session?.data, session?.version], ["conflict", { cart: 1 }, 1]);
+    });
+
+    test("that is lost between a sign-in and its limit hands out no cookie, and keeps the limit next time", async () => {
+      const userId = driver === "Bun.SQL" ? 11 : 12;
+      const username = `one of ${driver}`;
+      await db.sql`insert into users values (${userId}, ${username})`;
+      const limited = { maxSessions: 1 };
+      const between = proxy();
+      await serving(between.server, async (url) => {
+        await using(connect, url, async ({ sql }) => {
+          await createSession(username, sql, limited);
+          let asked = 0;
+          const losing: Sql = (strings, ...values) => {
+            if (asked++ === 1) between.mode = "cut the reply";
+            return sql(strings, ...values);
+          };
+          await fails(createSession(username, losing, { ...SLOW, ...limited }), UNREACHED);
+          assert.equal(asked, 2);
+        });
+      });
+      const { session } = await createSession(username, db.sql, limited);
+      const live = await listSessions(userId, db.sql);
+      assert.deepEqual(live.map(({ id }) => id), [session.id]);
     });
 
     test("that ended the idle connection is reached by the next call", async () => {
@@ -357,10 +451,10 @@ for (const [driver, connect] of Object.entries(drivers)) {
       const headers = await signedIn();
       const rows = await countRows();
       await using(connect, db.url, async ({ sql }) => {
-        for (const { name, call } of verbs) {
+        for (const { reads, call } of verbs) {
           await sql.begin("read only", async (transaction) => {
             assert.ok((await validateSession(headers, transaction)).session);
-            if (/validate|getUserId/.test(name)) await call(transaction);
+            if (reads) await call(transaction);
             else await fails(call(transaction), "STORE_UNAVAILABLE", /^25006$/);
           }).catch(isPostgres);
         }

@@ -10,20 +10,29 @@ import {
   createToken,
   getUserId,
   insertSession,
+  listSessions,
   type Policy,
+  reauthenticateSession,
   revokeSession,
+  revokeSessions,
+  rotateSession,
   type Sql,
+  sweepSessions,
+  updateSession,
   validateSession,
 } from "../mod.ts";
 import { rulesOf } from "../src/policy.ts";
 
 const DAY = 86_400;
+const POLICY =
+  "idleTimeout, absoluteTimeout, touchInterval, rotateAfter, rotationGrace, maxSessions, queryTimeout, cookie, onEvent";
+const COOKIE = "name, domain, path, secure, sameSite, partitioned, persistent";
 const rules = (policy?: Policy) => rulesOf(policy, []);
 
 describe("the defaults", () => {
   test("are 7 days without use, 30 days in all, one touch in 5 minutes, and 5 seconds for the database", () => {
-    const { cookie: _, ...times } = rules();
-    assert.deepEqual(times, {
+    const { idleTimeout, absoluteTimeout, touchInterval, queryTimeout } = rules();
+    assert.deepEqual({ idleTimeout, absoluteTimeout, touchInterval, queryTimeout }, {
       idleTimeout: 7 * DAY,
       absoluteTimeout: 30 * DAY,
       touchInterval: 300,
@@ -31,6 +40,21 @@ describe("the defaults", () => {
     });
     assert.deepEqual(rules({}), rules());
     assert.deepEqual(rules({ cookie: {} }), rules());
+  });
+
+  test("are no rotation by itself, 30 seconds of grace for one, no limit of sessions, and no observer", () => {
+    const { rotateAfter, rotationGrace, maxSessions, onEvent } = rules();
+    assert.deepEqual({ rotateAfter, rotationGrace, maxSessions, onEvent }, {
+      rotateAfter: false,
+      rotationGrace: 30,
+      maxSessions: false,
+      onEvent: undefined,
+    });
+  });
+
+  test("are all the settings that there are", () => {
+    assert.deepEqual(Object.keys(rules()).sort(), POLICY.split(", ").sort());
+    assert.deepEqual(Object.keys(rules().cookie).sort(), COOKIE.split(", ").sort());
   });
 
   test("are the safe attributes of a cookie", () => {
@@ -46,10 +70,10 @@ describe("the defaults", () => {
   });
 
   test("stand for every setting that is given as undefined", () => {
-    const unset = { idleTimeout: undefined, absoluteTimeout: undefined, touchInterval: undefined };
-    const cookie = { name: undefined, domain: undefined, path: undefined, secure: undefined };
-    assert.deepEqual(rules({ ...unset, queryTimeout: undefined, cookie } as never), rules());
-    assert.deepEqual(rules({ cookie: undefined } as never), rules());
+    const unset = (keys: string) =>
+      Object.fromEntries(keys.split(", ").map((key) => [key, undefined]));
+    assert.deepEqual(rules(unset(POLICY) as never), rules());
+    assert.deepEqual(rules({ cookie: unset(COOKIE) as never }), rules());
   });
 
   const times: { name: string; policy: Policy; expected: unknown[] }[] = [
@@ -159,14 +183,9 @@ interface Refused {
 }
 const refused: Refused[] = [];
 
-const settings = [
-  { name: "idleTimeout", least: 1, most: 30 * DAY },
-  { name: "absoluteTimeout", least: 1, most: 400 * DAY },
-  { name: "touchInterval", least: 0, most: 7 * DAY - 1 },
-  { name: "queryTimeout", least: 1, most: DAY },
-];
-for (const { name: setting, least, most } of settings) {
-  const values = [
+/** Every value that is no whole number in a range. */
+function misfits(least: number, most: number) {
+  return [
     {
       name: "less than its least",
       value: least - 1,
@@ -202,15 +221,37 @@ for (const { name: setting, least, most } of settings) {
     { name: "a symbol", value: Symbol("3600"), error: "TypeError", received: "symbol" },
     { name: "a function", value: () => 3600, error: "TypeError", received: "function" },
   ] as const;
-  for (const { name, value, error, received } of values) {
+}
+
+const SECONDS = "whole seconds";
+const settings = [
+  { name: "idleTimeout", what: SECONDS, least: 1, most: 30 * DAY },
+  { name: "absoluteTimeout", what: SECONDS, least: 1, most: 400 * DAY },
+  { name: "touchInterval", what: SECONDS, least: 0, most: 7 * DAY - 1 },
+  { name: "rotateAfter", what: SECONDS, least: 31, most: 30 * DAY },
+  { name: "rotationGrace", what: SECONDS, least: 0, most: 3600 },
+  { name: "maxSessions", what: "a whole number", least: 1, most: 10_000 },
+  { name: "queryTimeout", what: SECONDS, least: 1, most: DAY },
+];
+for (const { name: setting, what, least, most } of settings) {
+  for (const { name, value, error, received } of misfits(least, most)) {
     refused.push({
       name: `${setting} that is ${name}`,
       policy: { [setting]: value },
       error,
       message:
-        `Cannot proceed as ${setting} must be whole seconds from ${least} to ${most}: received ${received}`,
+        `Cannot proceed as ${setting} must be ${what} from ${least} to ${most}: received ${received}`,
     });
   }
+}
+for (const [setting, most] of [["absoluteTimeout", 400 * DAY], ["queryTimeout", DAY]] as const) {
+  refused.push({
+    name: `${setting} switched off`,
+    policy: { [setting]: false },
+    error: "TypeError",
+    message:
+      `Cannot proceed as ${setting} must be whole seconds from 1 to ${most}: received boolean`,
+  });
 }
 
 refused.push(
@@ -239,10 +280,70 @@ refused.push(
     message:
       "Cannot proceed as idleTimeout must be whole seconds from 1 to 2592000: received boolean",
   },
+  {
+    name: "rotationGrace switched off, which is 0",
+    policy: { rotationGrace: false },
+    error: "TypeError",
+    message:
+      "Cannot proceed as rotationGrace must be whole seconds from 0 to 3600: received boolean",
+  },
+  {
+    name: "rotateAfter as long as rotationGrace",
+    policy: { rotateAfter: 60, rotationGrace: 60 },
+    error: "RangeError",
+    message: "Cannot proceed as rotateAfter must be whole seconds from 61 to 2592000: received 60",
+  },
+  {
+    name: "rotateAfter of 0 without a grace, which would rotate at every request",
+    policy: { rotateAfter: 0, rotationGrace: 0 },
+    error: "RangeError",
+    message: "Cannot proceed as rotateAfter must be whole seconds from 1 to 2592000: received 0",
+  },
+  {
+    name: "rotateAfter beyond absoluteTimeout, when there is nothing left to rotate",
+    policy: { rotateAfter: 3601, absoluteTimeout: 3600 },
+    error: "RangeError",
+    message: "Cannot proceed as rotateAfter must be whole seconds from 31 to 3600: received 3601",
+  },
+  {
+    name: "rotateAfter in a session that ends within the grace",
+    policy: { rotateAfter: 25, absoluteTimeout: 25 },
+    error: "RangeError",
+    message: "Cannot proceed as rotateAfter must be whole seconds from 31 to 25: received 25",
+  },
+  {
+    name: "rotateAfter where touchInterval is switched off, so that a validation writes nothing",
+    policy: { rotateAfter: 3600, touchInterval: false },
+    error: "RangeError",
+    message: "Cannot proceed as rotateAfter must be false where touchInterval is: received 3600",
+  },
 );
 
-const POLICY = "idleTimeout, absoluteTimeout, touchInterval, queryTimeout, cookie";
-const COOKIE = "name, domain, path, secure, sameSite, partitioned, persistent";
+const observers = [
+  { name: "null", value: null, received: "null" },
+  { name: "text", value: "console.log", received: "string" },
+  { name: "a number", value: 1, received: "number" },
+  { name: "false", value: false, received: "boolean" },
+  { name: "a symbol", value: Symbol("x"), received: "symbol" },
+  { name: "an object", value: {}, received: "an object" },
+  { name: "a logger", value: { log() {}, info() {} }, received: "an object" },
+  { name: "an array of functions", value: [() => {}], received: "an instance of Array" },
+  {
+    name: "a promise of a function",
+    value: Promise.resolve(() => {}),
+    received: "an instance of Promise",
+  },
+  { name: "an EventTarget", value: new EventTarget(), received: "an instance of EventTarget" },
+];
+for (const { name, value, received } of observers) {
+  refused.push({
+    name: `onEvent that is ${name}`,
+    policy: { onEvent: value },
+    error: "TypeError",
+    message: `Cannot proceed as onEvent must be a function: received ${received}`,
+  });
+}
+
 for (
   const key of ["idletimeout", "maxAge", "ttl", "", "__proto__x", "name", "data", "rolling\r\n"]
 ) {
@@ -497,12 +598,44 @@ describe("a policy", () => {
   const accepted: { name: string; policy: Policy }[] = [
     {
       name: "the least of everything",
-      policy: { idleTimeout: 1, absoluteTimeout: 1, touchInterval: 0, queryTimeout: 1 },
+      policy: {
+        idleTimeout: 1,
+        absoluteTimeout: 1,
+        touchInterval: 0,
+        rotateAfter: 1,
+        rotationGrace: 0,
+        maxSessions: 1,
+        queryTimeout: 1,
+      },
     },
     {
       name: "the most of everything",
-      policy: { idleTimeout: 400 * DAY, absoluteTimeout: 400 * DAY, queryTimeout: DAY },
+      policy: {
+        idleTimeout: 400 * DAY,
+        absoluteTimeout: 400 * DAY,
+        touchInterval: 400 * DAY - 1,
+        rotateAfter: 400 * DAY,
+        rotationGrace: 3600,
+        maxSessions: 10_000,
+        queryTimeout: DAY,
+      },
     },
+    {
+      name: "all switched off that can be",
+      policy: { touchInterval: false, rotateAfter: false, maxSessions: false },
+    },
+    {
+      name: "rotateAfter a second longer than rotationGrace",
+      policy: { rotateAfter: 3601, rotationGrace: 3600 },
+    },
+    {
+      name: "rotateAfter beyond idleTimeout, as a session in use goes on",
+      policy: { rotateAfter: 3600, idleTimeout: 60 },
+    },
+    { name: "rotateAfter and a touch each time", policy: { rotateAfter: 60, touchInterval: 0 } },
+    { name: "an observer that is async", policy: { onEvent: async () => await Promise.reject() } },
+    { name: "an observer that takes nothing", policy: { onEvent: () => {} } },
+    { name: "an observer that is a method", policy: { onEvent: console.log } },
     {
       name: "idleTimeout as long as absoluteTimeout",
       policy: { idleTimeout: 60, absoluteTimeout: 60 },
@@ -536,65 +669,158 @@ describe("a policy", () => {
   }
 });
 
-let calls = 0;
-const sql: Sql = () => {
-  calls++;
-  return Promise.resolve([]);
-};
 const { id, digest, token } = createToken();
 const headers = new Headers({ cookie: `__Host-session=${token}; session=${token}` });
 const [createdAt, expiresAt] = [new Date("2026-01-01"), new Date("2027-01-01")];
 const record = { id, digest, userId: 1, createdAt, expiresAt };
 
-type Call = (options: never) => Promise<unknown>;
-const plain: { name: string; own: string; call: Call }[] = [
-  {
-    name: "createSession",
-    own: "data, persistent, replaces",
-    call: (options) => createSession("ada", sql, options),
-  },
-  { name: "insertSession", own: "", call: (options) => insertSession(record, sql, options) },
-  { name: "getUserId", own: "", call: (options) => getUserId("ada", sql, options) },
-  { name: "validateSession", own: "", call: (options) => validateSession(headers, sql, options) },
-  { name: "revokeSession", own: "reason", call: (options) => revokeSession(headers, sql, options) },
-];
+type Call = (...args: unknown[]) => Promise<unknown>;
+const unbound: Record<string, unknown> = {
+  createSession,
+  insertSession,
+  getUserId,
+  validateSession,
+  rotateSession,
+  reauthenticateSession,
+  updateSession,
+  listSessions,
+  revokeSession,
+  revokeSessions,
+  sweepSessions,
+};
 
-for (const { name: verb, own, call } of plain) {
+/** Every verb that takes a policy: what it is about, and the options of the call alone. */
+const verbs: { name: string; own: string; about: unknown[] }[] = [
+  { name: "createSession", own: "data, persistent, replaces", about: ["ada"] },
+  { name: "insertSession", own: "", about: [record] },
+  { name: "getUserId", own: "", about: ["ada"] },
+  { name: "validateSession", own: "authenticatedWithin", about: [headers] },
+  { name: "rotateSession", own: "", about: [headers] },
+  { name: "reauthenticateSession", own: "", about: [headers] },
+  { name: "updateSession", own: "version", about: [headers, { theme: "dark" }] },
+  { name: "listSessions", own: "", about: [1] },
+  { name: "revokeSession", own: "reason", about: [headers] },
+  { name: "revokeSessions", own: "reason", about: [{ userId: 1 }] },
+  { name: "sweepSessions", own: "retention, idleTimeout, onProgress, signal", about: [] },
+];
+const keysOf = (list: string) => list === "" ? [] : list.split(", ");
+const OWN = [...new Set(verbs.flatMap(({ own }) => keysOf(own)))];
+
+let calls = 0;
+const sql: Sql = () => {
+  calls++;
+  return Promise.resolve([]);
+};
+
+for (const { name: verb, own, about } of verbs) {
+  const call = (options: unknown) => (unbound[verb] as Call)(...about, sql, options);
+  const known = [...new Set([...keysOf(POLICY), ...keysOf(own)])];
+
   describe(`the policy of ${verb}`, () => {
     test("is refused as a rejection, like that of configure, before any SQL", async () => {
       calls = 0;
       for (const { name, policy, error, message } of refused) {
         // What belongs to the call is no stranger here.
         if (own.includes("data") && name.includes(`"data"`)) continue;
-        const promise = call(policy as never);
+        const promise = call(policy);
         assert.ok(promise instanceof Promise, name);
-        const known = own ? message.replace(POLICY, `${POLICY}, ${own}`) : message;
-        await assert.rejects(promise, { name: error, message: known }, name);
+        const expected = message.replace(POLICY, known.join(", "));
+        await assert.rejects(promise, { name: error, message: expected }, name);
+      }
+      assert.equal(calls, 0);
+    });
+
+    test("has no place for what belongs to a call of another verb", async () => {
+      calls = 0;
+      for (const key of OWN) {
+        if (known.includes(key)) continue;
+        await assert.rejects(call({ [key]: undefined }), {
+          name: "TypeError",
+          message: `Cannot proceed as options must have no keys but ${
+            known.join(", ")
+          }: received "${key}"`,
+        }, key);
       }
       assert.equal(calls, 0);
     });
   });
 }
 
+describe("authenticatedWithin", () => {
+  const bound = configure();
+  const both = [
+    { name: "validateSession", call: (options: unknown) => [headers, sql, options] },
+    {
+      name: "validateSession without a cookie",
+      call: (options: unknown) => [new Headers(), sql, options],
+    },
+  ];
+  const bad = [...misfits(0, 400 * DAY), {
+    name: "false",
+    value: false,
+    error: "TypeError",
+    received: "boolean",
+  }];
+  for (const { name, value, error, received } of bad) {
+    test(`is refused where it is ${name}, bound or not, before any SQL`, async () => {
+      calls = 0;
+      for (const validate of [validateSession, bound.validateSession] as unknown as Call[]) {
+        for (const { name, call } of both) {
+          await assert.rejects(validate(...call({ authenticatedWithin: value })), {
+            name: error,
+            message:
+              `Cannot proceed as authenticatedWithin must be whole seconds from 0 to 34560000: received ${received}`,
+          }, name);
+        }
+      }
+      assert.equal(calls, 0);
+    });
+  }
+
+  const accepted = [
+    { name: "0", value: 0, expected: 0 },
+    { name: "400 days", value: 400 * DAY, expected: 400 * DAY },
+    { name: "beyond absoluteTimeout, which comes first", value: 31 * DAY, expected: 31 * DAY },
+    { name: "undefined, which asks for nothing", value: undefined, expected: null },
+  ];
+  for (const { name, value, expected } of accepted) {
+    test(`is sent to the database, bound or not, where it is ${name}`, async () => {
+      for (const validate of [validateSession, bound.validateSession] as unknown as Call[]) {
+        let sent: unknown[] = [];
+        await validate(headers, (_: unknown, ...values: unknown[]) => {
+          sent = values;
+          return Promise.resolve([]);
+        }, { authenticatedWithin: value });
+        assert.deepEqual(sent.slice(2), [30 * DAY, 7 * DAY, 30, expected, null, 300]);
+      }
+    });
+  }
+
+  test("is nothing that a policy could hold", () => {
+    assert.throws(() => configure({ authenticatedWithin: 60 } as never), {
+      name: "TypeError",
+      message: `Cannot proceed as options must have no keys but ${POLICY}: ` +
+        `received "authenticatedWithin"`,
+    });
+  });
+});
+
 describe("configure", () => {
-  const verbs = configure({
+  const bind = (policy: Policy) => configure(policy) as unknown as Record<string, Call>;
+  const bound = bind({
     idleTimeout: 60,
     absoluteTimeout: 120,
+    touchInterval: 11,
+    rotateAfter: 90,
+    rotationGrace: 7,
+    maxSessions: 3,
+    queryTimeout: 9,
     cookie: { secure: false },
-  }) as unknown as Record<
-    string,
-    (...args: unknown[]) => Promise<unknown>
-  >;
-  const bound = [
-    { name: "createSession", own: "data, persistent, replaces", args: ["ada", sql] },
-    { name: "insertSession", own: "", args: [record, sql] },
-    { name: "getUserId", own: "", args: ["ada", sql] },
-    { name: "validateSession", own: "", args: [headers, sql] },
-    { name: "revokeSession", own: "reason", args: [headers, sql] },
-  ];
+  });
 
   test("returns the verbs, and nothing else", () => {
-    assert.deepEqual(Object.keys(verbs).sort(), bound.map(({ name }) => name).sort());
+    assert.deepEqual(Object.keys(bound).sort(), verbs.map(({ name }) => name).sort());
+    assert.deepEqual(Object.keys(bound).sort(), Object.keys(unbound).sort());
   });
 
   test("asks nothing of a database", () => {
@@ -613,43 +839,112 @@ describe("configure", () => {
     assert.match(headers.get("set-cookie")!, /^session=;/);
   });
 
-  test("binds the policy, and never the client", async () => {
-    const asked: string[] = [];
-    const client = (name: string): Sql => () => {
-      asked.push(name);
-      return Promise.resolve([]);
-    };
-    await verbs.validateSession!(headers, client("one"));
-    await verbs.validateSession!(headers, client("two"));
-    assert.deepEqual(asked, ["one", "two"]);
-  });
-
-  test("sends the bound numbers to the database", async () => {
-    let sent: unknown[] = [];
-    await verbs.validateSession!(headers, (_: unknown, ...values: unknown[]) => {
-      sent = values;
-      return Promise.resolve([]);
+  // What the first statement of each has of the policy.
+  const numbers: Record<string, number[]> = {
+    createSession: [120],
+    insertSession: [120],
+    getUserId: [],
+    validateSession: [120, 60, 7, 90, 11],
+    rotateSession: [120, 60, 7],
+    reauthenticateSession: [120, 60, 7],
+    updateSession: [120, 60, 7],
+    listSessions: [120, 60],
+    revokeSession: [],
+    revokeSessions: [],
+    sweepSessions: [30 * DAY],
+  };
+  for (const { name, about } of verbs) {
+    test(`binds the policy of ${name}, and never the client`, async () => {
+      const asked: string[] = [];
+      const client = (name: string): Sql => () => {
+        asked.push(name);
+        return Promise.resolve([]);
+      };
+      await bound[name]!(...about, client("one")).catch(() => {});
+      await bound[name]!(...about, client("two")).catch(() => {});
+      assert.deepEqual(asked, ["one", "two"]);
     });
-    assert.deepEqual(sent.slice(0, 3), [120, 60, 6]);
+
+    test(`sends the bound numbers of ${name} to the database`, async () => {
+      let sent: unknown[] = [];
+      await bound[name]!(...about, (_: unknown, ...values: unknown[]) => {
+        sent = values;
+        return Promise.resolve([]);
+      }).catch(() => {});
+      assert.deepEqual(sent.filter((value) => typeof value === "number"), numbers[name]);
+    });
+
+    test(`gives the database of ${name} the bound queryTimeout`, async () => {
+      const { setTimeout } = globalThis;
+      const waits: unknown[] = [];
+      const noting = (...args: Parameters<typeof setTimeout>) => {
+        waits.push(args[1]);
+        return setTimeout(...args);
+      };
+      Object.assign(globalThis, { setTimeout: noting });
+      try {
+        await bound[name]!(...about, sql).catch(() => {});
+      } finally {
+        Object.assign(globalThis, { setTimeout });
+      }
+      assert.deepEqual(waits, [9000]);
+    });
+  }
+
+  for (const { name, about } of verbs.filter(({ about }) => about[0] === headers)) {
+    test(`lets ${name} read the cookie of the bound name alone`, async () => {
+      const theirs = new Headers({ cookie: `__Host-session=${token}` });
+      calls = 0;
+      await bound[name]!(theirs, ...about.slice(1), sql);
+      assert.equal(calls, 0);
+      await bind({})[name]!(theirs, ...about.slice(1), sql);
+      assert.equal(calls, 1);
+    });
+  }
+
+  test("tells each policy's own observer", async () => {
+    const told: string[] = [];
+    const malformed = new Headers({ cookie: "__Host-session=x" });
+    for (const who of ["one", "two"]) {
+      const { validateSession } = configure({
+        onEvent: (event) => told.push(`${who}: ${event.type}`),
+      });
+      await validateSession(malformed, sql);
+    }
+    await configure().validateSession(malformed, sql);
+    assert.deepEqual(told, ["one: refused", "two: refused"]);
   });
 
-  for (const { name, own, args } of bound) {
+  test("lets sweepSessions name an idleTimeout of its own, up to the bound absoluteTimeout", async () => {
+    let sent: unknown[] = [];
+    const answering = (_: unknown, ...values: unknown[]) => {
+      sent = values;
+      return Promise.resolve([{ json: `{"swept":0,"blocks":0}` }]);
+    };
+    await bound.sweepSessions!(answering);
+    assert.deepEqual(sent.slice(2), [30 * DAY, null]);
+    await bound.sweepSessions!(answering, { idleTimeout: 120, retention: 0 });
+    assert.deepEqual(sent.slice(2), [0, 120]);
+    calls = 0;
+    await assert.rejects(bound.sweepSessions!(sql, { idleTimeout: 121 }), {
+      name: "RangeError",
+      message: "Cannot proceed as idleTimeout must be whole seconds from 1 to 120: received 121",
+    });
+    assert.equal(calls, 0);
+  });
+
+  for (const { name, own, about } of verbs) {
     test(`lets ${name} refuse settings of the policy, and all else that it does not know`, async () => {
       calls = 0;
-      for (
-        const key of ["idleTimeout", "absoluteTimeout", "cookie", "queryTimeout", "presistent"]
-      ) {
-        await assert.rejects(
-          verbs[name]!(...args, { [key]: 60 }),
-          ({ name, message }: Error) => {
-            assert.equal(name, "TypeError");
-            assert.ok(message.startsWith("Cannot proceed as options must have no keys"), message);
-            assert.ok(message.endsWith(`: received "${key}"`), message);
-            assert.ok(message.includes(own), message);
-            return true;
-          },
-          key,
-        );
+      const desired = own === "" ? "have no keys" : `have no keys but ${own}`;
+      for (const key of [...keysOf(POLICY), ...OWN, "presistent"]) {
+        if (keysOf(own).includes(key)) continue;
+        for (const value of [60, undefined]) {
+          await assert.rejects(bound[name]!(...about, sql, { [key]: value }), {
+            name: "TypeError",
+            message: `Cannot proceed as options must ${desired}: received "${key}"`,
+          }, key);
+        }
       }
       assert.equal(calls, 0);
     });
@@ -657,7 +952,7 @@ describe("configure", () => {
     test(`lets ${name} refuse options that are no object`, async () => {
       calls = 0;
       for (const { name: kind, value, received } of kinds) {
-        await assert.rejects(verbs[name]!(...args, value), {
+        await assert.rejects(bound[name]!(...about, sql, value), {
           name: "TypeError",
           message: `Cannot proceed as options must be an object: received ${received}`,
         }, kind);

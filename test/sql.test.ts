@@ -1,5 +1,6 @@
 import { describe, test } from "bun:test";
 import assert from "node:assert/strict";
+import { createHash, createHmac } from "node:crypto";
 import process from "node:process";
 import { inspect } from "node:util";
 import {
@@ -7,48 +8,267 @@ import {
   createToken,
   getUserId,
   insertSession,
+  listSessions,
+  type Policy,
+  reauthenticateSession,
   revokeSession,
+  revokeSessions,
+  rotateSession,
   SessionError,
   type SessionErrorCode,
   type Sql,
+  sweepSessions,
+  updateSession,
   validateSession,
 } from "../mod.ts";
 import { query, statement } from "../src/sql.ts";
+import * as statements from "../src/statements.ts";
 
 const ASK = statement("ask", "select $1, $2::text as json");
 const ask = (sql: unknown, seconds = 5) => query(sql as Sql, ASK, [1, "two"], seconds);
 
+const hex = (bytes: Uint8Array) => Buffer.from(bytes).toString("hex");
+const base64url = (bytes: Uint8Array) => Buffer.from(bytes).toString("base64url");
+const sha256 = (bytes: Uint8Array) => createHash("sha256").update(bytes).digest();
+
 const mine = createToken();
+const mySecret = Buffer.from(mine.secret, "base64url");
+/** The secret that follows mine by a salt, by an independent HMAC-SHA256. */
+const derived = (salt: Uint8Array) => createHmac("sha256", mySecret).update(salt).digest();
 const { id, digest } = createToken();
 const [createdAt, expiresAt] = [new Date("2026-01-01"), new Date("2027-01-01")];
-const record = { id, digest, userId: 1, createdAt, expiresAt, data: { marker: "MARKER-OF-DATA" } };
+const data = { marker: "MARKER-OF-DATA" };
+const record = { id, digest, userId: "MARKER-OF-KEY", createdAt, expiresAt, data };
 const headers = new Headers({ cookie: `__Host-session=${mine.token}` });
 const USERNAME = "MARKER-OF-USERNAME";
+const REASON = "MARKER-OF-REASON";
+const userId = record.userId;
 
-/** The verbs with SQL of their own, each in a call that presents a token or a user. */
-const verbs: { name: string; purpose: string; call: (sql: Sql) => Promise<unknown> }[] = [
+interface Verb {
+  readonly name: string;
+  readonly purpose: string;
+  /** Whom its statement is told, so that the database may say that no user could be that. */
+  readonly about: "a token" | "a user" | "nobody";
+  readonly call: (sql: Sql, policy?: Policy) => Promise<unknown>;
+}
+
+/** The verbs, each in a call that presents a token or a user. */
+const verbs: Verb[] = [
   {
     name: "createSession",
     purpose: "store the session",
-    call: (sql) => createSession(USERNAME, sql, { data: record.data, replaces: headers }),
+    about: "a user",
+    call: (sql, policy) => createSession(USERNAME, sql, { ...policy, data, replaces: headers }),
   },
   {
     name: "insertSession",
     purpose: "store the session",
-    call: (sql) => insertSession(record, sql),
+    about: "a user",
+    call: (sql, policy) => insertSession(record, sql, policy),
   },
-  { name: "getUserId", purpose: "find the user", call: (sql) => getUserId(USERNAME, sql) },
+  {
+    name: "getUserId",
+    purpose: "find the user",
+    about: "a user",
+    call: (sql, policy) => getUserId(USERNAME, sql, policy),
+  },
   {
     name: "validateSession",
     purpose: "validate the session",
-    call: (sql) => validateSession(headers, sql),
+    about: "a token",
+    call: (sql, policy) => validateSession(headers, sql, policy),
+  },
+  {
+    name: "rotateSession",
+    purpose: "rotate the session",
+    about: "a token",
+    call: (sql, policy) => rotateSession(headers, sql, policy),
+  },
+  {
+    name: "reauthenticateSession",
+    purpose: "reauthenticate the session",
+    about: "a token",
+    call: (sql, policy) => reauthenticateSession(headers, sql, policy),
+  },
+  {
+    name: "updateSession",
+    purpose: "update the session",
+    about: "a token",
+    call: (sql, policy) =>
+      updateSession(headers, { ...data, "MARKER-OF-REMOVED": undefined }, sql, policy),
+  },
+  {
+    name: "listSessions",
+    purpose: "list the sessions",
+    about: "a user",
+    call: (sql, policy) => listSessions(userId, sql, policy),
   },
   {
     name: "revokeSession",
     purpose: "revoke the session",
-    call: (sql) => revokeSession(headers, sql),
+    about: "a token",
+    call: (sql, policy) => revokeSession(headers, sql, { ...policy, reason: REASON }),
+  },
+  {
+    name: "revokeSessions",
+    purpose: "revoke the sessions",
+    about: "a user",
+    call: (sql, policy) =>
+      revokeSessions({ userId, id: mine.id }, sql, { ...policy, reason: REASON }),
+  },
+  {
+    name: "sweepSessions",
+    purpose: "sweep the sessions",
+    about: "nobody",
+    call: (sql, policy) => sweepSessions(sql, policy),
   },
 ];
+
+const AT = "2026-01-01T00:00:00+00:00";
+
+/** The row of the session that is asked for by these values: its id, and the digest beside it. */
+function rowFor(values: readonly unknown[]) {
+  const i = values.findLastIndex((value) => /^[\da-f]{8}-.{27}$/.test(String(value)));
+  return {
+    id: values[i] as string,
+    digest: values[i + 1] as string,
+    userId,
+    username: "ada",
+    createdAt: AT,
+    authenticatedAt: AT,
+    lastSeenAt: AT,
+    persistent: true,
+    version: 0,
+    data,
+    expiresAt: AT,
+  };
+}
+type Row = ReturnType<typeof rowFor>;
+
+const written = { authenticatedAt: AT, lastSeenAt: AT, expiresAt: AT, version: 1, data };
+const judged = ({ digest }: Row) => ({
+  refusal: null,
+  revokedReason: null,
+  maxAge: 60,
+  salt: null,
+  current: digest,
+});
+
+/** What the statement of each verb answers about a session, beside the session itself. */
+const own = {
+  validated: (row: Row) => ({ ...judged(row), stale: false, due: null }),
+  rotated: (row: Row) => ({ ...judged(row), written }),
+  reauthenticated: (row: Row) => ({ ...judged(row), salt: undefined, written }),
+  updated: (row: Row) => ({ ...judged(row), salt: undefined, size: 2, written }),
+  revoked: () => ({ revokedAt: AT, revokedReason: REASON }),
+  none: () => ({}),
+};
+const stored = (row: unknown) => ({ matches: 1, replaced: null, session: row });
+
+const answered = (answer: unknown) => Promise.resolve([{ json: JSON.stringify(answer) }]);
+
+/** A client that answers its first statement, and leaves the others to another client. */
+function after(first: (row: Row) => unknown, then: Sql): Sql {
+  let asked = 0;
+  return (strings, ...values) =>
+    asked++ === 0 ? answered(first(rowFor(values))) : then(strings, ...values);
+}
+
+/** What some verbs ask once their first statement was answered. */
+const seconds: Verb[] = [
+  {
+    name: "createSession with maxSessions",
+    purpose: "limit the sessions",
+    about: "nobody",
+    call: (sql, policy) =>
+      createSession(USERNAME, after(stored, sql), { ...policy, data, maxSessions: 1 }),
+  },
+  {
+    name: "validateSession that touches",
+    purpose: "touch the session",
+    about: "a token",
+    call: (sql, policy) => {
+      const due = (row: Row) => ({ ...row, ...own.validated(row), due: "touch" });
+      return validateSession(headers, after(due, sql), policy);
+    },
+  },
+  {
+    name: "validateSession that rotates",
+    purpose: "rotate the session",
+    about: "a token",
+    call: (sql, policy) => {
+      const due = (row: Row) => ({ ...row, ...own.validated(row), due: "rotation" });
+      return validateSession(headers, after(due, sql), { ...policy, rotateAfter: 60 });
+    },
+  },
+  {
+    name: "validateSession of a reused secret",
+    purpose: "revoke the session",
+    about: "a token",
+    call: (sql, policy) => {
+      const reused = (row: Row) => ({ ...row, ...own.validated(row), refusal: "reused" });
+      return validateSession(headers, after(reused, sql), policy);
+    },
+  },
+  {
+    name: "sweepSessions in its second batch",
+    purpose: "sweep the sessions",
+    about: "nobody",
+    call: (sql, policy) => sweepSessions(after(() => ({ swept: 0, blocks: 150 }), sql), policy),
+  },
+];
+/** Every statement that there is, each in a call that sends it to the client. */
+const asking = [...verbs, ...seconds];
+
+/** Runs, and tells which bytes were drawn from the generator meanwhile. */
+async function drawing(run: () => Promise<unknown>): Promise<Uint8Array[]> {
+  const generator = crypto.getRandomValues.bind(crypto);
+  const own = Object.getOwnPropertyDescriptor(crypto, "getRandomValues");
+  const drawn: Uint8Array[] = [];
+  const value = (bytes: Uint8Array<ArrayBuffer>) => {
+    drawn.push(generator(bytes));
+    return bytes;
+  };
+  Object.defineProperty(crypto, "getRandomValues", { value, configurable: true, writable: true });
+  try {
+    await run();
+  } finally {
+    if (own) Object.defineProperty(crypto, "getRandomValues", own);
+    else delete (crypto as Partial<Crypto>).getRandomValues;
+  }
+  return drawn;
+}
+
+/** Each way to spell what may be in a cookie: what was presented, drawn or derived. */
+function secretsOf(drawn: readonly Uint8Array[]): string[] {
+  const secrets = [mySecret, ...drawn, ...drawn.map(derived)];
+  return secrets.flatMap((bytes) => [base64url(bytes), bytes.join(), hex(bytes)]);
+}
+
+/** All that can be seen of an error: message, stack, cause, properties of every kind. */
+function seen(error: Error): string {
+  const own = Object.getOwnPropertyNames(error).map((key) => String(Reflect.get(error, key)));
+  const hidden = inspect(error, { showHidden: true, depth: 10, getters: true });
+  return [String(error), error.stack, String(error.cause), ...own, hidden, JSON.stringify(error)]
+    .join("\n");
+}
+
+/** Expects an error of ours that shows none of these, and has no more on it than it should. */
+function showsNone(error: unknown, secrets: readonly string[], context: string): void {
+  assert.ok(error instanceof SessionError, `${context}: ${String(error)}`);
+  const all = seen(error);
+  // Bytes are inspected with spaces between them.
+  const dense = all.replace(/\s/g, "");
+  for (const secret of secrets) {
+    assert.ok(!all.includes(secret) && !dense.includes(secret), `${context}: ${secret}`);
+  }
+  const properties = Object.getOwnPropertyNames(error).filter((key) => !isTrace(key));
+  for (const key of properties) assert.match(key, /^(name|message|code|sqlstate)$/);
+  assert.ok(!("cause" in error));
+}
+// What engines themselves put on an Error; the stack is looked at above.
+const isTrace = (key: string) =>
+  /^(stack|line|column|originalLine|originalColumn|sourceURL)$/.test(key);
 
 class Pool {
   query() {}
@@ -76,32 +296,52 @@ describe("a client that is no function", () => {
 
     test(`is refused where it is ${name}`, async () => {
       await assert.rejects(ask(sql), refusal);
-      for (const { call } of verbs) await assert.rejects(call(sql as never), refusal);
+      for (const { name, call } of verbs) await assert.rejects(call(sql as never), refusal, name);
     });
   }
 
-  test("is refused also where no cookie is presented, so that the first request finds the mistake", async () => {
-    for (const verb of [validateSession, revokeSession]) {
-      await assert.rejects(verb(new Headers(), undefined as never), {
+  const idle: { name: string; call: (sql: Sql) => Promise<unknown> }[] = [
+    { name: "validateSession", call: (sql) => validateSession(new Headers(), sql) },
+    { name: "rotateSession", call: (sql) => rotateSession(new Headers(), sql) },
+    { name: "reauthenticateSession", call: (sql) => reauthenticateSession(new Headers(), sql) },
+    { name: "updateSession", call: (sql) => updateSession(new Headers(), {}, sql) },
+    { name: "revokeSession", call: (sql) => revokeSession(new Headers(), sql) },
+    { name: "revokeSessions", call: (sql) => revokeSessions({ userIds: [] }, sql) },
+  ];
+  for (const { name, call } of idle) {
+    test(`is refused by ${name} also where there is nothing to ask, so that the first request finds the mistake`, async () => {
+      await assert.rejects(call(undefined as never), {
         name: "TypeError",
         message:
           "Cannot proceed as sql must be a tagged-template client, like postgres(url): received undefined",
       });
-    }
-  });
+    });
+  }
 });
 
 describe("a statement", () => {
-  /** The strings and values of each statement that the verbs send. */
-  async function sent(): Promise<{ strings: TemplateStringsArray; values: unknown[] }[]> {
-    const all: { strings: TemplateStringsArray; values: unknown[] }[] = [];
-    for (const { call } of verbs) {
-      await call((strings, ...values) => {
-        all.push({ strings, values });
-        return Promise.resolve([]);
-      }).catch(() => {});
+  interface Sent {
+    readonly name: string;
+    readonly strings: TemplateStringsArray;
+    readonly values: unknown[];
+    /** What was drawn from the generator for it. */
+    readonly drawn: Uint8Array[];
+  }
+
+  /** The strings and values of each statement that there is. */
+  async function sent(): Promise<Sent[]> {
+    const all: Sent[] = [];
+    for (const { name, call } of asking) {
+      const statements: Pick<Sent, "strings" | "values">[] = [];
+      const drawn = await drawing(() =>
+        call((strings, ...values) => {
+          statements.push({ strings, values });
+          return Promise.resolve([]);
+        }).catch(() => {})
+      );
+      assert.equal(statements.length, 1, name);
+      all.push({ name, ...statements[0]!, drawn });
     }
-    assert.equal(all.length, verbs.length);
     return all;
   }
 
@@ -114,34 +354,121 @@ describe("a statement", () => {
   });
 
   test("has as many values as places, none of them in its text", async () => {
-    for (const { strings, values } of await sent()) {
-      assert.equal(strings.length, values.length + 1);
+    for (const { name, strings, values } of await sent()) {
+      assert.equal(strings.length, values.length + 1, name);
       const text = strings.join("?");
-      for (const value of values) if (typeof value === "string") assert.ok(!text.includes(value));
-      for (const value of values) assert.match(typeof value, /^(string|number|boolean|object)$/);
-      for (const value of values) if (typeof value === "object") assert.equal(value, null);
+      assert.ok(!text.includes("$"), name);
+      for (const value of values) {
+        if (typeof value === "string") assert.ok(!text.includes(value), `${name}: ${value}`);
+      }
+    }
+  });
+
+  test("has values that are strings, finite numbers, booleans and null alone", async () => {
+    for (const { name, values } of await sent()) {
+      for (const value of values) {
+        if (value === null) continue;
+        assert.match(typeof value, /^(string|number|boolean)$/, name);
+        if (typeof value === "number") assert.ok(Number.isSafeInteger(value), name);
+      }
     }
   });
 
   test("is the same array from call to call, so that each connection prepares it once", async () => {
     const [first, second] = [await sent(), await sent()];
-    for (const [i, { strings }] of first.entries()) assert.equal(strings, second[i]!.strings);
+    for (const [i, { name, strings }] of first.entries()) {
+      assert.equal(strings, second[i]!.strings, name);
+    }
   });
 
-  test("never carries the secret, but its digest", async () => {
-    const secrets = [mine.secret, mine.token];
-    const digests = [...mine.digest].map((byte) => byte.toString(16).padStart(2, "0")).join("");
-    for (const { values } of await sent()) {
-      for (const secret of secrets) assert.ok(!JSON.stringify(values).includes(secret));
+  test("is a constant of one module, all of which are asked here", async () => {
+    const constants = Object.values(statements).filter((value) => typeof value === "object");
+    const asked = new Set((await sent()).map(({ strings }) => strings));
+    assert.deepEqual(asked, new Set(constants.map(({ strings }) => strings)));
+  });
+
+  test("never carries a secret, neither mine nor one that follows, but its digest", async () => {
+    for (const { name, values, drawn } of await sent()) {
+      // The bytes that a rotation draws are its salt, which the row must hold.
+      const salts = /rotate/.test(name) ? drawn.map(hex) : [];
+      const text = JSON.stringify(values);
+      assert.ok(!text.includes(mine.token), name);
+      for (const secret of secretsOf(drawn)) {
+        assert.ok(!text.includes(secret) || salts.includes(secret), `${name}: ${secret}`);
+      }
     }
-    const validation = (await sent())[3]!;
-    assert.ok(validation.values.includes(digests));
+    const aboutTokens = asking.filter(({ about }) => about === "a token");
+    for (const { name, values } of await sent()) {
+      if (aboutTokens.some((verb) => verb.name === name)) {
+        assert.deepEqual(values.slice(0, 2), [mine.id, hex(mine.digest)], name);
+      }
+    }
+  });
+
+  test("of a rotation carries a fresh salt, and the digest of what that makes of my secret", async () => {
+    const salts = new Set<string>();
+    for (const { name, values, drawn } of [...await sent(), ...await sent()]) {
+      if (!/rotate/.test(name)) continue;
+      assert.equal(drawn.length, 1, name);
+      const [salt] = drawn as [Uint8Array];
+      assert.equal(salt.length, 16);
+      assert.deepEqual(values.slice(-2), [hex(sha256(derived(salt))), hex(salt)], name);
+      salts.add(hex(salt));
+    }
+    assert.equal(salts.size, 4);
+  });
+
+  test("of a reauthentication carries the digest of 32 fresh bytes, and nothing to derive them by", async () => {
+    const digests = new Set<unknown>();
+    for (const { name, values, drawn } of [...await sent(), ...await sent()]) {
+      if (name !== "reauthenticateSession") continue;
+      assert.deepEqual(drawn.map(({ length }) => length), [32]);
+      const hexadecimal = values.filter((value) => /^[\da-f]{64}$/.test(String(value)));
+      assert.deepEqual(hexadecimal, [hex(mine.digest), hex(sha256(drawn[0]!))]);
+      digests.add(hexadecimal[1]);
+    }
+    assert.equal(digests.size, 2);
   });
 
   test("takes $1 to $12 for its places", () => {
     const text = Array.from({ length: 12 }, (_, i) => `$${i + 1}`).join(",");
     assert.deepEqual([...statement("ask", text).strings], ["", ...Array(11).fill(","), ""]);
   });
+
+  const orders = [
+    { name: "in order", text: "select $1, $2, $3", order: [0, 1, 2] },
+    { name: "out of order", text: "select $3, $1, $2", order: [2, 0, 1] },
+    { name: "repeated", text: "select $1, $1, $2, $1", order: [0, 0, 1, 0] },
+    { name: "out of order and repeated", text: "select $2::text, $1, $2", order: [1, 0, 1] },
+    { name: "left out, where a value is not needed", text: "select $3", order: [2] },
+    {
+      name: "of two digits",
+      text: "$12 $1 $2 $3 $4 $5 $6 $7 $8 $9 $10 $11",
+      order: [11, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10],
+    },
+    { name: "at the start and at the end", text: "$2 or $1", order: [1, 0] },
+    { name: "side by side", text: "$2$1", order: [1, 0] },
+    { name: "none", text: "select 1", order: [] },
+  ];
+  for (const { name, text, order } of orders) {
+    test(`sends each value to where its number stands, with numbers ${name}`, async () => {
+      const numbered = statement("ask", text);
+      assert.deepEqual(numbered.order, order);
+      const values = "abcdefghijkl".split("");
+      let rebuilt = "";
+      await query(
+        (strings, ...sent) => {
+          rebuilt = strings.map((part, i) => part + (sent[i] ?? "")).join("");
+          assert.equal(strings.length, sent.length + 1);
+          return Promise.resolve([]);
+        },
+        numbered,
+        values,
+        5,
+      );
+      assert.equal(rebuilt, text.replace(/\$(\d+)/g, (_, number) => values[number - 1]!));
+    });
+  }
 });
 
 describe("an answer", () => {
@@ -252,55 +579,36 @@ describe("an answer", () => {
 
 describe("a wrong answer", () => {
   const other = createToken();
-  const hex = (bytes: Uint8Array) => Buffer.from(bytes).toString("hex");
+  const one = (answer: unknown) => [{ json: JSON.stringify(answer) }];
 
-  /** The row that a statement with these values returns. */
-  function rowFor(values: readonly unknown[]) {
-    const found = values.filter((value) => typeof value === "string");
-    const at = "2026-01-01T00:00:00+00:00";
-    return {
-      id: found.findLast((value) => /^[\da-f]{8}-.{27}$/.test(value)),
-      digest: found.findLast((value) => /^[\da-f]{64}$/.test(value)),
-      userId: 1,
-      username: "ada",
-      createdAt: at,
-      authenticatedAt: at,
-      lastSeenAt: at,
-      persistent: true,
-      version: 0,
-      data: {},
-      expiresAt: at,
-    };
+  interface Asked {
+    readonly name: string;
+    readonly call: (sql: Sql) => Promise<unknown>;
+    /** Where the session stands in the answer. */
+    readonly json: (row: unknown) => unknown;
+    readonly own: (row: Row) => object;
   }
-  type Row = ReturnType<typeof rowFor>;
-  const live = { ended: null, revokedReason: null, due: false };
-  const gone = { revokedAt: "2026-01-01T00:00:00+00:00", revokedReason: "signed-out" };
-
-  const asked = [
+  const bare = (row: unknown) => row;
+  const named = (name: string) => asking.find((verb) => verb.name === name)!.call;
+  const asked: Asked[] = [
+    { name: "createSession", call: named("createSession"), json: stored, own: own.none },
+    { name: "insertSession", call: named("insertSession"), json: stored, own: own.none },
+    { name: "validateSession", call: named("validateSession"), json: bare, own: own.validated },
+    { name: "rotateSession", call: named("rotateSession"), json: bare, own: own.rotated },
     {
-      name: "createSession",
-      call: (sql: Sql) => createSession("ada", sql),
-      json: (row: unknown) => ({ matches: 1, session: row }),
-      own: {},
+      name: "reauthenticateSession",
+      call: named("reauthenticateSession"),
+      json: bare,
+      own: own.reauthenticated,
     },
+    { name: "updateSession", call: named("updateSession"), json: bare, own: own.updated },
     {
-      name: "insertSession",
-      call: (sql: Sql) => insertSession(record, sql),
-      json: (row: unknown) => ({ matches: 1, session: row }),
-      own: {},
+      name: "validateSession that rotates",
+      call: named("validateSession that rotates"),
+      json: bare,
+      own: own.rotated,
     },
-    {
-      name: "validateSession",
-      call: (sql: Sql) => validateSession(headers, sql),
-      json: (row: unknown) => row,
-      own: live,
-    },
-    {
-      name: "revokeSession",
-      call: (sql: Sql) => revokeSession(headers, sql),
-      json: (row: unknown) => row,
-      own: gone,
-    },
+    { name: "revokeSession", call: named("revokeSession"), json: bare, own: own.revoked },
   ];
 
   const wrong: { name: string; rows: (row: Row, json: (row: unknown) => unknown) => unknown }[] = [
@@ -312,89 +620,81 @@ describe("a wrong answer", () => {
     { name: "a row of null", rows: () => [null] },
     { name: "a row without columns", rows: () => [{}] },
     { name: "a row of no JSON", rows: () => [{ json: "SECRET" }] },
-    { name: "JSON null", rows: () => [{ json: "null" }] },
-    { name: "JSON of a number", rows: () => [{ json: "1" }] },
-    { name: "JSON of text", rows: () => [{ json: `"text"` }] },
-    { name: "JSON of an array", rows: () => [{ json: "[]" }] },
-    { name: "JSON of an empty object", rows: () => [{ json: "{}" }] },
-    { name: "no session in the row", rows: (_, json) => [{ json: JSON.stringify(json(null)) }] },
-    {
-      name: "an empty session in the row",
-      rows: (_, json) => [{ json: JSON.stringify(json({})) }],
-    },
-    {
-      name: "its row twice",
-      rows: (
-        row,
-        json,
-      ) => [{ json: JSON.stringify(json(row)) }, { json: JSON.stringify(json(row)) }],
-    },
+    { name: "JSON null", rows: () => one(null) },
+    { name: "JSON of a number", rows: () => one(1) },
+    { name: "JSON of text", rows: () => one("text") },
+    { name: "JSON of an array", rows: () => one([]) },
+    { name: "JSON of an empty object", rows: () => one({}) },
+    { name: "no session in the row", rows: (_, json) => one(json(null)) },
+    { name: "an empty session in the row", rows: (_, json) => one(json({})) },
+    { name: "its row twice", rows: (row, json) => [...one(json(row)), ...one(json(row))] },
     {
       name: "its row and another's",
-      rows: (row, json) => [
-        { json: JSON.stringify(json(row)) },
-        { json: JSON.stringify(json({ ...row, id: other.id })) },
-      ],
+      rows: (row, json) => [...one(json(row)), ...one(json({ ...row, id: other.id }))],
     },
+    { name: "its row and one of null", rows: (row, json) => [...one(json(row)), ...one(null)] },
     {
       name: "the row of another id (oven-sh/bun #33665)",
-      rows: (row, json) => [{ json: JSON.stringify(json({ ...row, id: other.id })) }],
+      rows: (row, json) => one(json({ ...row, id: other.id })),
     },
+    { name: "an id in upper case", rows: (row, json) => one(json({ ...row, id: "A" + row.id })) },
+    { name: "no id", rows: (row, json) => one(json({ ...row, id: undefined })) },
     {
       name: "the row of another digest",
-      rows: (row, json) => [{ json: JSON.stringify(json({ ...row, digest: hex(other.digest) })) }],
+      rows: (row, json) => one(json({ ...row, digest: hex(other.digest) })),
     },
     {
       name: "the whole row of another session",
-      rows: (row, json) => [
-        { json: JSON.stringify(json({ ...row, id: other.id, digest: hex(other.digest) })) },
-      ],
+      rows: (row, json) => one(json({ ...row, id: other.id, digest: hex(other.digest) })),
     },
     {
       name: "a digest in upper case",
-      rows: (
-        row,
-        json,
-      ) => [{ json: JSON.stringify(json({ ...row, digest: row.digest!.toUpperCase() })) }],
+      rows: (row, json) => one(json({ ...row, digest: row.digest.toUpperCase() })),
     },
     {
       name: "a digest that begins like its own",
-      rows: (
-        row,
-        json,
-      ) => [{ json: JSON.stringify(json({ ...row, digest: row.digest!.slice(0, 63) })) }],
+      rows: (row, json) => one(json({ ...row, digest: row.digest.slice(0, 63) })),
     },
-    {
-      name: "no digest",
-      rows: (row, json) => [{ json: JSON.stringify(json({ ...row, digest: undefined })) }],
-    },
+    { name: "no digest", rows: (row, json) => one(json({ ...row, digest: undefined })) },
   ];
+
+  const SESSION = "authenticatedAt createdAt data expiresAt id lastSeenAt persistent userId " +
+    "username version";
+  const sessionOf = (result: unknown) =>
+    (result as object | null) !== null && "session" in (result as object)
+      ? (result as { session: object | null }).session
+      : result as object;
+
   for (const { name: verb, call, json, own } of asked) {
     test(`is none for ${verb} that is the row it asked for`, async () => {
-      const result = await call((_, ...values) =>
-        Promise.resolve([{ json: JSON.stringify(json({ ...rowFor(values), ...own })) }])
-      );
-      const session = "session" in (result as object)
-        ? (result as { session: unknown }).session
-        : result;
+      const result = await call((_, ...values) => {
+        const row = rowFor(values);
+        return answered(json({ ...row, ...own(row) }));
+      });
+      const session = sessionOf(result)!;
       assert.equal((session as { username: string }).username, "ada");
-      assert.ok(!JSON.stringify(session).includes("digest"));
+      const more = verb === "revokeSession" ? " revokedAt revokedReason" : "";
+      assert.deepEqual(Object.keys(session).sort(), (SESSION + more).split(" ").sort());
     });
 
     for (const { name, rows } of wrong) {
       test(`throws in ${verb} where it is ${name}`, async () => {
-        const answering: Sql = (_, ...values) =>
-          Promise.resolve(rows({ ...rowFor(values), ...own }, json) as never);
-        await assert.rejects(call(answering), (error: SessionError) => {
-          assert.ok(error instanceof SessionError);
-          assert.equal(error.code, "UNEXPECTED_RESULT");
-          assert.match(
-            error.message,
-            /^Cannot \w+ the session as the answer must be [\w ]+: received [\w ]+$/,
-          );
-          assert.ok(!error.message.includes("SECRET"));
-          return true;
+        let thrown: unknown;
+        const drawn = await drawing(() => {
+          const answering: Sql = (_, ...values) => {
+            const row = rowFor(values);
+            return Promise.resolve(rows({ ...row, ...own(row) }, json) as never);
+          };
+          return call(answering).catch((error) => thrown = error);
         });
+        assert.ok(thrown instanceof SessionError, String(thrown));
+        assert.equal(thrown.code, "UNEXPECTED_RESULT");
+        assert.match(
+          thrown.message,
+          /^Cannot \w+ the session as the answer must be [\w ]+: received [\w ]+$/,
+        );
+        const hidden = [...secretsOf(drawn), hex(mine.digest), other.id, hex(other.digest)];
+        showsNone(thrown, [...hidden, "SECRET", "MARKER", "ada"], verb);
       });
     }
   }
@@ -409,44 +709,257 @@ describe("a wrong answer", () => {
     }
   });
 
-  // The same session, but the row of another statement: with Bun.SQL before 1.4 two concurrent calls
-  // about one session could exchange their answers.
-  const exchanged = [
-    { name: "revokeSession", own: live, from: "validateSession" },
-    { name: "validateSession", own: gone, from: "revokeSession" },
-  ];
-  for (const { name: verb, own, from } of exchanged) {
-    test(`throws in ${verb} where it is the answer to ${from} about the same session`, async () => {
-      const { call } = asked.find(({ name }) => name === verb)!;
-      await assert.rejects(
-        call((_, ...values) =>
-          Promise.resolve([{ json: JSON.stringify({ ...rowFor(values), ...own }) }])
-        ),
-        { name: "SessionError", code: "UNEXPECTED_RESULT" },
-      );
+  test("throws in createSession where it is the row of the session that this one replaces", async () => {
+    const replaced = { ...rowFor([mine.id, hex(mine.digest)]) };
+    await assert.rejects(named("createSession")(() => answered(stored(replaced))), {
+      name: "SessionError",
+      code: "UNEXPECTED_RESULT",
+      message:
+        "Cannot store the session as the answer must be the session that was asked for: received another one",
+    });
+  });
+
+  // The same session, but the row of another statement: with Bun.SQL before 1.4 two concurrent
+  // calls about one session could exchange their answers.
+  const answers = {
+    validateSession: own.validated,
+    rotateSession: own.rotated,
+    reauthenticateSession: own.reauthenticated,
+    updateSession: own.updated,
+    revokeSession: own.revoked,
+    listSessions: own.none,
+  };
+  for (const verb of Object.keys(answers)) {
+    test(`throws in ${verb} where it is the answer to another verb about the same session`, async () => {
+      const missed: string[] = [];
+      for (const [from, own] of Object.entries(answers)) {
+        if (from === verb) continue;
+        const row = rowFor([mine.id, hex(mine.digest)]);
+        const answering = after(() => ({ ...row, ...own(row) }), () => Promise.resolve([]));
+        const code = await named(verb)(answering).then(() => "none", (error) => error.code);
+        if (code !== "UNEXPECTED_RESULT") missed.push(from);
+      }
+      assert.deepEqual(missed, []);
     });
   }
 
-  const touches = [
+  test("never lets an old proof pass for a fresh one", async () => {
+    const lax: string[] = [];
+    for (const [from, own] of Object.entries({ ...answers, validateSession: judged })) {
+      const answering = after((row) => ({ ...row, ...own(row) }), () => Promise.resolve([]));
+      const within = { authenticatedWithin: 60 };
+      const visit = await validateSession(headers, answering, within).catch(() => null);
+      if (visit?.session) lax.push(from);
+    }
+    assert.deepEqual(lax, []);
+  });
+
+  test("throws in reauthenticateSession where nothing was written, and hands out no cookie", async () => {
+    const row = rowFor([mine.id, hex(mine.digest)]);
+    const answer = { ...row, ...own.reauthenticated(row), written: null };
+    await assert.rejects(named("reauthenticateSession")(() => answered(answer)), {
+      name: "SessionError",
+      code: "UNEXPECTED_RESULT",
+      message:
+        "Cannot reauthenticate the session as the answer must be a session that was written: received one that was not",
+    });
+  });
+
+  describe("with a salt", () => {
+    const salt = crypto.getRandomValues(new Uint8Array(16));
+    const current = hex(sha256(derived(salt)));
+    const kept = (row: Row) => ({ ...own.rotated(row), written: null });
+    const inheriting = [
+      { verb: "validateSession", own: own.validated, purpose: "validate" },
+      { verb: "rotateSession", own: kept, purpose: "rotate" },
+      { verb: "validateSession that rotates", own: kept, purpose: "rotate" },
+    ];
+    for (const { verb, own, purpose } of inheriting) {
+      const ask = (answer: object) =>
+        named(verb)((_, ...values) => {
+          const row = rowFor(values);
+          return answered({ ...row, ...own(row), ...answer });
+        });
+
+      test(`is none for ${verb} that makes the current secret: that is handed out`, async () => {
+        const { headers } = await ask({ salt: hex(salt), current }) as { headers: Headers };
+        const [, token] = headers.get("set-cookie")!.match(/^__Host-session=([^;]+); /)!;
+        assert.equal(token, `${mine.id}.${base64url(derived(salt))}`);
+      });
+
+      const misfits = [
+        { name: "of another rotation", salt: hex(sha256(salt)).slice(32), current },
+        { name: "of zeros", salt: "0".repeat(32), current },
+        { name: "cut short", salt: hex(salt).slice(2), current },
+        { name: "with a byte more", salt: `${hex(salt)}00`, current },
+        { name: "for a current secret that is another", salt: hex(salt), current: hex(salt) },
+        {
+          name: "for a current digest in upper case",
+          salt: hex(salt),
+          current: current.toUpperCase(),
+        },
+        { name: "for the secret that was presented", salt: hex(salt), current: hex(mine.digest) },
+        { name: "without a current digest", salt: hex(salt), current: undefined },
+        { name: "that is the new digest itself", salt: current, current },
+      ];
+      for (const { name, ...answer } of misfits) {
+        test(`throws in ${verb} where it is one ${name}, and hands out no cookie`, async () => {
+          await assert.rejects(ask(answer), (error: SessionError) => {
+            assert.equal(error.code, "UNEXPECTED_RESULT");
+            assert.equal(
+              error.message,
+              `Cannot ${purpose} the session as the answer must be a salt that makes the current secret: received another one`,
+            );
+            showsNone(error, [...secretsOf([salt]), current], name);
+            return true;
+          });
+        });
+      }
+
+      test(`throws in ${verb} where it is no hexadecimal text, and hands out no cookie`, async () => {
+        const strange = [
+          1,
+          true,
+          { hex: hex(salt) },
+          "SECRET".padEnd(64, "-"),
+          hex(salt).slice(1),
+          base64url(salt),
+        ];
+        for (const salt of strange) {
+          await assert.rejects(ask({ salt, current }), (error: SessionError) => {
+            showsNone(error, [...secretsOf([]), "SECRET"], verb);
+            assert.equal(error.code, "UNEXPECTED_RESULT");
+            return true;
+          });
+        }
+      });
+    }
+  });
+
+  const instants = [
     { name: "a number", json: "1" },
     { name: "null", json: "null" },
     { name: "text that is no instant", json: `"soon"` },
     { name: "an object", json: `{"id":"${other.id}"}` },
   ];
-  for (const { name, json } of touches) {
+  for (const { name, json } of instants) {
     test(`of a touch throws where it is ${name}`, async () => {
-      const sql: Sql = (strings, ...values) =>
-        Promise.resolve([{
-          json: strings[0]!.startsWith("update")
-            ? json
-            : JSON.stringify({ ...rowFor(values), ...live, due: true }),
-        }]);
-      await assert.rejects(validateSession(headers, sql), {
+      await assert.rejects(
+        named("validateSession that touches")(() => Promise.resolve([{ json }])),
+        {
+          name: "SessionError",
+          code: "UNEXPECTED_RESULT",
+          message:
+            "Cannot touch the session as the answer must be an instant: received something else",
+        },
+      );
+    });
+  }
+
+  test("of a touch throws where it is two rows", async () => {
+    const rows = [{ json: `"${AT}"` }, { json: `"${AT}"` }];
+    await assert.rejects(named("validateSession that touches")(() => Promise.resolve(rows)), {
+      name: "SessionError",
+      code: "UNEXPECTED_RESULT",
+      message: "Cannot touch the session as the answer must be an instant: received something else",
+    });
+  });
+
+  test("of the limit throws where a row is no session that was ended", async () => {
+    for (const json of ["null", "1", "{}"]) {
+      const limiting = named("createSession with maxSessions");
+      await assert.rejects(limiting(() => Promise.resolve([{ json }])), {
         name: "SessionError",
         code: "UNEXPECTED_RESULT",
+      }, json);
+    }
+  });
+
+  const session = rowFor([mine.id, hex(mine.digest)]);
+  const revoked = { ...session, ...own.revoked() };
+  const many: {
+    verb: string;
+    name: string;
+    call: (sql: Sql) => Promise<unknown>;
+    rows: unknown[];
+  }[] = [
+    ...[
+      { name: "null", rows: [null] },
+      { name: "a number", rows: [1] },
+      { name: "text", rows: ["text"] },
+      { name: "an array", rows: [[]] },
+      { name: "an empty object", rows: [{}] },
+      { name: "a session without an id", rows: [{ ...session, id: undefined }] },
+      { name: "a session whose id is a number", rows: [{ ...session, id: 1 }] },
+      { name: "a session and null", rows: [session, null] },
+      { name: "a session and another user's", rows: [session, { ...session, userId: 2 }] },
+      { name: "another user's session alone", rows: [{ ...session, userId: 2 }] },
+      {
+        name: "another user's sessions alone",
+        rows: [{ ...session, userId: 2 }, { ...session, userId: 2, id: other.id }],
+      },
+    ].map((answer) => ({ ...answer, verb: "listSessions", call: named("listSessions") })),
+    ...[
+      { name: "null", rows: [null] },
+      { name: "a number", rows: [1] },
+      { name: "an empty object", rows: [{}] },
+      { name: "a session that was not revoked", rows: [session] },
+      { name: "an instant that is a number", rows: [{ ...revoked, revokedAt: 1 }] },
+      { name: "a revoked session and a live one", rows: [revoked, session] },
+      { name: "a session of another id", rows: [{ ...revoked, id: other.id }] },
+      { name: "a session twice", rows: [revoked, revoked] },
+      { name: "a session and one of another id", rows: [revoked, { ...revoked, id: other.id }] },
+    ].map((answer) => ({ ...answer, verb: "revokeSessions", call: named("revokeSessions") })),
+    {
+      name: "the session that was to be left",
+      rows: [revoked],
+      verb: "revokeSessions",
+      call: (sql) => revokeSessions({ userId, except: mine.id }, sql, { reason: REASON }),
+    },
+    ...["sweepSessions", "sweepSessions in its second batch"].flatMap((verb) =>
+      [
+        { name: "no row", rows: [] },
+        { name: "null", rows: [null] },
+        { name: "a number", rows: [1] },
+        { name: "an array", rows: [[]] },
+        { name: "an empty object", rows: [{}] },
+        { name: "no number of rows", rows: [{ blocks: 1 }] },
+        { name: "no number of blocks", rows: [{ swept: 1 }] },
+        { name: "a number as text", rows: [{ swept: "1", blocks: 1 }] },
+        { name: "a fraction", rows: [{ swept: 0.5, blocks: 1 }] },
+        { name: "blocks of null", rows: [{ swept: 1, blocks: null }] },
+        { name: "a session", rows: [session] },
+        { name: "its row twice", rows: [{ swept: 1, blocks: 1 }, { swept: 1, blocks: 1 }] },
+      ].map((answer) => ({ ...answer, verb, call: named(verb) }))
+    ),
+  ];
+  for (const { verb, name, call, rows } of many) {
+    test(`throws in ${verb} where it is ${name}`, async () => {
+      const answer = rows.map((row) => ({ json: JSON.stringify(row) }));
+      await assert.rejects(call(() => Promise.resolve(answer)), (error: SessionError) => {
+        assert.ok(error instanceof SessionError, String(error));
+        assert.equal(error.code, "UNEXPECTED_RESULT");
+        assert.match(
+          error.message,
+          /^Cannot (list|revoke|sweep) the sessions as the answer must be [\w ]+: received [\w ]+$/,
+        );
+        showsNone(error, [mine.id, hex(mine.digest), other.id, "MARKER", "ada"], verb);
+        return true;
       });
     });
   }
+
+  test("is none for listSessions and revokeSessions that is the rows they asked for", async () => {
+    const listed = await named("listSessions")(() => answered(session)) as object[];
+    assert.deepEqual(listed.map((one) => Object.keys(one).sort()), [SESSION.split(" ").sort()]);
+    const ended = await named("revokeSessions")(() => answered(revoked)) as object[];
+    assert.deepEqual(ended.map((one) => Object.keys(one).sort()), [
+      `${SESSION} revokedAt revokedReason`.split(" ").sort(),
+    ]);
+    assert.deepEqual(await named("sweepSessions")(() => answered({ swept: 2, blocks: 1 })), {
+      swept: 2,
+    });
+  });
 
   const keys = [
     { name: "no rows", rows: [] },
@@ -625,14 +1138,6 @@ describe("a failing client", () => {
     });
   }
 
-  /** All that can be seen of an error: message, stack, cause, properties of every kind. */
-  function seen(error: Error): string {
-    const own = Object.getOwnPropertyNames(error).map((key) => String(Reflect.get(error, key)));
-    const hidden = inspect(error, { showHidden: true, depth: 10, getters: true });
-    return [String(error), error.stack, String(error.cause), ...own, hidden, JSON.stringify(error)]
-      .join("\n");
-  }
-
   class PostgresError extends Error {
     override name = "PostgresError";
   }
@@ -647,12 +1152,11 @@ describe("a failing client", () => {
   ];
   for (const { name, code } of drivers) {
     test(`leaves nothing of the driver's error in its own, for ${name}`, async () => {
-      for (const { name: verb, call } of verbs) {
+      for (const { name: verb, call } of asking) {
         let sent: string[] = [];
-        let text = "";
         const failing: Sql = (strings, ...values) => {
           sent = values.filter((value) => typeof value === "string");
-          text = strings.join("?");
+          const text = strings.join("?");
           const detail = `Key (id, digest)=(${sent.join(", ")}) already exists. ${text}`;
           const error = Object.assign(new PostgresError(`${detail} MARKER-OF-MESSAGE`), {
             code,
@@ -668,33 +1172,21 @@ describe("a failing client", () => {
           error.stack += detail;
           return Promise.reject(error);
         };
-        await assert.rejects(call(failing), (error: SessionError) => {
-          assert.ok(error instanceof SessionError, verb);
-          const all = seen(error);
-          const secrets = [
-            ...sent,
-            mine.id,
-            mine.secret,
-            USERNAME,
-            "MARKER",
-            "coatcheck.sessions",
-            "already exists",
-          ];
-          // The reason of a sign-out is a word of our own.
-          for (const secret of secrets) {
-            if (secret !== "signed-out") assert.ok(!all.includes(secret), `${verb}: ${secret}`);
-          }
-          const properties = Object.getOwnPropertyNames(error).filter((key) => !isTrace(key));
-          for (const key of properties) assert.match(key, /^(name|message|code|sqlstate)$/);
-          assert.ok(!("cause" in error));
-          return true;
-        });
+        let thrown: unknown;
+        const drawn = await drawing(() => call(failing).catch((error) => thrown = error));
+        const secrets = [
+          ...sent,
+          ...secretsOf(drawn),
+          mine.id,
+          USERNAME,
+          "MARKER",
+          "coatcheck.sessions",
+          "already exists",
+        ];
+        showsNone(thrown, secrets, verb);
       }
     });
   }
-  // What engines themselves put on an Error; the stack is looked at above.
-  const isTrace = (key: string) =>
-    /^(stack|line|column|originalLine|originalColumn|sourceURL)$/.test(key);
 
   test("has no property sqlstate where the database sent none, which a log would show as undefined", async () => {
     await assert.rejects(ask(() => Promise.reject(new Error())), (error: SessionError) => {
@@ -715,8 +1207,8 @@ describe("a failing client", () => {
     ];
     for (const { sqlstate, code } of cases) {
       const failing: Sql = () => Promise.reject(Object.assign(new Error(), { code: sqlstate }));
-      for (const { name, call } of verbs) {
-        const expected = /validate|revoke/.test(name) ? "STORE_REJECTED" : code;
+      for (const { name, about, call } of asking) {
+        const expected = about === "a user" ? code : "STORE_REJECTED";
         await assert.rejects(
           call(failing),
           { name: "SessionError", code: expected },
@@ -740,30 +1232,23 @@ describe("a client that does not answer", () => {
     const start = performance.now();
     const message = (purpose: string) =>
       `Cannot ${purpose} as the database must answer within queryTimeout: received nothing for 1 s`;
-    await Promise.all([
-      assert.rejects(createSession("ada", never, { queryTimeout: 1 }), {
-        name: "SessionError",
-        code: "STORE_TIMEOUT",
-        message: message("store the session"),
-      }),
-      assert.rejects(validateSession(headers, never, { queryTimeout: 1 }), {
-        name: "SessionError",
-        code: "STORE_TIMEOUT",
-        message: message("validate the session"),
-      }),
-      assert.rejects(revokeSession(headers, never, { queryTimeout: 1 }), {
-        name: "SessionError",
-        code: "STORE_TIMEOUT",
-        message: message("revoke the session"),
-      }),
-    ]);
+    await Promise.all(
+      asking.map(({ purpose, call }) =>
+        assert.rejects(call(never, { queryTimeout: 1 }), {
+          name: "SessionError",
+          code: "STORE_TIMEOUT",
+          message: message(purpose),
+        })
+      ),
+    );
     const seconds = (performance.now() - start) / 1000;
     assert.ok(seconds > 0.9 && seconds < 3, `${seconds} s`);
 
-    assert.equal(late.length, 3);
-    late[0]!.reject(new Error("late"));
-    late[1]!.resolve([{ json: "{}" }]);
-    late[2]!.reject(new Error("late"));
+    assert.equal(late.length, asking.length);
+    for (const [i, { resolve, reject }] of late.entries()) {
+      if (i % 2 === 0) reject(new Error("late"));
+      else resolve([{ json: "{}" }]);
+    }
     // Rejections that nobody handles are told after the microtasks are done.
     await new Promise((resolve) => setTimeout(resolve));
     process.off("unhandledRejection", note);

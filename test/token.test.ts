@@ -1,11 +1,15 @@
 import { describe, test } from "bun:test";
 import assert from "node:assert/strict";
-import { createHash } from "node:crypto";
+import { createHash, createHmac } from "node:crypto";
 import { createToken } from "../mod.ts";
-import { parseToken } from "../src/token.ts";
+import { deriveToken, keyOf, parseToken, renewToken, type Token } from "../src/token.ts";
 
 const sha256 = (bytes: Uint8Array) => createHash("sha256").update(bytes).digest("hex");
+const hmac = (key: Uint8Array, message: Uint8Array) =>
+  createHmac("sha256", key).update(message).digest();
+const hex = (bytes: Uint8Array) => Buffer.from(bytes).toString("hex");
 const bytesOf = (secret: string) => Buffer.from(secret, "base64url");
+const random = (length = 32) => crypto.getRandomValues(new Uint8Array(length));
 
 /** Runs with a stand-in for one function of an object, and takes it away again. */
 function standingIn<Key extends string, Result>(
@@ -39,7 +43,7 @@ describe("createToken", () => {
       const { secret, digest } = createToken();
       assert.ok(digest instanceof Uint8Array);
       assert.equal(bytesOf(secret).length, 32);
-      assert.equal(Buffer.from(digest).toString("hex"), sha256(bytesOf(secret)));
+      assert.equal(hex(digest), sha256(bytesOf(secret)));
     }
   });
 
@@ -69,7 +73,7 @@ describe("createToken", () => {
       const { secret, digest } = standingIn(crypto, "getRandomValues", generator, createToken);
       assert.equal(asked, 32);
       assert.deepEqual([...bytesOf(secret)], [...expected], `bit ${bit}`);
-      assert.equal(Buffer.from(digest).toString("hex"), sha256(expected), `bit ${bit}`);
+      assert.equal(hex(digest), sha256(expected), `bit ${bit}`);
     }
   });
 
@@ -95,17 +99,161 @@ describe("createToken", () => {
   });
 });
 
+describe("renewToken", () => {
+  const id = "0123abcd-89ef-4012-8345-6789abcdef01";
+
+  test("makes a token with the same id, in the form of every other", () => {
+    const { secret, digest, token, ...rest } = renewToken(id);
+    assert.deepEqual(rest, { id });
+    assert.match(secret, /^[A-Za-z0-9_-]{43}$/);
+    assert.equal(token, `${id}.${secret}`);
+    assert.equal(hex(digest), sha256(bytesOf(secret)));
+    assert.equal(parseToken(token)?.digest, hex(digest));
+  });
+
+  test("makes a secret at random: 10,000 times for one id, and none twice", () => {
+    const secrets = new Set<string>();
+    for (let i = 0; i < 1e4; i++) secrets.add(renewToken(id).secret);
+    assert.equal(secrets.size, 1e4);
+  });
+
+  test("takes all of its secret from the generator: 32 bytes, and no other id", () => {
+    let asked = 0;
+    const generator = (bytes: Uint8Array) => {
+      asked += bytes.length;
+      return bytes.fill(7);
+    };
+    const renew = () => standingIn(crypto, "getRandomValues", generator, () => renewToken(id));
+    const noId = () => assert.fail("asked for another id");
+    const { secret } = standingIn(crypto, "randomUUID", noId, renew);
+    assert.equal(asked, 32);
+    assert.deepEqual([...bytesOf(secret)], Array(32).fill(7));
+  });
+});
+
+describe("deriveToken", () => {
+  const id = "0123abcd-89ef-4012-8345-6789abcdef01";
+  const presented = (secret: Uint8Array) => ({ id, digest: sha256(secret), secret });
+
+  test("makes the secret that an independent HMAC-SHA256 makes of the salt, by the old secret as key", () => {
+    for (let i = 0; i < 100; i++) {
+      const [secret, salt] = [random(), random()];
+      const derived = deriveToken(presented(secret), salt);
+      assert.deepEqual([...bytesOf(derived.secret)], [...hmac(secret, salt)]);
+      assert.notDeepEqual([...bytesOf(derived.secret)], [...hmac(salt, secret)]);
+    }
+  });
+
+  // By openssl dgst -sha256 -mac hmac -macopt hexkey:0001…1f, of the bytes ff, fe … e0.
+  test("makes what OpenSSL makes of a known secret and a known salt", () => {
+    const secret = Uint8Array.from({ length: 32 }, (_, i) => i);
+    const salt = Uint8Array.from({ length: 32 }, (_, i) => 255 - i);
+    const known = "6FnpzPjJJtMNvdfp8aElbdK6BGtnvvCSpwNHFnvldP0";
+    const { digest, ...derived } = deriveToken(presented(secret), salt);
+    assert.deepEqual(derived, { id, secret: known, token: `${id}.${known}` });
+    assert.equal(hex(digest), "8883b0b7810e717e6d1a8543edd6da93e03e7e770e27079826673e51ad6b7bdf");
+  });
+
+  test("keeps the id, and makes digest and token of the new secret, in the form of every other", () => {
+    const { secret, digest, token, ...rest } = deriveToken(presented(random()), random());
+    assert.deepEqual(rest, { id });
+    assert.match(secret, /^[A-Za-z0-9_-]{43}$/);
+    assert.equal(token, `${id}.${secret}`);
+    assert.equal(hex(digest), sha256(bytesOf(secret)));
+    assert.deepEqual(parseToken(token), presented(Uint8Array.from(bytesOf(secret))));
+  });
+
+  test("makes the same of the same, so that everybody who rotates is given one secret", () => {
+    const [secret, salt] = [random(), random()];
+    const chance = () => assert.fail("asked for chance");
+    const derive = () => deriveToken(presented(secret.slice()), salt.slice());
+    const one = standingIn(crypto, "getRandomValues", chance, derive);
+    assert.deepEqual(derive(), one);
+  });
+
+  test("makes another secret by each bit of the old one, and by each bit of the salt", () => {
+    const [secret, salt] = [random(), random()];
+    const derived = new Set([deriveToken(presented(secret), salt).secret]);
+    for (let bit = 0; bit < 256; bit++) {
+      const flip = (bytes: Uint8Array) => {
+        const flipped = bytes.slice();
+        flipped[bit >> 3]! ^= 1 << (bit & 7);
+        return flipped;
+      };
+      derived.add(deriveToken(presented(flip(secret)), salt).secret);
+      derived.add(deriveToken(presented(secret), flip(salt)).secret);
+    }
+    assert.equal(derived.size, 513);
+  });
+
+  test("goes by the secret and the salt alone: what the database holds derives nothing", () => {
+    const [secret, salt] = [random(), random()];
+    const derived = deriveToken(presented(secret), salt);
+    const digest = Uint8Array.from(Buffer.from(sha256(secret), "hex"));
+    assert.notEqual(deriveToken(presented(digest), salt).secret, derived.secret);
+    const elsewhere = { id: crypto.randomUUID(), digest: sha256(salt), secret };
+    assert.equal(deriveToken(elsewhere, salt).secret, derived.secret);
+  });
+
+  test("leaves the secret and the salt that it was given as they are", () => {
+    const [secret, salt] = [random(), random()];
+    const before = [hex(secret), hex(salt)];
+    deriveToken(presented(secret), salt);
+    assert.deepEqual([hex(secret), hex(salt)], before);
+  });
+
+  test("makes a chain of which no link is the one before", () => {
+    const seen = new Set<string>();
+    let token: Pick<Token, "token"> = createToken();
+    for (let i = 0; i < 100; i++) {
+      seen.add(token.token);
+      token = deriveToken(parseToken(token.token)!, new Uint8Array(32));
+    }
+    assert.equal(seen.size, 100);
+  });
+});
+
+describe("keyOf", () => {
+  test("tells the id, and the digest as 64 hexadecimal digits, and nothing of the secret", () => {
+    for (let i = 0; i < 100; i++) {
+      const token = createToken();
+      assert.deepEqual(keyOf(token), { id: token.id, digest: sha256(bytesOf(token.secret)) });
+    }
+    const digest = Uint8Array.from({ length: 32 }, (_, i) => i);
+    assert.match(keyOf({ id: "", digest }).digest, /^000102030405060708090a0b0c0d0e0f10.{30}$/);
+  });
+
+  test("tells of a new token what parseToken tells of the same one when it is presented", () => {
+    const token = createToken();
+    const { secret: _, ...key } = parseToken(token.token)!;
+    assert.deepEqual(keyOf(token), key);
+  });
+});
+
 describe("parseToken", () => {
   const id = "0123abcd-89ef-4012-8345-6789abcdef01";
   const bytes = Uint8Array.from({ length: 32 }, (_, i) => i);
   const secret = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8";
 
-  test("reads what createToken made: the id, and the digest in hexadecimal", () => {
+  test("reads what createToken made: the id, the digest in hexadecimal, and the secret's 32 bytes", () => {
     for (let i = 0; i < 100; i++) {
-      const { id, digest, token } = createToken();
-      assert.deepEqual(parseToken(token), { id, digest: Buffer.from(digest).toString("hex") });
+      const { id, secret, digest, token } = createToken();
+      assert.deepEqual(parseToken(token), {
+        id,
+        digest: hex(digest),
+        secret: Uint8Array.from(bytesOf(secret)),
+      });
     }
-    assert.deepEqual(parseToken(`${id}.${secret}`), { id, digest: sha256(bytes) });
+    assert.deepEqual(parseToken(`${id}.${secret}`), { id, digest: sha256(bytes), secret: bytes });
+  });
+
+  test("reads each of the 256 bits of a secret", () => {
+    for (let bit = 0; bit < 256; bit++) {
+      const expected = new Uint8Array(32);
+      expected[bit >> 3] = 1 << (bit & 7);
+      const token = `${id}.${Buffer.from(expected).toString("base64url")}`;
+      assert.deepEqual(parseToken(token)?.secret, expected, `bit ${bit}`);
+    }
   });
 
   const canonical = [
@@ -120,8 +268,12 @@ describe("parseToken", () => {
   ];
   for (const { name, token, byte } of canonical) {
     test(`reads ${name}`, () => {
-      const digest = sha256(new Uint8Array(32).fill(byte));
-      assert.deepEqual(parseToken(token), { id: token.slice(0, 36), digest });
+      const secret = new Uint8Array(32).fill(byte);
+      assert.deepEqual(parseToken(token), {
+        id: token.slice(0, 36),
+        digest: sha256(secret),
+        secret,
+      });
     });
   }
 

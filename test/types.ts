@@ -3,15 +3,36 @@ import type postgres from "postgres";
 import {
   configure,
   createSession,
+  getUserId,
   insertSession,
+  listSessions,
+  type Observer,
+  type Patch,
+  type Policy,
+  type Reason,
+  reauthenticateSession,
+  type RevokedSession,
   revokeSession,
+  revokeSessions,
+  rotateSession,
   type Session,
+  type SessionEvent,
+  type SessionRecord,
   type Sql,
+  sweepSessions,
+  type Update,
+  updateSession,
   validateSession,
+  type Visit,
+  type Whose,
 } from "../mod.ts";
 
 declare const request: Request;
 declare const sql: Sql;
+declare const record: SessionRecord;
+const { headers } = request;
+
+type Theme = { theme: "light" | "dark"; cart?: number };
 
 // Clients fit as they are.
 declare const pool: postgres.Sql;
@@ -42,23 +63,300 @@ configure({ cookie: { sameSite: "lax" } });
 // @ts-expect-error: a digest is bytes.
 insertSession({ id: "", digest: "", userId: 1, createdAt: new Date(), expiresAt: new Date() }, sql);
 
+// @ts-expect-error: a Request has no get().
+rotateSession(request, sql);
+// @ts-expect-error: a Request has no get().
+reauthenticateSession(request, sql);
+// @ts-expect-error: a Request has no get().
+updateSession(request, {}, sql);
+// @ts-expect-error: a patch comes before the client.
+updateSession(headers, sql, {});
+// @ts-expect-error: a user's key is no object.
+listSessions({ userId: 1 }, sql);
+// @ts-expect-error: a bigint is no key.
+listSessions(1n, sql);
+// @ts-expect-error: a policy is no part of a sweep's client.
+sweepSessions({ retention: 60 });
+
 // A visit narrows by its session, and by its reason, also when taken apart.
-export async function narrow(): Promise<string> {
-  const { session, reason, revokedReason } = await validateSession(request.headers, sql);
-  if (session) {
-    const none: undefined = reason;
-    return session.username + none;
+export async function narrow(): Promise<string[]> {
+  return await Promise.all([validateSession, rotateSession, reauthenticateSession].map(
+    async (verb) => {
+      const { session, reason, revokedReason } = await verb(headers, sql);
+      if (session) {
+        const none: undefined = reason;
+        return session.username + none;
+      }
+      const some: Reason = reason;
+      return revokedReason ?? some;
+    },
+  ));
+}
+export async function narrowEach(): Promise<void> {
+  for (
+    const visit of [
+      await validateSession<Theme>(headers, sql),
+      await rotateSession<Theme>(headers, sql),
+      await reauthenticateSession<Theme>(headers, sql),
+      await configure<Theme>().validateSession(headers, sql),
+      await configure<Theme>().rotateSession(headers, sql),
+      await configure<Theme>().reauthenticateSession(headers, sql),
+    ] satisfies Visit<Theme>[]
+  ) {
+    // @ts-expect-error: the session may be null.
+    visit.session.data;
+    if (visit.reason === undefined) {
+      const theme: "light" | "dark" = visit.session.data.theme;
+      // @ts-expect-error: a session that is there was not revoked.
+      const reason: string = visit.revokedReason;
+      noted(theme, reason);
+    } else {
+      const none: null = visit.session;
+      const reason: Reason = visit.reason;
+      // @ts-expect-error: that is for updateSession alone.
+      visit.reason === "conflict";
+      noted(none, reason, visit.revokedReason?.length);
+    }
   }
-  const some: string = reason;
-  return revokedReason ?? some;
+}
+declare function noted(...values: unknown[]): void;
+
+// An update narrows by its reason to three: written, in conflict with a live session, and none.
+export async function updates(): Promise<Update<Theme>[]> {
+  const all = [
+    await updateSession<Theme>(headers, { cart: 1 }, sql, { version: 0 }),
+    await configure<Theme>().updateSession(headers, { cart: 1 }, sql, { version: 0 }),
+  ];
+  // @ts-expect-error: an update may have found a conflict, which a visit has not.
+  const visits: Visit<Theme>[] = all;
+  return [...all, ...visits];
+}
+export function narrowUpdate(update: Update<Theme>): number {
+  switch (update.reason) {
+    case undefined:
+      return update.session.version;
+    case "conflict": {
+      const none: undefined = update.revokedReason;
+      return update.session.data.cart ?? Number(none);
+    }
+    default: {
+      const none: null = update.session;
+      const reason: Reason = update.reason;
+      return reason.length + Number(none);
+    }
+  }
+}
+export function narrowUpdateBySession(update: Update<Theme>): number {
+  if (update.session === null) {
+    const reason: Reason = update.reason;
+    return update.revokedReason?.length ?? reason.length;
+  }
+  const reason: "conflict" | undefined = update.reason;
+  // @ts-expect-error: a live session has a reason where it is in conflict.
+  const none: undefined = update.reason;
+  return update.session.version + (reason ?? `${none}`).length;
+}
+export async function narrowUpdateTakenApart(): Promise<number> {
+  const { session, reason } = await updateSession(headers, {}, sql);
+  if (reason === "conflict") return session.version;
+  // @ts-expect-error: the session may be null.
+  return session.version;
+}
+
+// A patch is typed by the data: each key may be set, and each may be removed.
+export function patches(): void {
+  const all: Patch<Theme>[] = [
+    {},
+    { theme: "dark" },
+    { theme: undefined },
+    { cart: 1 },
+    { cart: undefined },
+    { theme: "light", cart: undefined },
+    // @ts-expect-error: not a theme.
+    { theme: "red" },
+    // @ts-expect-error: null is a value, and here it is not one of them.
+    { cart: null },
+    // @ts-expect-error: a key that the data has not.
+    { basket: 1 },
+  ];
+  for (const patch of all) {
+    updateSession<Theme>(headers, patch, sql);
+    configure<Theme>().updateSession(headers, patch, sql);
+    // @ts-expect-error: a patch cannot be changed.
+    patch.theme = "dark";
+  }
+  updateSession<Theme>(headers, { theme: undefined, cart: 2 }, sql);
+  // @ts-expect-error: not a theme.
+  updateSession<Theme>(headers, { theme: "red" }, sql);
+  // @ts-expect-error: a key that the data has not.
+  updateSession<Theme>(headers, { basket: 1 }, sql);
+  // @ts-expect-error: not a number.
+  configure<Theme>().updateSession(headers, { cart: "2" }, sql);
+  // @ts-expect-error: a key that the data has not.
+  configure<Theme>().updateSession(headers, { basket: undefined }, sql);
+  // @ts-expect-error: text is no patch.
+  configure().updateSession(headers, "theme", sql);
+  // Without a type of its own, data may be anything.
+  configure().updateSession(headers, { anything: [1], other: undefined }, sql);
+  updateSession(headers, { anything: [1], other: undefined }, sql);
+}
+
+// Whose sessions to end: what would end more than was meant does not compile.
+export function whose(id: string, maybe: string | undefined): void {
+  const all: Whose[] = [
+    { userId: 1 },
+    { userId: "7", id },
+    { userId: 1, except: id },
+    { userIds: [] },
+    { userIds: [1, "2"] },
+    { userIds: [1, 2] as const },
+    // @ts-expect-error: nobody.
+    {},
+    // @ts-expect-error: a session of nobody.
+    { id },
+    // @ts-expect-error: everybody but one.
+    { except: id },
+    // @ts-expect-error: one session, and all but one.
+    { userId: 1, id, except: id },
+    // @ts-expect-error: one user, and several.
+    { userIds: [1], userId: 1 },
+    // @ts-expect-error: several users, and a session of one.
+    { userIds: [1], id },
+    // @ts-expect-error: several users, and all but a session of one.
+    { userIds: [1], except: id },
+    // @ts-expect-error: an id that may be missing would be all of them.
+    { userId: 1, id: maybe },
+    // @ts-expect-error: an exception that may be missing would be none.
+    { userId: 1, except: maybe },
+    // @ts-expect-error: a user who may be missing.
+    { userId: maybe },
+    // @ts-expect-error: several users who may be missing.
+    { userIds: undefined },
+    // @ts-expect-error: one of several who may be missing.
+    { userIds: [1, maybe] },
+    // @ts-expect-error: a user is no array.
+    { userId: [1] },
+    // @ts-expect-error: a bigint is no key.
+    { userId: 1n },
+    // @ts-expect-error: a misspelt exception would be none.
+    { userId: 1, expect: id },
+  ];
+  for (const one of all) {
+    revokeSessions(one, sql, { reason: "admin" });
+    configure().revokeSessions(one, sql, { reason: "admin" });
+  }
+  // @ts-expect-error: a user's key alone.
+  revokeSessions(1, sql);
+  // @ts-expect-error: keys alone.
+  revokeSessions([1, 2], sql);
+}
+
+// Ended sessions are a list, and their users may be out of the view.
+export async function ended(): Promise<string[]> {
+  const all: RevokedSession<Theme>[] = [
+    ...await revokeSessions<Theme>({ userId: 1 }, sql),
+    ...await configure<Theme>().revokeSessions({ userId: 1 }, sql),
+  ];
+  const live: Session<Theme>[] = [
+    ...await listSessions<Theme>(1, sql),
+    ...await configure<Theme>().listSessions("1", sql),
+  ];
+  // @ts-expect-error: the username may be null.
+  const also: Session<Theme>[] = all;
+  const { swept }: { swept: number } = await sweepSessions(sql);
+  return [...all.map(({ username }) => username ?? `${swept}`), ...live.map((one) => one.username)]
+    .concat(`${also.length}`);
+}
+
+// authenticatedWithin belongs to a validation, and to nothing else.
+export function within(): void {
+  const within = { authenticatedWithin: 300 };
+  validateSession(headers, sql, { authenticatedWithin: 300 });
+  validateSession(headers, sql, { authenticatedWithin: 300, idleTimeout: 60 });
+  configure().validateSession(headers, sql, within);
+  // @ts-expect-error: whole seconds.
+  validateSession(headers, sql, { authenticatedWithin: "300" });
+  // @ts-expect-error: it may be left out, and not switched off.
+  validateSession(headers, sql, { authenticatedWithin: false });
+  // @ts-expect-error: it is no policy.
+  configure({ authenticatedWithin: 300 });
+  // @ts-expect-error: it belongs to validateSession.
+  createSession("ada", sql, { authenticatedWithin: 300 });
+  // @ts-expect-error: it belongs to validateSession.
+  insertSession(record, sql, { authenticatedWithin: 300 });
+  // @ts-expect-error: it belongs to validateSession.
+  getUserId("ada", sql, { authenticatedWithin: 300 });
+  // @ts-expect-error: it belongs to validateSession.
+  rotateSession(headers, sql, { authenticatedWithin: 300 });
+  // @ts-expect-error: it belongs to validateSession.
+  reauthenticateSession(headers, sql, { authenticatedWithin: 300 });
+  // @ts-expect-error: it belongs to validateSession.
+  updateSession(headers, {}, sql, { authenticatedWithin: 300 });
+  // @ts-expect-error: it belongs to validateSession.
+  listSessions(1, sql, { authenticatedWithin: 300 });
+  // @ts-expect-error: it belongs to validateSession.
+  revokeSession(headers, sql, { authenticatedWithin: 300 });
+  // @ts-expect-error: it belongs to validateSession.
+  revokeSessions({ userId: 1 }, sql, { authenticatedWithin: 300 });
+  // @ts-expect-error: it belongs to validateSession.
+  sweepSessions(sql, { authenticatedWithin: 300 });
+}
+
+// What an observer is told narrows by its type.
+export const observers: Policy[] = [
+  { onEvent: () => {} },
+  { onEvent: async (event) => await fetch(`https://log.test/${event.type}`) },
+  { onEvent: console.log },
+  // @ts-expect-error: a logger is no function.
+  { onEvent: console },
+  // @ts-expect-error: it may be left out, and not switched off.
+  { onEvent: null },
+];
+export const observer: Observer = (event: SessionEvent): string => {
+  switch (event.type) {
+    case "created":
+    case "rotated":
+    case "reauthenticated":
+    case "updated":
+    case "reused": {
+      const { id, userId }: { id: string; userId: string | number } = event;
+      // @ts-expect-error: these have no reason.
+      event.reason;
+      return `${id} ${userId}`;
+    }
+    case "revoked": {
+      const { id, userId, reason }: { id: string; userId: string | number; reason: string } = event;
+      return `${id} ${userId} ${reason}`;
+    }
+    case "refused": {
+      // A request without a cookie is no event.
+      const reason: Exclude<Reason, "absent"> = event.reason;
+      // @ts-expect-error: a malformed cookie has no id.
+      const id: string = event.id;
+      // @ts-expect-error: whose it is is known where the secret was right.
+      const userId: string | number = event.userId;
+      return `${id} ${userId} ${reason}`;
+    }
+    default: {
+      const none: never = event;
+      return none;
+    }
+  }
+};
+export function cannot(event: SessionEvent): void {
+  // @ts-expect-error: no event of that name.
+  event.type === "touched";
+  // @ts-expect-error: an event is told, and cannot be changed.
+  event.type = "created";
+  // @ts-expect-error: an event holds no credential.
+  event.token;
 }
 
 // Data is typed by the call, or once by configure.
 export async function data(): Promise<"light" | "dark"> {
-  type Theme = { theme: "light" | "dark" };
   const created = await createSession("ada", sql, { data: { theme: "dark" as const } });
   const dark: "dark" = created.session.data.theme;
-  const { session } = await configure<Theme>().validateSession(request.headers, sql);
+  const { session } = await configure<Theme>().validateSession(headers, sql);
   // @ts-expect-error: the session may be null.
   session.data;
   // @ts-expect-error: not a theme.
@@ -69,10 +367,72 @@ export async function data(): Promise<"light" | "dark"> {
 
 // The name of a user out of the view is unknown when they are signed out.
 export async function out(): Promise<string> {
-  const { session } = await revokeSession(request.headers, sql);
+  const { session } = await revokeSession(headers, sql);
   // @ts-expect-error: it may be null.
   const name: string = session!.username;
-  // @ts-expect-error: policy was bound before.
-  await configure().revokeSession(request.headers, sql, { idleTimeout: 60 });
   return name;
+}
+
+// Settings of a policy: whole seconds, or false where they can be switched off.
+export const policies: Policy[] = [
+  { rotateAfter: 3600, rotationGrace: 0, maxSessions: 5 },
+  { rotateAfter: false, maxSessions: false, touchInterval: false },
+  // @ts-expect-error: a grace is not switched off.
+  { rotationGrace: false },
+  // @ts-expect-error: true is no number of seconds.
+  { rotateAfter: true },
+  // @ts-expect-error: text is no number.
+  { maxSessions: "5" },
+];
+
+// Once a policy is bound, the last argument holds only what belongs to the call.
+export function bound(signal: AbortSignal): void {
+  const sessions = configure<Theme>({ rotateAfter: 3600 });
+  const data: Theme = { theme: "dark" };
+  sessions.createSession("ada", sql, { data, persistent: false, replaces: headers });
+  sessions.createSession({ userId: 1 }, sql, {});
+  sessions.insertSession({ ...record, data }, sql);
+  sessions.getUserId("ada", sql);
+  sessions.validateSession(headers, sql, {});
+  sessions.rotateSession(headers, sql);
+  sessions.reauthenticateSession(headers, sql);
+  sessions.updateSession(headers, {}, sql, { version: 1 });
+  sessions.listSessions(1, sql);
+  sessions.revokeSession(headers, sql, { reason: "signed-out" });
+  sessions.revokeSessions({ userId: 1 }, sql, { reason: "admin" });
+  sessions.sweepSessions(sql, {
+    retention: 0,
+    idleTimeout: 60,
+    onProgress: ({ swept, scanned, blocks }) => noted(swept + scanned + blocks),
+    signal,
+  });
+
+  // @ts-expect-error: policy was bound before.
+  sessions.createSession("ada", sql, { maxSessions: 1 });
+  // @ts-expect-error: policy was bound before.
+  sessions.insertSession({ ...record, data }, sql, { queryTimeout: 1 });
+  // @ts-expect-error: policy was bound before.
+  sessions.getUserId("ada", sql, { queryTimeout: 1 });
+  // @ts-expect-error: policy was bound before.
+  sessions.validateSession(headers, sql, { idleTimeout: 60 });
+  // @ts-expect-error: policy was bound before.
+  sessions.rotateSession(headers, sql, { rotationGrace: 60 });
+  // @ts-expect-error: policy was bound before.
+  sessions.reauthenticateSession(headers, sql, { absoluteTimeout: 60 });
+  // @ts-expect-error: policy was bound before.
+  sessions.updateSession(headers, {}, sql, { idleTimeout: 60 });
+  // @ts-expect-error: policy was bound before.
+  sessions.listSessions(1, sql, { idleTimeout: 60 });
+  // @ts-expect-error: policy was bound before.
+  sessions.revokeSession(headers, sql, { idleTimeout: 60 });
+  // @ts-expect-error: policy was bound before.
+  sessions.revokeSessions({ userId: 1 }, sql, { onEvent: () => {} });
+  // @ts-expect-error: policy was bound before.
+  sessions.sweepSessions(sql, { queryTimeout: 60 });
+  // @ts-expect-error: a version belongs to updateSession.
+  sessions.validateSession(headers, sql, { version: 1 });
+  // @ts-expect-error: a reason belongs to what ends a session.
+  sessions.updateSession(headers, {}, sql, { reason: "admin" });
+  // @ts-expect-error: not a theme.
+  sessions.createSession("ada", sql, { data: { theme: "red" } });
 }
