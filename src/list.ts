@@ -1,7 +1,7 @@
 import { type Policy, rulesOf } from "./policy.ts";
 import { type Session, toSession } from "./session.ts";
 import { type Sql, unexpected } from "./sql.ts";
-import { LIST, type SessionRow } from "./statements.ts";
+import { LIST, type ListedRow } from "./statements.ts";
 import { askOfUsers, requireUserId } from "./user.ts";
 
 /**
@@ -40,14 +40,11 @@ export async function listSessions<Data extends object = Record<string, unknown>
 ): Promise<Session<Data>[]> {
   const rules = rulesOf(options, []);
   requireUserId("userId", userId);
-  const values = [JSON.stringify({ user_id: userId }), rules.absoluteTimeout, rules.idleTimeout];
-  const rows = await askOfUsers<SessionRow>(sql, LIST, values, rules);
-  // Nothing that came back may be somebody else's: Bun.SQL before 1.4 could hand over another query's
-  // rows (oven-sh/bun #33665).
+  const asked = JSON.stringify({ user_id: userId });
+  const values = [asked, rules.absoluteTimeout, rules.idleTimeout];
+  const rows = await askOfUsers<ListedRow>(sql, LIST, values, rules);
   return rows.map((row) => {
-    if (typeof row?.id !== "string" || row.userId !== rows[0]?.userId) {
-      throw unexpected(LIST.purpose, "sessions of one user", "something else");
-    }
+    if (row.asked !== asked) throw unexpected(LIST.purpose, "this user's sessions", "others");
     return toSession<Data>(row);
   });
 }

@@ -44,13 +44,13 @@ export const migrations: readonly Migration[] = migrationsFor();
 // One of ours, or null: a table of that name in somebody else's schema is not read.
 const OWN_LEDGER = statement(
   "migrate",
-  `select to_json(obj_description(to_regclass('coatcheck.migrations'), 'pg_class')
+  `select $answer('isOwn', obj_description(to_regclass('coatcheck.migrations'), 'pg_class')
   = 'coatcheck: the migrations that were applied')::text as json`,
 );
 
 const APPLIED = statement(
-  "migrate",
-  "select to_json(name)::text as json from coatcheck.migrations",
+  "read what was applied",
+  "select $answer('name', name)::text as json from coatcheck.migrations",
 );
 
 /**
@@ -87,9 +87,9 @@ export async function migrate(sql: Sql, options: MigrateOptions = {}): Promise<A
   const { users, queryTimeout = 60 } = options;
   requireSeconds("queryTimeout", queryTimeout, 1, 86_400);
   const steps = migrationsFor(users);
-  const [started] = await query<boolean | null>(sql, OWN_LEDGER, [], queryTimeout);
-  const done = started ? await query<string>(sql, APPLIED, [], queryTimeout) : [];
-  const missing = steps.filter(({ name }) => !done.includes(name));
+  const [ledger] = await query<{ isOwn: boolean | null }>(sql, OWN_LEDGER, [], queryTimeout);
+  const done = ledger?.isOwn ? await query<{ name: string }>(sql, APPLIED, [], queryTimeout) : [];
+  const missing = steps.filter(({ name }) => !done.some((it) => it.name === name));
   for (const { name, text } of missing) {
     await query(sql, statement(`apply ${name}`, text), [], queryTimeout);
   }

@@ -83,28 +83,38 @@ export async function revokeSession<Data extends object = Record<string, unknown
   const values = [token.id, token.digest, reason];
   const rows = await query<RevokedRow>(sql, REVOKE, values, rules.queryTimeout);
   if (rows.length === 0) return { session: null, headers: cleared };
-  const session = toRevoked<Data>(rules, requireRow(REVOKE.purpose, rows, token), REVOKE.purpose);
+  const session = toRevoked<Data>(rules, requireRow(REVOKE.purpose, rows, token));
   return { session, headers: cleared };
 }
 
 /** Whose sessions to end: of users, and of a user one session or all but one. */
 export type Whose =
-  | { readonly userId: string | number; readonly id?: never; readonly except?: never }
+  | {
+    readonly userId: string | number;
+    readonly id?: never;
+    readonly except?: never;
+    readonly userIds?: never;
+  }
   | {
     readonly userId: string | number;
     /** The id of the session to end, as it came from a form: only if it is that user's. */
     readonly id: string;
     readonly except?: never;
+    readonly userIds?: never;
   }
   | {
     readonly userId: string | number;
     /** The id of the session to leave: this browser's own. */
     readonly except: string;
     readonly id?: never;
+    readonly userIds?: never;
   }
   | {
     /** At most 10,000. */
     readonly userIds: readonly (string | number)[];
+    readonly userId?: never;
+    readonly id?: never;
+    readonly except?: never;
   };
 
 /**
@@ -157,7 +167,13 @@ export async function revokeSessions<Data extends object = Record<string, unknow
   if (userIds.length === 0 || id !== null && !UUID.test(id)) return [];
   const values = [JSON.stringify(userIds), id, except, reason];
   const rows = await askOfUsers<RevokedRow>(sql, REVOKE_MANY, values, rules);
-  return rows.map((row) => toRevoked<Data>(rules, row, REVOKE_MANY.purpose));
+  const [one, other] = [id?.toLowerCase(), except?.toLowerCase()];
+  if (
+    rows.some((row) => row.id === other || row.id !== (one ?? row.id)) || one && rows.length > 1
+  ) {
+    throw unexpected(REVOKE_MANY.purpose, "the sessions that were asked for", "others");
+  }
+  return rows.map((row) => toRevoked<Data>(rules, row));
 }
 
 // In any letter case: what comes from a form is compared by PostgreSQL, as a uuid.
@@ -208,15 +224,7 @@ function requireUserIds(userIds: unknown): (string | number)[] {
 const MOST_USERS = 10_000;
 
 /** Reads a session off the row of a statement that ended it, and tells the observer. */
-function toRevoked<Data extends object>(
-  rules: Rules,
-  row: RevokedRow,
-  purpose: string,
-): RevokedSession<Data> {
-  // The row of another statement has no `revokedAt`, and ended nothing.
-  if (typeof row?.revokedAt !== "string") {
-    throw unexpected(purpose, "a revoked session", "another row");
-  }
+function toRevoked<Data extends object>(rules: Rules, row: RevokedRow): RevokedSession<Data> {
   const { id, userId, username, revokedReason } = row;
   tell(rules.onEvent, { type: "revoked", id, userId, reason: revokedReason });
   return { ...toSession<Data>(row), username, revokedAt: new Date(row.revokedAt), revokedReason };

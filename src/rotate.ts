@@ -109,9 +109,9 @@ export function inheritedToken(
   presented: PresentedToken,
   { salt, current }: PresentedRow,
 ): Token | null {
-  if (!salt) return null;
-  const token = deriveToken(presented, hexToBytes(salt));
-  if (keyOf(token).digest !== current) {
+  if (salt === null) return null;
+  const token = /^[0-9a-f]{32}$/.test(salt) ? deriveToken(presented, hexToBytes(salt)) : null;
+  if (token === null || keyOf(token).digest !== current) {
     throw unexpected(purpose, "a salt that makes the current secret", "another one");
   }
   return token;

@@ -25,12 +25,15 @@ export interface Statement {
 }
 
 /**
- * Makes a statement from its text, with `$1`, `$2` … where its values go.
+ * Makes a statement from its text, with `$1`, `$2` … where its values go, and `$answer(…)` where it makes
+ * a JSON object of pairs. That object says what it is an answer to, so that no row of another query is
+ * taken for it: Bun.SQL before 1.4 could hand one over (oven-sh/bun #33665).
  *
  * The text is constant, so every server connection prepares it once; values never become text.
  */
 export function statement(purpose: string, text: string): Statement {
-  const parts = text.trim().split(/\$\d+/);
+  const answer = `json_build_object('of', '${purpose}', `;
+  const parts = text.trim().replaceAll("$answer(", answer).split(/\$\d+/);
   const order = Array.from(text.matchAll(/\$(\d+)/g), ([, number]) => Number(number) - 1);
   // Bun.SQL takes an array for a list of values where `raw` can be enumerated.
   Object.defineProperty(parts, "raw", { value: parts });
@@ -38,7 +41,8 @@ export function statement(purpose: string, text: string): Statement {
 }
 
 /**
- * Sends one statement, and parses the JSON in the only column of each row that comes back.
+ * Sends one statement, and parses the JSON in the only column of each row that comes back, if it is an
+ * answer to that statement.
  *
  * The deadline is our own: with a connection that is half open, postgres.js and Bun.SQL wait for ever
  * (porsager/postgres #1089). What the client throws is told by SQLSTATE or not at all, because it
@@ -81,11 +85,14 @@ export async function query<Row>(
   const rows = Array.isArray(result) ? result : (result as { rows?: unknown } | null)?.rows;
   if (!Array.isArray(rows)) throw unexpected(purpose, "rows", kindOf(result));
   return rows.map((row) => {
+    let answer;
     try {
-      return JSON.parse(Object.values(row)[0] as string);
+      answer = JSON.parse(Object.values(row)[0] as string);
     } catch {
       throw unexpected(purpose, "one column of JSON", kindOf(row));
     }
+    if (answer?.of !== purpose) throw unexpected(purpose, "its own", "another one's");
+    return answer;
   });
 }
 

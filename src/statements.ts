@@ -15,7 +15,7 @@ export interface SessionRow {
 }
 
 // Every statement answers with one column of JSON text, so that every client agrees on dates, numbers
-// and names. A key of four bytes or less is a number in JavaScript; a bigint would be rounded and stays
+// and names; what $answer() is says statement(). A key of four bytes or less is a number in JavaScript; a bigint would be rounded and stays
 // text.
 const userIdOf = (row: string) => `
     case when pg_typeof(${row}.user_id) in ('smallint'::regtype, 'integer'::regtype)
@@ -72,7 +72,7 @@ export interface FoundUser {
 /** The key in the type that sessions keep it in, also of a domain. `$1` the user, as JSON. */
 export const FIND_USER: Statement = statement(
   "find the user",
-  `select json_build_object(
+  `select $answer(
   'matches', count(*),
   'userId', case when pg_typeof((null::coatcheck.sessions).user_id)
       in ('smallint'::regtype, 'integer'::regtype)
@@ -125,7 +125,7 @@ with given as (
   where g.matches = 1
   returning *
 )
-select ${row}json_build_object(
+select ${row}$answer(
   'matches', g.matches,
   'replaced', (
     select json_build_object('id', r.id, 'userId', ${userIdOf("r")})
@@ -179,7 +179,7 @@ export const LIMIT: Statement = statement(
 update coatcheck.sessions s
 set revoked_at = statement_timestamp(), revoked_reason = 'limit'
 where s.id = any(array(select id from excess))
-returning json_build_object('id', s.id, 'userId', ${userIdOf("s")})::text as json`,
+returning $answer('id', s.id, 'userId', ${userIdOf("s")})::text as json`,
 );
 
 // ── Who is it ───────────────────────────────────────────────────────────────────────────────────────
@@ -270,7 +270,7 @@ const validation = (at: Place, calls: string, row: string) => {
   return `
 with s as (${presented(at, calls ? `${own}, e.n` : own, calls)}
 )
-select ${row}json_build_object(${JUDGED},
+select ${row}$answer(${JUDGED},
     'salt', case when not s.is_current and ${NEVER_SEEN} then encode(s.rotation_salt, 'hex') end,
     'stale', coalesce(s.authenticated_at <= statement_timestamp() - s.within, false),
     'due', case
@@ -292,6 +292,13 @@ from s`;
  * `$1` to `$5` as above; `$6` authenticatedWithin, `$7` rotateAfter, `$8` touchInterval, or null.
  */
 export const VALIDATE: Statement = statement("validate the session", validation(ownPlace, "", ""));
+
+/** What {@linkcode TOUCH} answers. */
+export interface TouchedRow {
+  readonly id: string;
+  readonly digest: string;
+  readonly lastSeenAt: string;
+}
 
 /**
  * Notes the use of a session, and the first sight of a rotated secret, where one of the two is due.
@@ -317,7 +324,8 @@ set last_seen_at = greatest(s.last_seen_at, statement_timestamp()),
   rotation_salt = case when due.is_settled then null else s.rotation_salt end
 from due
 where s.id = due.id
-returning to_json(s.last_seen_at)::text as json`,
+returning $answer('id', s.id, 'digest', encode(due.asked_digest, 'hex'), 'lastSeenAt', s.last_seen_at)::text
+  as json`,
 );
 
 // ── A new secret, new data ──────────────────────────────────────────────────────────────────────────
@@ -325,10 +333,10 @@ returning to_json(s.last_seen_at)::text as json`,
 // A statement that locks the row of a presented token, judges it as it is then, and changes it or not.
 // Nothing comes in between, and nobody's older snapshot decides: whoever waited for the lock is judged
 // by what the one before has left.
-const writing = (set: string, condition: string, answer: string, lock = "", more = "") => `
+const writing = (set: string, condition: string, more: string, lock = "", withs = "") => `
 with s as (${PRESENTED}
   for no key update of s${lock}
-), ${more}written as (
+), ${withs}written as (
   update coatcheck.sessions w
   set ${set},
     last_seen_at = greatest(w.last_seen_at, statement_timestamp())
@@ -336,7 +344,7 @@ with s as (${PRESENTED}
   where w.id = s.id and s.refusal is null and ${condition}
   returning w.*
 )
-select json_build_object(${JUDGED},${answer}
+select $answer(${JUDGED},${more}
     'written', (
       select json_build_object(
         'authenticatedAt', w.authenticated_at,
@@ -449,7 +457,7 @@ const DURABLE = `durable as materialized (
 )`;
 
 const revoked = (digest: string) => `
-select json_build_object(${SESSION},
+select $answer(${SESSION},
     'digest', encode(${digest}, 'hex'),
     'expiresAt', s.expires_at,
     'revokedAt', s.revoked_at,
@@ -484,13 +492,13 @@ export const REVOKE: Statement = statement(
  * `$1` id; `$2` the instant of the proof that the judgement saw.
  */
 export const REVOKE_REUSED: Statement = statement(
-  "revoke the session",
+  "revoke the reused session",
   `with ${DURABLE}
 update coatcheck.sessions s
 set revoked_at = statement_timestamp(), revoked_reason = 'reused'
 from durable
 where s.id = $1::uuid and s.authenticated_at = $2::text::timestamptz and s.revoked_at is null
-returning to_json(s.id)::text as json`,
+returning $answer('id', s.id)::text as json`,
 );
 
 /**
@@ -531,6 +539,12 @@ export const REVOKE_MANY: Statement = statement(
 )${revoked("s.digest")}`,
 );
 
+/** What {@linkcode LIST} answers for each session. */
+export interface ListedRow extends SessionRow {
+  /** The key that was asked for, as it was sent: a column may spell it in another way. */
+  readonly asked: string;
+}
+
 /**
  * The live sessions of a user, last used first.
  *
@@ -539,18 +553,20 @@ export const REVOKE_MANY: Statement = statement(
 export const LIST: Statement = statement(
   "list the sessions",
   `with a as (
-  select r.user_id, make_interval(secs => $2::integer) as absolute,
+  select $1::text as asked, make_interval(secs => $2::integer) as absolute,
     make_interval(secs => $3::integer) as idle
-  from jsonb_populate_record(null::coatcheck.sessions, $1::text::jsonb) r
 )
-select json_build_object(${SESSION},
-    'expiresAt', s.deadline
+select $answer(${SESSION},
+    'expiresAt', s.deadline,
+    'asked', s.asked
 )::text as json
 from (
-  select s.*, ${usernameOf("s")} as username,
+  select s.*, ${usernameOf("s")} as username, a.asked,
     least(s.expires_at, s.authenticated_at + a.absolute) as deadline
   from coatcheck.sessions s, a
-  where s.user_id = (select user_id from a) and s.revoked_at is null
+  where s.user_id = (
+      select r.user_id from a, jsonb_populate_record(null::coatcheck.sessions, a.asked::jsonb) r
+    ) and s.revoked_at is null
     and statement_timestamp() < s.last_seen_at + a.idle
 ) s
 where statement_timestamp() < s.deadline and s.username is not null
@@ -590,7 +606,7 @@ export const SWEEP: Statement = statement(
   where s.ctid = any(array(select ctid from dead)) and ${isDead("s")}
   returning s.id
 )
-select json_build_object(
+select $answer(
   'swept', (select count(*) from swept),
   'blocks', pg_relation_size('coatcheck.sessions') / current_setting('block_size')::integer
 )::text as json`,

@@ -83,7 +83,9 @@ export async function sweepSessions(
     const values = [`(${scanned},0)`, `(${scanned + BATCH},0)`, retention, idleTimeout ?? null];
     const rows = await query<Swept>(sql, SWEEP, values, rules.queryTimeout);
     const [answer] = rows;
-    if (!Number.isInteger(answer?.swept) || !Number.isInteger(answer?.blocks)) {
+    if (
+      rows.length !== 1 || !Number.isInteger(answer?.swept) || !Number.isInteger(answer?.blocks)
+    ) {
       throw unexpected(SWEEP.purpose, "two numbers", "something else");
     }
     if (scanned === 0) blocks = answer!.blocks;

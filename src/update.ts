@@ -69,7 +69,7 @@ export type Update<Data extends object = Record<string, unknown>> = Visit<Data> 
  */
 export async function updateSession<Data extends object = Record<string, unknown>>(
   headers: RequestHeaders,
-  patch: Patch<Data>,
+  patch: Patch<NoInfer<Data>>,
   sql: Sql,
   options?: Policy & UpdateCall,
 ): Promise<Update<Data>> {

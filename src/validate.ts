@@ -2,8 +2,9 @@ import type { RequestHeaders } from "./cookie.ts";
 import { requireSeconds } from "./input.ts";
 import { LONGEST_COOKIE, type Policy, type Rules, rulesOf } from "./policy.ts";
 import { inheritedToken, rotateDue } from "./rotate.ts";
-import { type Sql, unexpected } from "./sql.ts";
-import { TOUCH, VALIDATE, type ValidatedRow } from "./statements.ts";
+import { requireRow } from "./session.ts";
+import type { Sql } from "./sql.ts";
+import { TOUCH, type TouchedRow, VALIDATE, type ValidatedRow } from "./statements.ts";
 import type { PresentedToken } from "./token.ts";
 import { askOf, grant, present, refuse, type Visit } from "./visit.ts";
 
@@ -92,12 +93,8 @@ async function touch(
   rules: Rules,
 ): Promise<string> {
   if (rules.touchInterval === false) return lastSeenAt;
-  const rows = await askOf<unknown>(token, sql, rules, TOUCH, [rules.touchInterval]);
+  const rows = await askOf<TouchedRow>(token, sql, rules, TOUCH, [rules.touchInterval]);
   // Somebody holds the row, or it was touched or ended meanwhile.
   if (rows.length === 0) return lastSeenAt;
-  const [touched] = rows;
-  if (rows.length > 1 || typeof touched !== "string") {
-    throw unexpected(TOUCH.purpose, "an instant", "something else");
-  }
-  return touched;
+  return requireRow(TOUCH.purpose, rows, token).lastSeenAt;
 }

@@ -2,7 +2,7 @@ import { issueCookie, readToken, type RequestHeaders } from "./cookie.ts";
 import { tell } from "./events.ts";
 import type { Rules } from "./policy.ts";
 import { requireRow, type Session, toSession } from "./session.ts";
-import { query, requireSql, type Sql, type SqlValue, type Statement, unexpected } from "./sql.ts";
+import { query, requireSql, type Sql, type SqlValue, type Statement } from "./sql.ts";
 import { type PresentedRow, REVOKE_REUSED } from "./statements.ts";
 import type { PresentedToken, Token } from "./token.ts";
 
@@ -107,8 +107,6 @@ export async function judge<Row extends PresentedRow>(
   const { id } = token;
   if (rows.length === 0) return refuse(rules, { reason: "unknown", id });
   const row = requireRow(purpose, rows, token);
-  // The row of another statement about the same session has no `refusal`.
-  if (row.refusal === undefined) throw unexpected(purpose, "a judged session", "another row");
   if (row.refusal === null) return { token, row };
   const { refusal: reason, revokedReason, userId } = row;
   if (reason === "reused" && rules.touchInterval !== false) {
