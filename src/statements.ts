@@ -96,17 +96,20 @@ export interface Inserted {
 
 const insertion = (at: Place, calls: string, row: string) => `
 with given as (
-  select ${calls ? "e.n" : "1"} as n, f.*,
-    ${at(2)}::uuid as replaced_id, decode(${at(3)}, 'hex') as replaced_digest,
-    ${at(4)}::uuid as id, decode(${at(5)}, 'hex') as digest,
-    coalesce(${at(6)}::timestamptz, statement_timestamp()) as created_at,
-    coalesce(${at(7)}::timestamptz,
-      statement_timestamp() + make_interval(secs => ${at(8)}::integer)) as expires_at,
-    ${at(9)}::boolean as persistent, ${at(10)}::text::jsonb as data
-  from ${calls}(
+  select c.*, f.*
+  from (
+    select ${at(1)}::text::jsonb as person,
+      ${at(2)}::uuid as replaced_id, decode(${at(3)}, 'hex') as replaced_digest,
+      ${at(4)}::uuid as id, decode(${at(5)}, 'hex') as digest,
+      coalesce(${at(6)}::timestamptz, statement_timestamp()) as created_at,
+      coalesce(${at(7)}::timestamptz,
+        statement_timestamp() + make_interval(secs => ${at(8)}::integer)) as expires_at,
+      ${at(9)}::boolean as persistent, ${at(10)}::text::jsonb as data${calls}
+  ) c
+  cross join lateral (
     select count(*) as matches, (array_agg(found.id))[1] as user_id,
       (array_agg(found.username::text))[1] as username
-    from (${found(`${at(1)}::text::jsonb`)}
+    from (${found("c.person")}
     ) found
   ) f
 ), replaced as (
@@ -212,13 +215,13 @@ export interface PresentedRow extends SessionRow {
 // statement_timestamp(), as now() stands still inside a caller's long transaction.
 //
 // `$1`, `$2` id and digest; `$3` absoluteTimeout, `$4` idleTimeout, `$5` rotationGrace.
-const presented = (at: Place, more = "", calls = "") => `
+const presented = (at: Place, more = "") => `
   select s.*, u.username, a.*, p.deadline, p.is_current, p.is_settled, v.refusal
   from (
     select ${at(1)}::uuid as asked_id, decode(${at(2)}, 'hex') as asked_digest,
       make_interval(secs => ${at(3)}::integer) as absolute,
       make_interval(secs => ${at(4)}::integer) as idle,
-      make_interval(secs => ${at(5)}::integer) as grace${more}${calls}
+      make_interval(secs => ${at(5)}::integer) as grace${more}
   ) a
   join coatcheck.sessions s
     on s.id = a.asked_id and a.asked_digest in (s.digest, s.previous_digest)
@@ -268,7 +271,7 @@ const validation = (at: Place, calls: string, row: string) => {
   const own = `,
       ${seconds(6)} as within, ${seconds(7)} as rotate_after, ${seconds(8)} as touch_interval`;
   return `
-with s as (${presented(at, calls ? `${own}, e.n` : own, calls)}
+with s as (${presented(at, own + calls)}
 )
 select ${row}$answer(${JUDGED},
     'salt', case when not s.is_current and ${NEVER_SEEN} then encode(s.rotation_salt, 'hex') end,
@@ -629,7 +632,7 @@ const ROW = (from: string) => `${from}.n || ' ' || `;
 /** {@linkcode VALIDATE} for many calls. `$1` their values, as a JSON array of arrays. */
 export const VALIDATE_MANY: Statement = statement(
   VALIDATE.purpose,
-  validation(elementPlace, `\n    from ${CALLS}`, ROW("s")),
+  validation(elementPlace, `, e.n\n    from ${CALLS}`, ROW("s")),
 );
 
 /**
@@ -641,5 +644,5 @@ export const VALIDATE_MANY: Statement = statement(
  */
 export const INSERT_MANY: Statement = statement(
   INSERT.purpose,
-  insertion(elementPlace, `${IMPATIENT} cross join ${CALLS} cross join lateral `, ROW("g")),
+  insertion(elementPlace, `, e.n\n    from ${IMPATIENT} cross join ${CALLS}`, ROW("g")),
 );
