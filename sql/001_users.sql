@@ -31,7 +31,7 @@ begin
     return;
   end if;
 
-  if to_regclass('coatcheck.users') is null then
+  if to_regclass('coatcheck.users') is null and to_regtype('coatcheck.users') is null then
     if users is null then
       raise exception using errcode = 'CC002', message =
         'Cannot apply 001_users as your table of users must exist: received no such table; '
@@ -52,9 +52,10 @@ begin
     end if;
     execute format('create view coatcheck.users as select %I as id, %I as username from %s',
       id_column, username_column, users::regclass);
-  elsif (select relkind <> 'v' from pg_class where oid = 'coatcheck.users'::regclass) or 2 <> (
-      select count(*) from pg_attribute
-      where attrelid = 'coatcheck.users'::regclass and attname in ('id', 'username')) then
+  elsif 2 <> (
+      select count(*) from pg_class c join pg_attribute on attrelid = c.oid
+      where c.oid = to_regclass('coatcheck.users') and relkind = 'v'
+        and attname in ('id', 'username')) then
     raise exception using errcode = 'CC001', message =
       'Cannot apply 001_users as coatcheck.users must be a view with id and username: '
       'received a foreign object';

@@ -17,7 +17,8 @@ begin
   if exists (select from coatcheck.migrations where name = '002_sessions') then
     return;
   end if;
-  if to_regclass('coatcheck.sessions') is not null then
+  if to_regclass('coatcheck.sessions') is not null or to_regtype('coatcheck.sessions') is not null
+      or to_regclass('coatcheck.sessions_user_id') is not null then
     raise exception using errcode = 'CC001', message =
       'Cannot apply 002_sessions as coatcheck.sessions must be free: received a foreign object';
   end if;

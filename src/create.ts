@@ -7,6 +7,7 @@ import {
   requireBoolean,
   requireDate,
   requireJson,
+  requireKeys,
   requireObject,
   requireText,
 } from "./input.ts";
@@ -143,6 +144,7 @@ export async function insertSession<Data extends object = Record<string, unknown
 ): Promise<Session<Data>> {
   const rules = rulesOf(options, []);
   requireObject("record", record);
+  requireKeys("record", record, ["id", "digest", "userId", "createdAt", "expiresAt", "data"]);
   const { id, digest, userId, createdAt, expiresAt, data = {} } = record;
   requireText("record.id", id, 36);
   if (!UUID.test(id)) refuse(RangeError, "record.id", "be a UUID in lower case", "something else");

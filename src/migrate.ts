@@ -87,13 +87,25 @@ export async function migrate(sql: Sql, options: MigrateOptions = {}): Promise<A
   const { users, queryTimeout = 60 } = options;
   requireSeconds("queryTimeout", queryTimeout, 1, 86_400);
   const steps = migrationsFor(users);
-  const [ledger] = await query<{ isOwn: boolean | null }>(sql, OWN_LEDGER, [], queryTimeout);
-  const done = ledger?.isOwn ? await query<{ name: string }>(sql, APPLIED, [], queryTimeout) : [];
-  const missing = steps.filter(({ name }) => !done.some((it) => it.name === name));
+  const done = await readApplied(sql, queryTimeout);
+  const missing = steps.filter(({ name }) => !done.includes(name));
   for (const { name, text } of missing) {
-    await query(sql, statement(`apply ${name}`, text), [], queryTimeout);
+    try {
+      await query(sql, statement(`apply ${name}`, text), [], queryTimeout);
+    } catch (error) {
+      // Where the database's default is repeatable read, a step that waited for another server's does
+      // not see what that has made, and fails over it.
+      const now = await readApplied(sql, queryTimeout).catch(() => []);
+      if (!now.includes(name)) throw error;
+    }
   }
   return { applied: missing.map(({ name }) => name) };
+}
+
+async function readApplied(sql: Sql, seconds: number): Promise<string[]> {
+  const [ledger] = await query<{ isOwn: boolean | null }>(sql, OWN_LEDGER, [], seconds);
+  if (!ledger?.isOwn) return [];
+  return (await query<{ name: string }>(sql, APPLIED, [], seconds)).map(({ name }) => name);
 }
 
 function migrationsFor(users?: UsersTable): Migration[] {
@@ -156,7 +168,7 @@ begin
     return;
   end if;
 
-  if to_regclass('coatcheck.users') is null then
+  if to_regclass('coatcheck.users') is null and to_regtype('coatcheck.users') is null then
     if users is null then
       raise exception using errcode = 'CC002', message =
         'Cannot apply 001_users as your table of users must exist: received no such table; '
@@ -177,9 +189,10 @@ begin
     end if;
     execute format('create view coatcheck.users as select %I as id, %I as username from %s',
       id_column, username_column, users::regclass);
-  elsif (select relkind <> 'v' from pg_class where oid = 'coatcheck.users'::regclass) or 2 <> (
-      select count(*) from pg_attribute
-      where attrelid = 'coatcheck.users'::regclass and attname in ('id', 'username')) then
+  elsif 2 <> (
+      select count(*) from pg_class c join pg_attribute on attrelid = c.oid
+      where c.oid = to_regclass('coatcheck.users') and relkind = 'v'
+        and attname in ('id', 'username')) then
     raise exception using errcode = 'CC001', message =
       'Cannot apply 001_users as coatcheck.users must be a view with id and username: '
       'received a foreign object';
@@ -212,7 +225,8 @@ begin
   if exists (select from coatcheck.migrations where name = '002_sessions') then
     return;
   end if;
-  if to_regclass('coatcheck.sessions') is not null then
+  if to_regclass('coatcheck.sessions') is not null or to_regtype('coatcheck.sessions') is not null
+      or to_regclass('coatcheck.sessions_user_id') is not null then
     raise exception using errcode = 'CC001', message =
       'Cannot apply 002_sessions as coatcheck.sessions must be free: received a foreign object';
   end if;

@@ -55,6 +55,17 @@ describe("migrate", () => {
     });
   }
 
+  test("runs twenty times at once where transactions see nothing that was made beside them", async () => {
+    const connection = { default_transaction_isolation: "repeatable read" } as const;
+    const sql = postgres(db.url, { max: 20, connection, onnotice: () => {} });
+    for (let tries = 0; tries < 5; tries++) {
+      await reset();
+      await Promise.all(Array.from({ length: 20 }, () => migrate(sql)));
+      assert.equal((await db.sql`select from coatcheck.migrations`).length, 2);
+    }
+    await sql.end({ timeout: 5 });
+  });
+
   const schemas = [
     {
       name: "another schema, table and columns, written as in SQL",
@@ -166,6 +177,28 @@ describe("migrate", () => {
           "create table coatcheck.users (id integer, username text)",
         ],
         message: "Cannot apply 001_users as coatcheck.users must be a view with id and username: " +
+          "received a foreign object",
+      },
+      {
+        name: "a type coatcheck.users",
+        statements: ["create schema coatcheck", "create type coatcheck.users as enum ('ada')"],
+        message: "Cannot apply 001_users as coatcheck.users must be a view with id and username: " +
+          "received a foreign object",
+      },
+      {
+        name: "a type coatcheck.sessions",
+        statements: ["create schema coatcheck", "create type coatcheck.sessions as enum ('one')"],
+        message: "Cannot apply 002_sessions as coatcheck.sessions must be free: " +
+          "received a foreign object",
+      },
+      {
+        name: "an index coatcheck.sessions_user_id",
+        statements: [
+          "create schema coatcheck",
+          "create table coatcheck.others (id integer)",
+          "create index sessions_user_id on coatcheck.others (id)",
+        ],
+        message: "Cannot apply 002_sessions as coatcheck.sessions must be free: " +
           "received a foreign object",
       },
       {
