@@ -95,7 +95,7 @@ export async function migrate(sql: Sql, options: MigrateOptions = {}): Promise<A
     } catch (error) {
       // Where the database's default is repeatable read, a step that waited for another server's does
       // not see what that has made, and fails over it.
-      const now = await readApplied(sql, queryTimeout).catch(() => []);
+      const now = await readApplied(sql, queryTimeout).catch((): string[] => []);
       if (!now.includes(name)) throw error;
     }
   }
