@@ -4,6 +4,7 @@ import { createHash, createHmac } from "node:crypto";
 import process from "node:process";
 import { inspect } from "node:util";
 import {
+  batched,
   createSession,
   createToken,
   getUserId,
@@ -24,7 +25,7 @@ import {
 import { query, statement } from "../src/sql.ts";
 import * as statements from "../src/statements.ts";
 
-const ASK = statement("ask", "select $1, $2::text as json");
+const ASK = statement("ask", "select $answer('a', $1::integer, 'b', $2::text)::text as json");
 const ask = (sql: unknown, seconds = 5) => query(sql as Sql, ASK, [1, "two"], seconds);
 
 const hex = (bytes: Uint8Array) => Buffer.from(bytes).toString("hex");
@@ -145,6 +146,11 @@ function rowFor(values: readonly unknown[]) {
 }
 type Row = ReturnType<typeof rowFor>;
 
+/** What a statement says in its text that it answers, as every answer to it then does. */
+function purposeOf(strings: TemplateStringsArray): string {
+  return strings.join("?").match(/'of', '([^']+)'/)![1]!;
+}
+
 const written = { authenticatedAt: AT, lastSeenAt: AT, expiresAt: AT, version: 1, data };
 const judged = ({ digest }: Row) => ({
   refusal: null,
@@ -161,17 +167,19 @@ const own = {
   reauthenticated: (row: Row) => ({ ...judged(row), salt: undefined, written }),
   updated: (row: Row) => ({ ...judged(row), salt: undefined, size: 2, written }),
   revoked: () => ({ revokedAt: AT, revokedReason: REASON }),
+  listed: () => ({ asked: JSON.stringify({ user_id: userId }) }),
   none: () => ({}),
 };
 const stored = (row: unknown) => ({ matches: 1, replaced: null, session: row });
 
-const answered = (answer: unknown) => Promise.resolve([{ json: JSON.stringify(answer) }]);
+const answered = (strings: TemplateStringsArray, answer: object) =>
+  Promise.resolve([{ json: JSON.stringify({ of: purposeOf(strings), ...answer }) }]);
 
 /** A client that answers its first statement, and leaves the others to another client. */
-function after(first: (row: Row) => unknown, then: Sql): Sql {
+function after(first: (row: Row) => object, then: Sql): Sql {
   let asked = 0;
   return (strings, ...values) =>
-    asked++ === 0 ? answered(first(rowFor(values))) : then(strings, ...values);
+    asked++ === 0 ? answered(strings, first(rowFor(values))) : then(strings, ...values);
 }
 
 /** What some verbs ask once their first statement was answered. */
@@ -203,8 +211,8 @@ const seconds: Verb[] = [
   },
   {
     name: "validateSession of a reused secret",
-    purpose: "revoke the session",
-    about: "a token",
+    purpose: "revoke the reused session",
+    about: "nobody",
     call: (sql, policy) => {
       const reused = (row: Row) => ({ ...row, ...own.validated(row), refusal: "reused" });
       return validateSession(headers, after(reused, sql), policy);
@@ -217,8 +225,40 @@ const seconds: Verb[] = [
     call: (sql, policy) => sweepSessions(after(() => ({ swept: 0, blocks: 150 }), sql), policy),
   },
 ];
+
+/** Makes two calls at once, which leave as one statement. */
+async function twice(sql: Sql, call: (sql: Sql) => Promise<unknown>): Promise<void> {
+  const both = batched(sql);
+  await Promise.all([call(both), call(both)]);
+}
+
+/** What is sent for many calls at once. */
+const many: Verb[] = [
+  {
+    name: "createSession, batched",
+    purpose: "store the session",
+    about: "a user",
+    call: (sql, policy) => {
+      const options = { ...policy, data, replaces: headers };
+      return twice(sql, (both) => createSession(USERNAME, both, options));
+    },
+  },
+  {
+    name: "validateSession, batched",
+    purpose: "validate the session",
+    about: "a token",
+    call: (sql, policy) => twice(sql, (both) => validateSession(headers, both, policy)),
+  },
+];
+const MANY = [statements.VALIDATE_MANY.strings, statements.INSERT_MANY.strings];
+
+/** The values of each call that a statement was sent for. */
+function callsOf(strings: TemplateStringsArray, values: unknown[]): unknown[][] {
+  return MANY.includes(strings) ? JSON.parse(String(values[0])) : [values];
+}
+
 /** Every statement that there is, each in a call that sends it to the client. */
-const asking = [...verbs, ...seconds];
+const asking = [...verbs, ...seconds, ...many];
 
 /** Runs, and tells which bytes were drawn from the generator meanwhile. */
 async function drawing(run: () => Promise<unknown>): Promise<Uint8Array[]> {
@@ -324,6 +364,10 @@ describe("a statement", () => {
     readonly name: string;
     readonly strings: TemplateStringsArray;
     readonly values: unknown[];
+    /** The values of each call that it was sent for. */
+    readonly calls: unknown[][];
+    readonly purpose: string;
+    readonly about: Verb["about"];
     /** What was drawn from the generator for it. */
     readonly drawn: Uint8Array[];
   }
@@ -331,7 +375,7 @@ describe("a statement", () => {
   /** The strings and values of each statement that there is. */
   async function sent(): Promise<Sent[]> {
     const all: Sent[] = [];
-    for (const { name, call } of asking) {
+    for (const { name, purpose, about, call } of asking) {
       const statements: Pick<Sent, "strings" | "values">[] = [];
       const drawn = await drawing(() =>
         call((strings, ...values) => {
@@ -340,7 +384,9 @@ describe("a statement", () => {
         }).catch(() => {})
       );
       assert.equal(statements.length, 1, name);
-      all.push({ name, ...statements[0]!, drawn });
+      const [{ strings, values }] = statements as [Sent];
+      const calls = callsOf(strings, values);
+      all.push({ name, strings, values, calls, purpose, about, drawn });
     }
     return all;
   }
@@ -354,19 +400,19 @@ describe("a statement", () => {
   });
 
   test("has as many values as places, none of them in its text", async () => {
-    for (const { name, strings, values } of await sent()) {
+    for (const { name, strings, values, calls } of await sent()) {
       assert.equal(strings.length, values.length + 1, name);
       const text = strings.join("?");
       assert.ok(!text.includes("$"), name);
-      for (const value of values) {
+      for (const value of [...values, ...calls.flat()]) {
         if (typeof value === "string") assert.ok(!text.includes(value), `${name}: ${value}`);
       }
     }
   });
 
   test("has values that are strings, finite numbers, booleans and null alone", async () => {
-    for (const { name, values } of await sent()) {
-      for (const value of values) {
+    for (const { name, values, calls } of await sent()) {
+      for (const value of [...values, ...calls.flat()]) {
         if (value === null) continue;
         assert.match(typeof value, /^(string|number|boolean)$/, name);
         if (typeof value === "number") assert.ok(Number.isSafeInteger(value), name);
@@ -387,6 +433,13 @@ describe("a statement", () => {
     assert.deepEqual(asked, new Set(constants.map(({ strings }) => strings)));
   });
 
+  test("says once what it asks, in the answer that it makes", async () => {
+    for (const { name, strings, purpose } of await sent()) {
+      const said = strings.join("?").matchAll(/'of', '([^']*)'/g);
+      assert.deepEqual(Array.from(said, ([, of]) => of), [purpose], name);
+    }
+  });
+
   test("never carries a secret, neither mine nor one that follows, but its digest", async () => {
     for (const { name, values, drawn } of await sent()) {
       // The bytes that a rotation draws are its salt, which the row must hold.
@@ -397,12 +450,16 @@ describe("a statement", () => {
         assert.ok(!text.includes(secret) || salts.includes(secret), `${name}: ${secret}`);
       }
     }
-    const aboutTokens = asking.filter(({ about }) => about === "a token");
-    for (const { name, values } of await sent()) {
-      if (aboutTokens.some((verb) => verb.name === name)) {
+    for (const { name, about, calls } of await sent()) {
+      for (const values of about === "a token" ? calls : []) {
         assert.deepEqual(values.slice(0, 2), [mine.id, hex(mine.digest)], name);
       }
     }
+  });
+
+  test("of a reused secret carries the id, and the instant of the proof that was judged", async () => {
+    const reused = (await sent()).filter(({ purpose }) => purpose === "revoke the reused session");
+    assert.deepEqual(reused.map(({ values }) => values), [[mine.id, AT]]);
   });
 
   test("of a rotation carries a fresh salt, and the digest of what that makes of my secret", async () => {
@@ -433,6 +490,15 @@ describe("a statement", () => {
   test("takes $1 to $12 for its places", () => {
     const text = Array.from({ length: 12 }, (_, i) => `$${i + 1}`).join(",");
     assert.deepEqual([...statement("ask", text).strings], ["", ...Array(11).fill(","), ""]);
+  });
+
+  test("makes its answers objects that say what they are answers to", () => {
+    const { strings } = statement("ask", "select $answer('a', $1), $answer('b', $2)");
+    assert.deepEqual([...strings], [
+      "select json_build_object('of', 'ask', 'a', ",
+      "), json_build_object('of', 'ask', 'b', ",
+      ")",
+    ]);
   });
 
   const orders = [
@@ -472,9 +538,11 @@ describe("a statement", () => {
 });
 
 describe("an answer", () => {
+  const json = (a: number) => `{"of":"ask","a":${a}}`;
+  const read = (a: number) => ({ of: "ask", a });
   const good = [
-    { name: "an array of rows", answer: [{ json: `{"a":1}` }], expected: [{ a: 1 }] },
-    { name: "{ rows }", answer: { rows: [{ json: `{"a":1}` }] }, expected: [{ a: 1 }] },
+    { name: "an array of rows", answer: [{ json: json(1) }], expected: [read(1)] },
+    { name: "{ rows }", answer: { rows: [{ json: json(1) }] }, expected: [read(1)] },
     {
       name: "{ rows } beside more, as of pg",
       answer: { rows: [], rowCount: 0, command: "SELECT" },
@@ -482,17 +550,17 @@ describe("an answer", () => {
     },
     {
       name: "an array with more on it, as of postgres.js",
-      answer: Object.assign([{ json: "1" }], { count: 1 }),
-      expected: [1],
+      answer: Object.assign([{ json: json(1) }], { count: 1 }),
+      expected: [read(1)],
     },
     { name: "no rows", answer: [], expected: [] },
-    { name: "a column in upper case", answer: [{ JSON: "1" }], expected: [1] },
-    { name: "a column that was renamed", answer: [{ theJson: "1" }], expected: [1] },
-    { name: "rows as arrays", answer: [["1"], ["2"]], expected: [1, 2] },
+    { name: "a column in upper case", answer: [{ JSON: json(1) }], expected: [read(1)] },
+    { name: "a column that was renamed", answer: [{ theJson: json(1) }], expected: [read(1)] },
+    { name: "rows as arrays", answer: [[json(1)], [json(2)]], expected: [read(1), read(2)] },
     {
       name: "several rows, in their order",
-      answer: [{ json: "2" }, { json: "1" }],
-      expected: [2, 1],
+      answer: [{ json: json(2) }, { json: json(1) }],
+      expected: [read(2), read(1)],
     },
   ];
   for (const { name, answer, expected } of good) {
@@ -502,9 +570,10 @@ describe("an answer", () => {
   }
 
   test("is read from any thenable, and from a client that answers at once", async () => {
-    const thenable = { then: (resolve: (rows: unknown[]) => void) => resolve([{ json: "1" }]) };
-    assert.deepEqual(await ask(() => thenable), [1]);
-    assert.deepEqual(await ask(() => [{ json: "1" }]), [1]);
+    const rows = [{ json: json(1) }];
+    const thenable = { then: (resolve: (rows: unknown[]) => void) => resolve(rows) };
+    assert.deepEqual(await ask(() => thenable), [read(1)]);
+    assert.deepEqual(await ask(() => rows), [read(1)]);
   });
 
   const bad = [
@@ -555,8 +624,28 @@ describe("an answer", () => {
     },
     {
       name: "a good row and a bad one",
-      answer: [{ json: "1" }, {}],
+      answer: [{ json: json(1) }, {}],
       expected: "one column of JSON: received an object",
+    },
+    ...[
+      { name: "JSON null", json: "null" },
+      { name: "JSON of a number", json: "1" },
+      { name: "JSON of text, be it ours", json: `"ask"` },
+      { name: "JSON of an array", json: `[{"of":"ask"}]` },
+      { name: "JSON of an object that names no statement", json: `{"a":"SECRET"}` },
+      { name: "the answer to another statement", json: `{"of":"tell","a":"SECRET"}` },
+      { name: "an answer to ours in upper case", json: `{"of":"ASK"}` },
+      { name: "an answer to one that begins like ours", json: `{"of":"ask more"}` },
+      { name: "an answer to several", json: `{"of":["ask"]}` },
+    ].map(({ name, json }) => ({
+      name,
+      answer: [{ json }],
+      expected: "its own: received another one's",
+    })),
+    {
+      name: "a good row and another statement's",
+      answer: [{ json: json(1) }, { json: `{"of":"tell","a":"SECRET"}` }],
+      expected: "its own: received another one's",
     },
   ];
   for (const { name, answer, expected } of bad) {
@@ -582,80 +671,131 @@ describe("a wrong answer", () => {
   const one = (answer: unknown) => [{ json: JSON.stringify(answer) }];
 
   interface Asked {
-    readonly name: string;
-    readonly call: (sql: Sql) => Promise<unknown>;
+    readonly verb: string;
     /** Where the session stands in the answer. */
-    readonly json: (row: unknown) => unknown;
+    readonly json: (row: unknown) => object;
     readonly own: (row: Row) => object;
   }
-  const bare = (row: unknown) => row;
-  const named = (name: string) => asking.find((verb) => verb.name === name)!.call;
+  const bare = (row: unknown) => ({ ...row as object });
+  const verbOf = (name: string) => asking.find((verb) => verb.name === name)!;
+  const named = (name: string) => verbOf(name).call;
   const asked: Asked[] = [
-    { name: "createSession", call: named("createSession"), json: stored, own: own.none },
-    { name: "insertSession", call: named("insertSession"), json: stored, own: own.none },
-    { name: "validateSession", call: named("validateSession"), json: bare, own: own.validated },
-    { name: "rotateSession", call: named("rotateSession"), json: bare, own: own.rotated },
-    {
-      name: "reauthenticateSession",
-      call: named("reauthenticateSession"),
-      json: bare,
-      own: own.reauthenticated,
-    },
-    { name: "updateSession", call: named("updateSession"), json: bare, own: own.updated },
-    {
-      name: "validateSession that rotates",
-      call: named("validateSession that rotates"),
-      json: bare,
-      own: own.rotated,
-    },
-    { name: "revokeSession", call: named("revokeSession"), json: bare, own: own.revoked },
+    { verb: "createSession", json: stored, own: own.none },
+    { verb: "insertSession", json: stored, own: own.none },
+    { verb: "validateSession", json: bare, own: own.validated },
+    { verb: "rotateSession", json: bare, own: own.rotated },
+    { verb: "reauthenticateSession", json: bare, own: own.reauthenticated },
+    { verb: "updateSession", json: bare, own: own.updated },
+    { verb: "validateSession that touches", json: bare, own: own.none },
+    { verb: "validateSession that rotates", json: bare, own: own.rotated },
+    { verb: "revokeSession", json: bare, own: own.revoked },
   ];
 
-  const wrong: { name: string; rows: (row: Row, json: (row: unknown) => unknown) => unknown }[] = [
-    { name: "null", rows: () => null },
-    { name: "undefined", rows: () => undefined },
-    { name: "a number", rows: () => 1 },
-    { name: "{}", rows: () => ({}) },
-    { name: "{ rows: null }", rows: () => ({ rows: null }) },
-    { name: "a row of null", rows: () => [null] },
-    { name: "a row without columns", rows: () => [{}] },
-    { name: "a row of no JSON", rows: () => [{ json: "SECRET" }] },
-    { name: "JSON null", rows: () => one(null) },
-    { name: "JSON of a number", rows: () => one(1) },
-    { name: "JSON of text", rows: () => one("text") },
-    { name: "JSON of an array", rows: () => one([]) },
-    { name: "JSON of an empty object", rows: () => one({}) },
-    { name: "no session in the row", rows: (_, json) => one(json(null)) },
-    { name: "an empty session in the row", rows: (_, json) => one(json({})) },
-    { name: "its row twice", rows: (row, json) => [...one(json(row)), ...one(json(row))] },
+  const foreign = "its own: received another one's";
+  const another = "the session that was asked for: received another one";
+  const two = /^one (row|session): received 2 rows$/;
+  const wrong: {
+    name: string;
+    rows: (row: Row, json: (row: unknown) => object) => unknown;
+    expected: string | RegExp;
+  }[] = [
+    { name: "null", rows: () => null, expected: "rows: received null" },
+    { name: "undefined", rows: () => undefined, expected: "rows: received undefined" },
+    { name: "a number", rows: () => 1, expected: "rows: received number" },
+    { name: "{}", rows: () => ({}), expected: "rows: received an object" },
+    { name: "{ rows: null }", rows: () => ({ rows: null }), expected: "rows: received an object" },
+    {
+      name: "a row of null",
+      rows: () => [null],
+      expected: "one column of JSON: received null",
+    },
+    {
+      name: "a row without columns",
+      rows: () => [{}],
+      expected: "one column of JSON: received an object",
+    },
+    {
+      name: "a row of no JSON",
+      rows: () => [{ json: "SECRET" }],
+      expected: "one column of JSON: received an object",
+    },
+    { name: "JSON null", rows: () => one(null), expected: foreign },
+    { name: "JSON of a number", rows: () => one(1), expected: foreign },
+    { name: "JSON of text", rows: () => one("text"), expected: foreign },
+    { name: "JSON of an array", rows: () => one([]), expected: foreign },
+    { name: "JSON of an empty object", rows: () => one({}), expected: foreign },
+    {
+      name: "its row, as the answer to another statement",
+      rows: (row, json) => one({ ...json(row), of: "ask" }),
+      expected: foreign,
+    },
+    {
+      name: "its row, as the answer to no statement",
+      rows: (row, json) => one({ ...json(row), of: undefined }),
+      expected: foreign,
+    },
+    {
+      name: "no session in the row",
+      rows: (_, json) => one(json(null)),
+      expected:
+        /^(one session: received 1 rows|the session that was asked for: received another one)$/,
+    },
+    { name: "an empty session in the row", rows: (_, json) => one(json({})), expected: another },
+    {
+      name: "its row twice",
+      rows: (row, json) => [...one(json(row)), ...one(json(row))],
+      expected: two,
+    },
     {
       name: "its row and another's",
       rows: (row, json) => [...one(json(row)), ...one(json({ ...row, id: other.id }))],
+      expected: two,
     },
-    { name: "its row and one of null", rows: (row, json) => [...one(json(row)), ...one(null)] },
+    {
+      name: "its row and one of null",
+      rows: (row, json) => [...one(json(row)), ...one(null)],
+      expected: foreign,
+    },
     {
       name: "the row of another id (oven-sh/bun #33665)",
       rows: (row, json) => one(json({ ...row, id: other.id })),
+      expected: another,
     },
-    { name: "an id in upper case", rows: (row, json) => one(json({ ...row, id: "A" + row.id })) },
-    { name: "no id", rows: (row, json) => one(json({ ...row, id: undefined })) },
+    {
+      name: "an id in upper case",
+      rows: (row, json) => one(json({ ...row, id: "A" + row.id })),
+      expected: another,
+    },
+    {
+      name: "no id",
+      rows: (row, json) => one(json({ ...row, id: undefined })),
+      expected: another,
+    },
     {
       name: "the row of another digest",
       rows: (row, json) => one(json({ ...row, digest: hex(other.digest) })),
+      expected: another,
     },
     {
       name: "the whole row of another session",
       rows: (row, json) => one(json({ ...row, id: other.id, digest: hex(other.digest) })),
+      expected: another,
     },
     {
       name: "a digest in upper case",
       rows: (row, json) => one(json({ ...row, digest: row.digest.toUpperCase() })),
+      expected: another,
     },
     {
       name: "a digest that begins like its own",
       rows: (row, json) => one(json({ ...row, digest: row.digest.slice(0, 63) })),
+      expected: another,
     },
-    { name: "no digest", rows: (row, json) => one(json({ ...row, digest: undefined })) },
+    {
+      name: "no digest",
+      rows: (row, json) => one(json({ ...row, digest: undefined })),
+      expected: another,
+    },
   ];
 
   const SESSION = "authenticatedAt createdAt data expiresAt id lastSeenAt persistent userId " +
@@ -665,11 +805,13 @@ describe("a wrong answer", () => {
       ? (result as { session: object | null }).session
       : result as object;
 
-  for (const { name: verb, call, json, own } of asked) {
+  for (const { verb, json, own } of asked) {
+    const { purpose, call } = verbOf(verb);
     test(`is none for ${verb} that is the row it asked for`, async () => {
-      const result = await call((_, ...values) => {
+      const result = await call((strings, ...values) => {
+        assert.equal(purposeOf(strings), purpose);
         const row = rowFor(values);
-        return answered(json({ ...row, ...own(row) }));
+        return answered(strings, json({ ...row, ...own(row) }));
       });
       const session = sessionOf(result)!;
       assert.equal((session as { username: string }).username, "ada");
@@ -677,22 +819,24 @@ describe("a wrong answer", () => {
       assert.deepEqual(Object.keys(session).sort(), (SESSION + more).split(" ").sort());
     });
 
-    for (const { name, rows } of wrong) {
+    for (const { name, rows, expected } of wrong) {
       test(`throws in ${verb} where it is ${name}`, async () => {
         let thrown: unknown;
         const drawn = await drawing(() => {
-          const answering: Sql = (_, ...values) => {
+          const answering: Sql = (strings, ...values) => {
             const row = rowFor(values);
-            return Promise.resolve(rows({ ...row, ...own(row) }, json) as never);
+            const answer = (row: unknown) => ({ of: purposeOf(strings), ...json(row) });
+            return Promise.resolve(rows({ ...row, ...own(row) }, answer) as never);
           };
           return call(answering).catch((error) => thrown = error);
         });
         assert.ok(thrown instanceof SessionError, String(thrown));
         assert.equal(thrown.code, "UNEXPECTED_RESULT");
-        assert.match(
-          thrown.message,
-          /^Cannot \w+ the session as the answer must be [\w ]+: received [\w ]+$/,
-        );
+        const start = `Cannot ${purpose} as the answer must be `;
+        assert.ok(thrown.message.startsWith(start), thrown.message);
+        const rest = thrown.message.slice(start.length);
+        if (typeof expected === "string") assert.equal(rest, expected);
+        else assert.match(rest, expected);
         const hidden = [...secretsOf(drawn), hex(mine.digest), other.id, hex(other.digest)];
         showsNone(thrown, [...hidden, "SECRET", "MARKER", "ada"], verb);
       });
@@ -711,7 +855,7 @@ describe("a wrong answer", () => {
 
   test("throws in createSession where it is the row of the session that this one replaces", async () => {
     const replaced = { ...rowFor([mine.id, hex(mine.digest)]) };
-    await assert.rejects(named("createSession")(() => answered(stored(replaced))), {
+    await assert.rejects(named("createSession")((strings) => answered(strings, stored(replaced))), {
       name: "SessionError",
       code: "UNEXPECTED_RESULT",
       message:
@@ -727,26 +871,33 @@ describe("a wrong answer", () => {
     reauthenticateSession: own.reauthenticated,
     updateSession: own.updated,
     revokeSession: own.revoked,
-    listSessions: own.none,
+    listSessions: own.listed,
+    "validateSession that touches": own.none,
+    "validateSession of a reused secret": own.none,
   };
+  const others = Object.entries(answers).map(([from, own]) => {
+    const row = rowFor([mine.id, hex(mine.digest)]);
+    return { from, answer: { ...row, ...own(row), of: verbOf(from).purpose } };
+  });
   for (const verb of Object.keys(answers)) {
+    const { purpose, call } = verbOf(verb);
     test(`throws in ${verb} where it is the answer to another verb about the same session`, async () => {
-      const missed: string[] = [];
-      for (const [from, own] of Object.entries(answers)) {
+      for (const { from, answer } of others) {
         if (from === verb) continue;
-        const row = rowFor([mine.id, hex(mine.digest)]);
-        const answering = after(() => ({ ...row, ...own(row) }), () => Promise.resolve([]));
-        const code = await named(verb)(answering).then(() => "none", (error) => error.code);
-        if (code !== "UNEXPECTED_RESULT") missed.push(from);
+        await assert.rejects(call((strings) => answered(strings, answer)), {
+          name: "SessionError",
+          code: "UNEXPECTED_RESULT",
+          message: `Cannot ${purpose} as the answer must be ${foreign}`,
+        }, from);
       }
-      assert.deepEqual(missed, []);
     });
   }
 
   test("never lets an old proof pass for a fresh one", async () => {
     const lax: string[] = [];
-    for (const [from, own] of Object.entries({ ...answers, validateSession: judged })) {
-      const answering = after((row) => ({ ...row, ...own(row) }), () => Promise.resolve([]));
+    for (const { from, answer } of others) {
+      if (from === "validateSession") continue;
+      const answering = after(() => answer, () => Promise.resolve([]));
       const within = { authenticatedWithin: 60 };
       const visit = await validateSession(headers, answering, within).catch(() => null);
       if (visit?.session) lax.push(from);
@@ -757,7 +908,8 @@ describe("a wrong answer", () => {
   test("throws in reauthenticateSession where nothing was written, and hands out no cookie", async () => {
     const row = rowFor([mine.id, hex(mine.digest)]);
     const answer = { ...row, ...own.reauthenticated(row), written: null };
-    await assert.rejects(named("reauthenticateSession")(() => answered(answer)), {
+    const answering: Sql = (strings) => answered(strings, answer);
+    await assert.rejects(named("reauthenticateSession")(answering), {
       name: "SessionError",
       code: "UNEXPECTED_RESULT",
       message:
@@ -776,9 +928,9 @@ describe("a wrong answer", () => {
     ];
     for (const { verb, own, purpose } of inheriting) {
       const ask = (answer: object) =>
-        named(verb)((_, ...values) => {
+        named(verb)((strings, ...values) => {
           const row = rowFor(values);
-          return answered({ ...row, ...own(row), ...answer });
+          return answered(strings, { ...row, ...own(row), ...answer });
         });
 
       test(`is none for ${verb} that makes the current secret: that is handed out`, async () => {
@@ -822,13 +974,20 @@ describe("a wrong answer", () => {
           true,
           { hex: hex(salt) },
           "SECRET".padEnd(64, "-"),
+          "SECRET".padEnd(32, "-"),
+          "",
           hex(salt).slice(1),
+          `${hex(salt)}\n`,
           base64url(salt),
         ];
         for (const salt of strange) {
           await assert.rejects(ask({ salt, current }), (error: SessionError) => {
             showsNone(error, [...secretsOf([]), "SECRET"], verb);
             assert.equal(error.code, "UNEXPECTED_RESULT");
+            assert.equal(
+              error.message,
+              `Cannot ${purpose} the session as the answer must be a salt that makes the current secret: received another one`,
+            );
             return true;
           });
         }
@@ -836,92 +995,86 @@ describe("a wrong answer", () => {
     }
   });
 
-  const instants = [
-    { name: "a number", json: "1" },
-    { name: "null", json: "null" },
-    { name: "text that is no instant", json: `"soon"` },
-    { name: "an object", json: `{"id":"${other.id}"}` },
-  ];
-  for (const { name, json } of instants) {
-    test(`of a touch throws where it is ${name}`, async () => {
-      await assert.rejects(
-        named("validateSession that touches")(() => Promise.resolve([{ json }])),
-        {
+  const session = rowFor([mine.id, hex(mine.digest)]);
+  const listed = { ...session, ...own.listed() };
+  const hers = { ...listed, userId: 2, asked: JSON.stringify({ user_id: 2 }) };
+  const revoked = { ...session, ...own.revoked() };
+
+  for (const verb of ["createSession with maxSessions", "validateSession of a reused secret"]) {
+    test(`throws in ${verb} where a row is no session that was ended`, async () => {
+      const { purpose, call } = verbOf(verb);
+      for (const row of [null, 1, {}, { ...revoked, of: "revoke the session" }]) {
+        await assert.rejects(call(() => Promise.resolve(one(row))), {
           name: "SessionError",
           code: "UNEXPECTED_RESULT",
-          message:
-            "Cannot touch the session as the answer must be an instant: received something else",
-        },
-      );
+          message: `Cannot ${purpose} as the answer must be ${foreign}`,
+        }, JSON.stringify(row));
+      }
     });
   }
 
-  test("of a touch throws where it is two rows", async () => {
-    const rows = [{ json: `"${AT}"` }, { json: `"${AT}"` }];
-    await assert.rejects(named("validateSession that touches")(() => Promise.resolve(rows)), {
-      name: "SessionError",
-      code: "UNEXPECTED_RESULT",
-      message: "Cannot touch the session as the answer must be an instant: received something else",
-    });
-  });
-
-  test("of the limit throws where a row is no session that was ended", async () => {
-    for (const json of ["null", "1", "{}"]) {
-      const limiting = named("createSession with maxSessions");
-      await assert.rejects(limiting(() => Promise.resolve([{ json }])), {
-        name: "SessionError",
-        code: "UNEXPECTED_RESULT",
-      }, json);
-    }
-  });
-
-  const session = rowFor([mine.id, hex(mine.digest)]);
-  const revoked = { ...session, ...own.revoked() };
-  const many: {
+  const several: {
     verb: string;
     name: string;
     call: (sql: Sql) => Promise<unknown>;
+    /** Objects are given the purpose of the statement that was sent, if they bear none. */
     rows: unknown[];
+    expected: string;
   }[] = [
     ...[
-      { name: "null", rows: [null] },
-      { name: "a number", rows: [1] },
-      { name: "text", rows: ["text"] },
-      { name: "an array", rows: [[]] },
+      { name: "null", rows: [null], expected: foreign },
+      { name: "a number", rows: [1], expected: foreign },
+      { name: "text", rows: ["text"], expected: foreign },
+      { name: "an array", rows: [[]], expected: foreign },
       { name: "an empty object", rows: [{}] },
-      { name: "a session without an id", rows: [{ ...session, id: undefined }] },
-      { name: "a session whose id is a number", rows: [{ ...session, id: 1 }] },
-      { name: "a session and null", rows: [session, null] },
-      { name: "a session and another user's", rows: [session, { ...session, userId: 2 }] },
-      { name: "another user's session alone", rows: [{ ...session, userId: 2 }] },
+      { name: "a session that does not say whose was asked for", rows: [session] },
+      { name: "a session and null", rows: [listed, null], expected: foreign },
+      { name: "a session and another user's", rows: [listed, hers] },
+      { name: "another user's session alone", rows: [hers] },
+      { name: "another user's sessions alone", rows: [hers, { ...hers, id: other.id }] },
       {
-        name: "another user's sessions alone",
-        rows: [{ ...session, userId: 2 }, { ...session, userId: 2, id: other.id }],
+        name: "a session and the answer to another statement",
+        rows: [listed, { ...revoked, of: "revoke the sessions" }],
+        expected: foreign,
       },
-    ].map((answer) => ({ ...answer, verb: "listSessions", call: named("listSessions") })),
+    ].map((answer) => ({
+      expected: "this user's sessions: received others",
+      ...answer,
+      verb: "listSessions",
+      call: named("listSessions"),
+    })),
     ...[
-      { name: "null", rows: [null] },
-      { name: "a number", rows: [1] },
+      { name: "null", rows: [null], expected: foreign },
+      { name: "a number", rows: [1], expected: foreign },
       { name: "an empty object", rows: [{}] },
-      { name: "a session that was not revoked", rows: [session] },
-      { name: "an instant that is a number", rows: [{ ...revoked, revokedAt: 1 }] },
+      {
+        name: "a session that was not revoked, but listed",
+        rows: [{ ...listed, of: "list the sessions" }],
+        expected: foreign,
+      },
       { name: "a revoked session and a live one", rows: [revoked, session] },
       { name: "a session of another id", rows: [{ ...revoked, id: other.id }] },
       { name: "a session twice", rows: [revoked, revoked] },
       { name: "a session and one of another id", rows: [revoked, { ...revoked, id: other.id }] },
-    ].map((answer) => ({ ...answer, verb: "revokeSessions", call: named("revokeSessions") })),
+    ].map((answer) => ({
+      expected: "the sessions that were asked for: received others",
+      ...answer,
+      verb: "revokeSessions",
+      call: named("revokeSessions"),
+    })),
     {
       name: "the session that was to be left",
       rows: [revoked],
       verb: "revokeSessions",
       call: (sql) => revokeSessions({ userId, except: mine.id }, sql, { reason: REASON }),
+      expected: "the sessions that were asked for: received others",
     },
     ...["sweepSessions", "sweepSessions in its second batch"].flatMap((verb) =>
       [
         { name: "no row", rows: [] },
-        { name: "null", rows: [null] },
-        { name: "a number", rows: [1] },
-        { name: "an array", rows: [[]] },
+        { name: "null", rows: [null], expected: foreign },
+        { name: "a number", rows: [1], expected: foreign },
+        { name: "an array", rows: [[]], expected: foreign },
         { name: "an empty object", rows: [{}] },
         { name: "no number of rows", rows: [{ blocks: 1 }] },
         { name: "no number of blocks", rows: [{ swept: 1 }] },
@@ -930,19 +1083,32 @@ describe("a wrong answer", () => {
         { name: "blocks of null", rows: [{ swept: 1, blocks: null }] },
         { name: "a session", rows: [session] },
         { name: "its row twice", rows: [{ swept: 1, blocks: 1 }, { swept: 1, blocks: 1 }] },
-      ].map((answer) => ({ ...answer, verb, call: named(verb) }))
+        {
+          name: "its row, as the answer to another statement",
+          rows: [{ swept: 1, blocks: 1, of: "list the sessions" }],
+          expected: foreign,
+        },
+      ].map((answer) => ({
+        expected: "two numbers: received something else",
+        ...answer,
+        verb,
+        call: named(verb),
+      }))
     ),
   ];
-  for (const { verb, name, call, rows } of many) {
+  const isObject = (row: unknown) => Object.prototype.toString.call(row) === "[object Object]";
+  for (const { verb, name, call, rows, expected } of several) {
     test(`throws in ${verb} where it is ${name}`, async () => {
-      const answer = rows.map((row) => ({ json: JSON.stringify(row) }));
-      await assert.rejects(call(() => Promise.resolve(answer)), (error: SessionError) => {
+      const answering: Sql = (strings) => {
+        const of = purposeOf(strings);
+        const answers = rows.map((row) => isObject(row) ? { of, ...row as object } : row);
+        return Promise.resolve(answers.map((answer) => ({ json: JSON.stringify(answer) })));
+      };
+      await assert.rejects(call(answering), (error: SessionError) => {
         assert.ok(error instanceof SessionError, String(error));
         assert.equal(error.code, "UNEXPECTED_RESULT");
-        assert.match(
-          error.message,
-          /^Cannot (list|revoke|sweep) the sessions as the answer must be [\w ]+: received [\w ]+$/,
-        );
+        const { purpose } = verbOf(verb);
+        assert.equal(error.message, `Cannot ${purpose} as the answer must be ${expected}`);
         showsNone(error, [mine.id, hex(mine.digest), other.id, "MARKER", "ada"], verb);
         return true;
       });
@@ -950,38 +1116,73 @@ describe("a wrong answer", () => {
   }
 
   test("is none for listSessions and revokeSessions that is the rows they asked for", async () => {
-    const listed = await named("listSessions")(() => answered(session)) as object[];
-    assert.deepEqual(listed.map((one) => Object.keys(one).sort()), [SESSION.split(" ").sort()]);
-    const ended = await named("revokeSessions")(() => answered(revoked)) as object[];
+    const ask = (verb: string, answer: object) =>
+      named(verb)((strings) => answered(strings, answer));
+    const sessions = await ask("listSessions", listed) as object[];
+    assert.deepEqual(sessions.map((one) => Object.keys(one).sort()), [SESSION.split(" ").sort()]);
+    const ended = await ask("revokeSessions", revoked) as object[];
     assert.deepEqual(ended.map((one) => Object.keys(one).sort()), [
       `${SESSION} revokedAt revokedReason`.split(" ").sort(),
     ]);
-    assert.deepEqual(await named("sweepSessions")(() => answered({ swept: 2, blocks: 1 })), {
-      swept: 2,
-    });
+    assert.deepEqual(await ask("sweepSessions", { swept: 2, blocks: 1 }), { swept: 2 });
   });
 
   const keys = [
-    { name: "no rows", rows: [] },
+    { name: "no rows", rows: [], expected: "one row: received 0 rows" },
     {
       name: "two rows",
-      rows: [{ json: `{"matches":1,"userId":1}` }, { json: `{"matches":1,"userId":2}` }],
+      rows: [{ matches: 1, userId: 1 }, { matches: 1, userId: 2 }],
+      expected: "one row: received 2 rows",
     },
-    { name: "no matches", rows: [{ json: `{"userId":1}` }] },
-    { name: "matches as text", rows: [{ json: `{"matches":"1","userId":1}` }] },
-    { name: "one match without a key", rows: [{ json: `{"matches":1}` }] },
-    { name: "one match with the key null", rows: [{ json: `{"matches":1,"userId":null}` }] },
-    { name: "one match with an object for a key", rows: [{ json: `{"matches":1,"userId":{}}` }] },
-    { name: "two matches", rows: [{ json: `{"matches":2,"userId":1}` }] },
+    { name: "no matches", rows: [{ userId: 1 }], expected: "one row: received 1 rows" },
+    {
+      name: "matches as text",
+      rows: [{ matches: "1", userId: 1 }],
+      expected: "one row: received 1 rows",
+    },
+    {
+      name: "one match without a key",
+      rows: [{ matches: 1 }],
+      expected: "a user's key: received undefined",
+    },
+    {
+      name: "one match with the key null",
+      rows: [{ matches: 1, userId: null }],
+      expected: "a user's key: received null",
+    },
+    {
+      name: "one match with an object for a key",
+      rows: [{ matches: 1, userId: {} }],
+      expected: "a user's key: received an object",
+    },
+    {
+      name: "its row, as the answer to another statement",
+      rows: [{ matches: 1, userId: 1, of: "store the session" }],
+      expected: foreign,
+    },
   ];
-  for (const { name, rows } of keys) {
+  for (const { name, rows, expected } of keys) {
     test(`throws in getUserId where it is ${name}`, async () => {
-      await assert.rejects(getUserId("ada", () => Promise.resolve(rows)), {
+      const answer = rows.map((row) => one({ of: "find the user", ...row })).flat();
+      await assert.rejects(getUserId("ada", () => Promise.resolve(answer)), {
         name: "SessionError",
         code: "UNEXPECTED_RESULT",
+        message: `Cannot find the user as the answer must be ${expected}`,
       });
     });
   }
+
+  test("throws in getUserId where it is two matches", async () => {
+    await assert.rejects(
+      getUserId("ada", (strings) => answered(strings, { matches: 2, userId: 1 })),
+      {
+        name: "SessionError",
+        code: "UNEXPECTED_RESULT",
+        message:
+          "Cannot find the user as coatcheck.users must have one row for the user: received more",
+      },
+    );
+  });
 });
 
 describe("a failing client", () => {
@@ -1153,9 +1354,10 @@ describe("a failing client", () => {
   for (const { name, code } of drivers) {
     test(`leaves nothing of the driver's error in its own, for ${name}`, async () => {
       for (const { name: verb, call } of asking) {
-        let sent: string[] = [];
+        const sent: string[] = [];
         const failing: Sql = (strings, ...values) => {
-          sent = values.filter((value) => typeof value === "string");
+          const all = [...values, ...callsOf(strings, values).flat()];
+          sent.push(...all.filter((value) => typeof value === "string"));
           const text = strings.join("?");
           const detail = `Key (id, digest)=(${sent.join(", ")}) already exists. ${text}`;
           const error = Object.assign(new PostgresError(`${detail} MARKER-OF-MESSAGE`), {
