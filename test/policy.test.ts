@@ -919,7 +919,7 @@ describe("configure", () => {
     let sent: unknown[] = [];
     const answering = (_: unknown, ...values: unknown[]) => {
       sent = values;
-      return Promise.resolve([{ json: `{"swept":0,"blocks":0}` }]);
+      return Promise.resolve([{ json: `{"of":"sweep the sessions","swept":0,"blocks":0}` }]);
     };
     await bound.sweepSessions!(answering);
     assert.deepEqual(sent.slice(2), [30 * DAY, null]);
