@@ -146,14 +146,14 @@ function openQueue(sql: Sql, one: Statement, many: Statement) {
 /** Gives each call the rows that bear its number, as the statement for one would have answered. */
 function deal(calls: readonly Call[], answer: Answer): void {
   const rows = Array.isArray(answer) ? answer : (answer as { rows?: readonly unknown[] })?.rows;
-  const dealt = calls.map((): unknown[] => []);
+  const dealt = new Map(calls.map(({ values: [number] }): [unknown, unknown[]] => [number, []]));
   for (const row of Array.isArray(rows) ? rows : [undefined]) {
     const text = Object.values(row ?? {})[0];
-    const [, number, json] = typeof text === "string" ? /^(\d+) (.*)$/s.exec(text) ?? [] : [];
-    const own = dealt[Number(number) - 1];
+    const [, number, json] = typeof text === "string" ? /^(\w+) (.*)$/s.exec(text) ?? [] : [];
+    const own = dealt.get(number);
     // Not ours: whose was which cannot be told, so that nobody gets any.
     if (!own) return calls.forEach(({ resolve }) => resolve([undefined]));
     own.push({ json });
   }
-  calls.forEach(({ resolve }, index) => resolve(dealt[index]!));
+  calls.forEach(({ values: [number], resolve }) => resolve(dealt.get(number)!));
 }

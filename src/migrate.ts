@@ -1,5 +1,5 @@
 import { refuse, requireKeys, requireObject, requireSeconds, requireText } from "./input.ts";
-import { query, type Sql, statement } from "./sql.ts";
+import { answer, query, type Sql, statement } from "./sql.ts";
 
 /** Your users' table, as the view `coatcheck.users` is made from it. */
 export interface UsersTable {
@@ -44,13 +44,15 @@ export const migrations: readonly Migration[] = migrationsFor();
 // One of ours, or null: a table of that name in somebody else's schema is not read.
 const OWN_LEDGER = statement(
   "migrate",
-  `select $answer('isOwn', obj_description(to_regclass('coatcheck.migrations'), 'pg_class')
-  = 'coatcheck: the migrations that were applied')::text as json`,
+  `select ${
+    answer(`'isOwn', obj_description(to_regclass('coatcheck.migrations'), 'pg_class')
+      = 'coatcheck: the migrations that were applied'`)
+  }`,
 );
 
 const APPLIED = statement(
-  "read what was applied",
-  "select $answer('name', name)::text as json from coatcheck.migrations",
+  "migrate",
+  `select ${answer("'name', name")} from coatcheck.migrations`,
 );
 
 /**

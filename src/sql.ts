@@ -19,25 +19,33 @@ export type SqlValue = string | number | boolean | null;
 /** A statement as the constant array that a template literal would be, and what it asks in words. */
 export interface Statement {
   readonly strings: TemplateStringsArray;
-  /** Which value goes between two of the strings: 0 for `$1`. */
+  /** Which value goes between two of the strings: 1 for `$1`, and 0 for the call's own number. */
   readonly order: readonly number[];
   readonly purpose: string;
 }
 
 /**
- * Makes a statement from its text, with `$1`, `$2` … where its values go, and `$answer(…)` where it makes
- * a JSON object of pairs. That object says what it is an answer to, so that no row of another query is
- * taken for it: Bun.SQL before 1.4 could hand one over (oven-sh/bun #33665).
+ * Makes a statement from its text, with `$1`, `$2` … where its values go, and `$0` where the call's own
+ * number goes; see {@linkcode answer}.
  *
  * The text is constant, so every server connection prepares it once; values never become text.
  */
 export function statement(purpose: string, text: string): Statement {
-  const answer = `json_build_object('of', '${purpose}', `;
-  const parts = text.trim().replaceAll("$answer(", answer).split(/\$\d+/);
-  const order = Array.from(text.matchAll(/\$(\d+)/g), ([, number]) => Number(number) - 1);
+  const parts = text.trim().split(/\$\d+/);
+  const order = Array.from(text.matchAll(/\$(\d+)/g), ([, number]) => Number(number));
   // Bun.SQL takes an array for a list of values where `raw` can be enumerated.
   Object.defineProperty(parts, "raw", { value: parts });
   return { strings: parts as unknown as TemplateStringsArray, order, purpose };
+}
+
+/**
+ * Makes the SQL of an answer: a JSON object of these pairs, as text.
+ *
+ * It says which call it is an answer to, so that no row of another one is taken for it: Bun.SQL before
+ * 1.4 could hand one over (oven-sh/bun #33665).
+ */
+export function answer(pairs: string, call = "$0::text"): string {
+  return `json_build_object('of', ${call}, ${pairs})::text as json`;
 }
 
 /**
@@ -59,7 +67,8 @@ export async function query<Row>(
   seconds: number,
 ): Promise<Row[]> {
   requireSql(sql);
-  const parameters = order.map((index) => values[index] as SqlValue);
+  const call = nextCall();
+  const parameters = order.map((index) => index === 0 ? call : values[index - 1] as SqlValue);
   let timer: ReturnType<typeof setTimeout> | undefined;
   const deadline = new Promise<typeof late>((resolve) => {
     timer = setTimeout(resolve, seconds * 1000, late);
@@ -85,15 +94,24 @@ export async function query<Row>(
   const rows = Array.isArray(result) ? result : (result as { rows?: unknown } | null)?.rows;
   if (!Array.isArray(rows)) throw unexpected(purpose, "rows", kindOf(result));
   return rows.map((row) => {
-    let answer;
+    let said;
     try {
-      answer = JSON.parse(Object.values(row)[0] as string);
+      said = JSON.parse(Object.values(row)[0] as string);
     } catch {
       throw unexpected(purpose, "one column of JSON", kindOf(row));
     }
-    if (answer?.of !== purpose) throw unexpected(purpose, "its own", "another one's");
-    return answer;
+    if (said?.of !== call) throw unexpected(purpose, "its own", "another call's");
+    return said;
   });
+}
+
+// From a random number, which Workers do not allow before the first call, so that two processes behind
+// one pooler have no number in common.
+let calls: number | undefined;
+
+function nextCall(): string {
+  calls ??= crypto.getRandomValues(new Uint32Array(1))[0]! * 2 ** 20;
+  return `q${(calls++).toString(36)}`;
 }
 
 /** Refuses a client that is no function; called by hand where a request may need no SQL. */

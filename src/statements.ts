@@ -1,4 +1,4 @@
-import { type Statement, statement } from "./sql.ts";
+import { answer, type Statement, statement } from "./sql.ts";
 
 /** A session as its row tells it. */
 export interface SessionRow {
@@ -15,7 +15,7 @@ export interface SessionRow {
 }
 
 // Every statement answers with one column of JSON text, so that every client agrees on dates, numbers
-// and names; what $answer() is says statement(). A key of four bytes or less is a number in JavaScript; a bigint would be rounded and stays
+// and names. A key of four bytes or less is a number in JavaScript; a bigint would be rounded and stays
 // text.
 const userIdOf = (row: string) => `
     case when pg_typeof(${row}.user_id) in ('smallint'::regtype, 'integer'::regtype)
@@ -40,12 +40,8 @@ const usernameOf = (row: string) =>
 // elements of a JSON array for each, of which `e` is one.
 type Place = (number: number) => string;
 const ownPlace: Place = (number) => `$${number}`;
-const elementPlace: Place = (number) => `(e.call ->> ${number - 1})`;
-const IMPATIENT = `(
-    select case when current_setting('lock_timeout')::interval not between '1 ms' and '500 ms'
-      then set_config('lock_timeout', '500', true) end offset 0
-  ) impatient`;
-const CALLS = "jsonb_array_elements($1::text::jsonb) with ordinality e(call, n)";
+const elementPlace: Place = (number) => `(e.call ->> ${number})`;
+const CALLS = "jsonb_array_elements($1::text::jsonb) e(call)";
 
 // ── The way in ──────────────────────────────────────────────────────────────────────────────────────
 
@@ -72,12 +68,13 @@ export interface FoundUser {
 /** The key in the type that sessions keep it in, also of a domain. `$1` the user, as JSON. */
 export const FIND_USER: Statement = statement(
   "find the user",
-  `select $answer(
-  'matches', count(*),
-  'userId', case when pg_typeof((null::coatcheck.sessions).user_id)
-      in ('smallint'::regtype, 'integer'::regtype)
-    then to_json(min(id::text)::integer) else to_json(min(id::text)) end
-)::text as json
+  `select ${
+    answer(`
+    'matches', count(*),
+    'userId', case when pg_typeof((null::coatcheck.sessions).user_id)
+        in ('smallint'::regtype, 'integer'::regtype)
+      then to_json(min(id::text)::integer) else to_json(min(id::text)) end`)
+  }
 from (${found("$1::text::jsonb")}) found`,
 );
 
@@ -94,11 +91,11 @@ export interface Inserted {
   readonly session: SessionRow & { readonly digest: string } | null;
 }
 
-const insertion = (at: Place, calls: string, row: string) => `
+const insertion = (at: Place, calls = "", row = "") => `
 with given as (
   select c.*, f.*
   from (
-    select ${at(1)}::text::jsonb as person,
+    select ${at(0)}::text as call, ${at(1)}::text::jsonb as person,
       ${at(2)}::uuid as replaced_id, decode(${at(3)}, 'hex') as replaced_digest,
       ${at(4)}::uuid as id, decode(${at(5)}, 'hex') as digest,
       coalesce(${at(6)}::timestamptz, statement_timestamp()) as created_at,
@@ -128,7 +125,9 @@ with given as (
   where g.matches = 1
   returning *
 )
-select ${row}$answer(
+select ${row}${
+  answer(
+    `
   'matches', g.matches,
   'replaced', (
     select json_build_object('id', r.id, 'userId', ${userIdOf("r")})
@@ -139,8 +138,10 @@ select ${row}$answer(
     'digest', encode(s.digest, 'hex'),
     'expiresAt', s.expires_at)
     from (select i.*, g.username from inserted i where i.id = g.id) s
+  )`,
+    "g.call",
   )
-)::text as json
+}
 from given g`;
 
 /**
@@ -150,7 +151,7 @@ from given g`;
  * `$4`, `$5` id and digest; `$6` created at, null for now; `$7` expires at, or `$8` seconds from now;
  * `$9` persistent; `$10` data, as JSON.
  */
-export const INSERT: Statement = statement("store the session", insertion(ownPlace, "", ""));
+export const INSERT: Statement = statement("store the session", insertion(ownPlace));
 
 /**
  * Ends the sessions of one user beyond a number of live ones, those first that were not used for
@@ -182,7 +183,7 @@ export const LIMIT: Statement = statement(
 update coatcheck.sessions s
 set revoked_at = statement_timestamp(), revoked_reason = 'limit'
 where s.id = any(array(select id from excess))
-returning $answer('id', s.id, 'userId', ${userIdOf("s")})::text as json`,
+returning ${answer(`'id', s.id, 'userId', ${userIdOf("s")}`)}`,
 );
 
 // ── Who is it ───────────────────────────────────────────────────────────────────────────────────────
@@ -266,14 +267,17 @@ export interface ValidatedRow extends PresentedRow {
   readonly due: "rotation" | "touch" | null;
 }
 
-const validation = (at: Place, calls: string, row: string) => {
+const validation = (at: Place, calls = "", row = "") => {
   const seconds = (number: number) => `make_interval(secs => ${at(number)}::integer)`;
   const own = `,
-      ${seconds(6)} as within, ${seconds(7)} as rotate_after, ${seconds(8)} as touch_interval`;
+      ${seconds(6)} as within, ${seconds(7)} as rotate_after, ${seconds(8)} as touch_interval,
+      ${at(0)}::text as call`;
   return `
 with s as (${presented(at, own + calls)}
 )
-select ${row}$answer(${JUDGED},
+select ${row}${
+    answer(
+      `${JUDGED},
     'salt', case when not s.is_current and ${NEVER_SEEN} then encode(s.rotation_salt, 'hex') end,
     'stale', coalesce(s.authenticated_at <= statement_timestamp() - s.within, false),
     'due', case
@@ -281,8 +285,10 @@ select ${row}$answer(${JUDGED},
         <= statement_timestamp() - s.rotate_after then 'rotation'
       when s.last_seen_at <= statement_timestamp() - s.touch_interval
         or s.is_current and ${NEVER_SEEN} then 'touch'
-    end
-)::text as json
+    end`,
+      "s.call",
+    )
+  }
 from s`;
 };
 
@@ -294,12 +300,10 @@ from s`;
  *
  * `$1` to `$5` as above; `$6` authenticatedWithin, `$7` rotateAfter, `$8` touchInterval, or null.
  */
-export const VALIDATE: Statement = statement("validate the session", validation(ownPlace, "", ""));
+export const VALIDATE: Statement = statement("validate the session", validation(ownPlace));
 
-/** What {@linkcode TOUCH} answers. */
+/** What {@linkcode TOUCH} answers, if it touched the session. */
 export interface TouchedRow {
-  readonly id: string;
-  readonly digest: string;
   readonly lastSeenAt: string;
 }
 
@@ -327,8 +331,7 @@ set last_seen_at = greatest(s.last_seen_at, statement_timestamp()),
   rotation_salt = case when due.is_settled then null else s.rotation_salt end
 from due
 where s.id = due.id
-returning $answer('id', s.id, 'digest', encode(due.asked_digest, 'hex'), 'lastSeenAt', s.last_seen_at)::text
-  as json`,
+returning ${answer("'lastSeenAt', s.last_seen_at")}`,
 );
 
 // ── A new secret, new data ──────────────────────────────────────────────────────────────────────────
@@ -347,7 +350,8 @@ with s as (${PRESENTED}
   where w.id = s.id and s.refusal is null and ${condition}
   returning w.*
 )
-select $answer(${JUDGED},${more}
+select ${
+  answer(`${JUDGED},${more}
     'written', (
       select json_build_object(
         'authenticatedAt', w.authenticated_at,
@@ -356,8 +360,8 @@ select $answer(${JUDGED},${more}
         'version', w.version,
         'data', w.data)
       from written w
-    )
-)::text as json
+    )`)
+}
 from s`;
 
 const rotation = (lock: string) =>
@@ -460,12 +464,13 @@ const DURABLE = `durable as materialized (
 )`;
 
 const revoked = (digest: string) => `
-select $answer(${SESSION},
+select ${
+  answer(`${SESSION},
     'digest', encode(${digest}, 'hex'),
     'expiresAt', s.expires_at,
     'revokedAt', s.revoked_at,
-    'revokedReason', s.revoked_reason
-)::text as json
+    'revokedReason', s.revoked_reason`)
+}
 from (select r.*, ${usernameOf("r")} as username from revoked r cross join durable) s
 order by s.id`;
 
@@ -501,7 +506,7 @@ update coatcheck.sessions s
 set revoked_at = statement_timestamp(), revoked_reason = 'reused'
 from durable
 where s.id = $1::uuid and s.authenticated_at = $2::text::timestamptz and s.revoked_at is null
-returning $answer('id', s.id)::text as json`,
+returning ${answer("'id', s.id")}`,
 );
 
 /**
@@ -542,12 +547,6 @@ export const REVOKE_MANY: Statement = statement(
 )${revoked("s.digest")}`,
 );
 
-/** What {@linkcode LIST} answers for each session. */
-export interface ListedRow extends SessionRow {
-  /** The key that was asked for, as it was sent: a column may spell it in another way. */
-  readonly asked: string;
-}
-
 /**
  * The live sessions of a user, last used first.
  *
@@ -556,20 +555,19 @@ export interface ListedRow extends SessionRow {
 export const LIST: Statement = statement(
   "list the sessions",
   `with a as (
-  select $1::text as asked, make_interval(secs => $2::integer) as absolute,
+  select r.user_id, make_interval(secs => $2::integer) as absolute,
     make_interval(secs => $3::integer) as idle
+  from jsonb_populate_record(null::coatcheck.sessions, $1::text::jsonb) r
 )
-select $answer(${SESSION},
-    'expiresAt', s.deadline,
-    'asked', s.asked
-)::text as json
+select ${
+    answer(`${SESSION},
+    'expiresAt', s.deadline`)
+  }
 from (
-  select s.*, ${usernameOf("s")} as username, a.asked,
+  select s.*, ${usernameOf("s")} as username,
     least(s.expires_at, s.authenticated_at + a.absolute) as deadline
   from coatcheck.sessions s, a
-  where s.user_id = (
-      select r.user_id from a, jsonb_populate_record(null::coatcheck.sessions, a.asked::jsonb) r
-    ) and s.revoked_at is null
+  where s.user_id = (select user_id from a) and s.revoked_at is null
     and statement_timestamp() < s.last_seen_at + a.idle
 ) s
 where statement_timestamp() < s.deadline and s.username is not null
@@ -609,10 +607,11 @@ export const SWEEP: Statement = statement(
   where s.ctid = any(array(select ctid from dead)) and ${isDead("s")}
   returning s.id
 )
-select $answer(
+select ${
+    answer(`
   'swept', (select count(*) from swept),
-  'blocks', pg_relation_size('coatcheck.sessions') / current_setting('block_size')::integer
-)::text as json`,
+  'blocks', pg_relation_size('coatcheck.sessions') / current_setting('block_size')::integer`)
+  }`,
 );
 
 function isDead(row: string): string {
@@ -626,13 +625,20 @@ function isDead(row: string): string {
 
 // ── Many calls at once ──────────────────────────────────────────────────────────────────────────────
 
-// Each row of an answer begins with the number of its call, from 1.
-const ROW = (from: string) => `${from}.n || ' ' || `;
+// Where half a second is over, a lock is not waited for any longer.
+const IMPATIENT = `(
+      select case when current_setting('lock_timeout')::interval not between '1 ms' and '500 ms'
+        then set_config('lock_timeout', '500', true) end offset 0
+    ) impatient`;
 
-/** {@linkcode VALIDATE} for many calls. `$1` their values, as a JSON array of arrays. */
+/**
+ * {@linkcode VALIDATE} for many calls. Each row begins with the number of its call.
+ *
+ * `$1` their values, as a JSON array of arrays; that of `$0` comes first in each.
+ */
 export const VALIDATE_MANY: Statement = statement(
   VALIDATE.purpose,
-  validation(elementPlace, `, e.n\n    from ${CALLS}`, ROW("s")),
+  validation(elementPlace, `\n    from ${CALLS}`, "s.call || ' ' || "),
 );
 
 /**
@@ -644,5 +650,5 @@ export const VALIDATE_MANY: Statement = statement(
  */
 export const INSERT_MANY: Statement = statement(
   INSERT.purpose,
-  insertion(elementPlace, `, e.n\n    from ${IMPATIENT} cross join ${CALLS}`, ROW("g")),
+  insertion(elementPlace, `\n    from ${IMPATIENT} cross join ${CALLS}`, "g.call || ' ' || "),
 );

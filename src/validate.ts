@@ -2,7 +2,6 @@ import type { RequestHeaders } from "./cookie.ts";
 import { requireSeconds } from "./input.ts";
 import { LONGEST_COOKIE, type Policy, type Rules, rulesOf } from "./policy.ts";
 import { inheritedToken, rotateDue } from "./rotate.ts";
-import { requireRow } from "./session.ts";
 import type { Sql } from "./sql.ts";
 import { TOUCH, type TouchedRow, VALIDATE, type ValidatedRow } from "./statements.ts";
 import type { PresentedToken } from "./token.ts";
@@ -95,6 +94,5 @@ async function touch(
   if (rules.touchInterval === false) return lastSeenAt;
   const rows = await askOf<TouchedRow>(token, sql, rules, TOUCH, [rules.touchInterval]);
   // Somebody holds the row, or it was touched or ended meanwhile.
-  if (rows.length === 0) return lastSeenAt;
-  return requireRow(TOUCH.purpose, rows, token).lastSeenAt;
+  return rows[0]?.lastSeenAt ?? lastSeenAt;
 }

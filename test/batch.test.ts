@@ -141,7 +141,7 @@ describe("batched", () => {
     await settle(asked, ...calls);
     assert.deepEqual(
       asked.map(({ values }) =>
-        JSON.parse(values[0] as string).map(([user]: string[]) => JSON.parse(user!).username)
+        JSON.parse(values[0] as string).map(([, user]: string[]) => JSON.parse(user!).username)
       ),
       [users(300).slice(0, 128), users(300).slice(128, 256), users(300).slice(256)],
     );
@@ -293,9 +293,11 @@ describe("batched", () => {
   });
 
   test("gives nobody a row where it cannot tell whose it is", async () => {
-    const good = `1 {"matches":0}`;
-    for (const text of ["3 {}", "0 {}", "{}", "", 1, null, `1{"a":1}`, "-1 {}", "1e0 {}"]) {
-      const together = batched(() => Promise.resolve([{ json: good }, { json: text }]));
+    for (const text of ["q0 {}", "{}", "", " {}", 1, null, `q{"a":1}`, "1 {}", "constructor {}"]) {
+      const together = batched((_, calls) => {
+        const [[number]] = JSON.parse(calls as string);
+        return Promise.resolve([{ json: `${number} {"of":"${number}"}` }, { json: text }]);
+      });
       const results = await Promise.allSettled([
         createSession("ada", together),
         createSession("grace", together),
@@ -321,7 +323,8 @@ describe("batched", () => {
     const [ada, grace] = [await createSession("ada", db.sql), await createSession("grace", db.sql)];
     const crossed: Sql = async (strings, ...values) => {
       const rows = await db.sql(strings as never, ...values) as unknown as { json: string }[];
-      return rows.map(({ json }) => ({ json: (json[0] === "1" ? "2" : "1") + json.slice(1) }));
+      const numbers = rows.map(({ json }) => json.split(" ")[0]).reverse();
+      return rows.map(({ json }, i) => ({ json: numbers[i] + json.slice(json.indexOf(" ")) }));
     };
     const together = batched(crossed);
     const results = await Promise.allSettled([
