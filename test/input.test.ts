@@ -18,7 +18,8 @@ import {
 /** A client that would find any user, and store anything: what is refused is refused before it. */
 let calls: unknown[][] = [];
 const sql: Sql = (_, ...values) => {
-  calls.push(values);
+  // Without the number of the call, which is no input.
+  calls.push(values.filter((value) => !/^q[0-9a-z]+$/.test(String(value))));
   return Promise.resolve([]);
 };
 

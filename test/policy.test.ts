@@ -29,6 +29,10 @@ const POLICY =
 const COOKIE = "name, domain, path, secure, sameSite, partitioned, persistent";
 const rules = (policy?: Policy) => rulesOf(policy, []);
 
+/** The values of a statement, but for the number of the call, which no policy decides. */
+const withoutNumber = (values: unknown[]) =>
+  values.filter((value) => !/^q[0-9a-z]+$/.test(String(value)));
+
 describe("the defaults", () => {
   test("are 7 days without use, 30 days in all, one touch in 5 minutes, and 5 seconds for the database", () => {
     const { idleTimeout, absoluteTimeout, touchInterval, queryTimeout } = rules();
@@ -788,7 +792,7 @@ describe("authenticatedWithin", () => {
       for (const validate of [validateSession, bound.validateSession] as unknown as Call[]) {
         let sent: unknown[] = [];
         await validate(headers, (_: unknown, ...values: unknown[]) => {
-          sent = values;
+          sent = withoutNumber(values);
           return Promise.resolve([]);
         }, { authenticatedWithin: value });
         assert.deepEqual(sent.slice(2), [30 * DAY, 7 * DAY, 30, expected, null, 300]);
@@ -868,7 +872,7 @@ describe("configure", () => {
     test(`sends the bound numbers of ${name} to the database`, async () => {
       let sent: unknown[] = [];
       await bound[name]!(...about, (_: unknown, ...values: unknown[]) => {
-        sent = values;
+        sent = withoutNumber(values);
         return Promise.resolve([]);
       }).catch(() => {});
       assert.deepEqual(sent.filter((value) => typeof value === "number"), numbers[name]);
@@ -918,14 +922,14 @@ describe("configure", () => {
   test("lets sweepSessions name an idleTimeout of its own, up to the bound absoluteTimeout", async () => {
     let sent: unknown[] = [];
     const answering = (_: unknown, ...values: unknown[]) => {
-      sent = values;
+      sent = withoutNumber(values);
       const of = values.find((value) => /^q/.test(String(value)));
       return Promise.resolve([{ json: JSON.stringify({ of, swept: 0, blocks: 0 }) }]);
     };
     await bound.sweepSessions!(answering);
-    assert.deepEqual(sent.slice(2, 4), [30 * DAY, null]);
+    assert.deepEqual(sent.slice(2), [30 * DAY, null]);
     await bound.sweepSessions!(answering, { idleTimeout: 120, retention: 0 });
-    assert.deepEqual(sent.slice(2, 4), [0, 120]);
+    assert.deepEqual(sent.slice(2), [0, 120]);
     calls = 0;
     await assert.rejects(bound.sweepSessions!(sql, { idleTimeout: 121 }), {
       name: "RangeError",
