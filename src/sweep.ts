@@ -1,4 +1,4 @@
-import { requireFunction, requireObject, requireSeconds } from "./input.ts";
+import { kindOf, refuse, requireFunction, requireObject, requireSeconds } from "./input.ts";
 import { LONGEST_COOKIE, type Policy, rulesOf } from "./policy.ts";
 import { query, requireSql, type Sql, unexpected } from "./sql.ts";
 import { SWEEP, type Swept } from "./statements.ts";
@@ -100,5 +100,7 @@ const BATCH = 100;
 
 function requireSignal(signal: AbortSignal): void {
   requireObject("signal", signal, "be an AbortSignal");
-  requireFunction("signal.throwIfAborted", signal.throwIfAborted);
+  if (!("throwIfAborted" in signal)) {
+    refuse(TypeError, "signal", "be an AbortSignal", kindOf(signal));
+  }
 }

@@ -1552,7 +1552,6 @@ describe("the options of sweepSessions", () => {
     { key: "idleTimeout", least: 1, most: 2_592_000 },
   ];
   const signal = "signal must be an AbortSignal: received";
-  const method = "signal.throwIfAborted must be a function: received";
   const progress = "onProgress must be a function: received";
   const bad: { name: string; options: unknown; error: string; refusal: string }[] = [
     ...times.flatMap(({ key, least, most }) =>
@@ -1635,13 +1634,13 @@ describe("the options of sweepSessions", () => {
       name: "a signal that is {}",
       options: { signal: {} },
       error: "TypeError",
-      refusal: `${method} undefined`,
+      refusal: `${signal} an object`,
     },
     {
       name: "the AbortController for its signal",
       options: { signal: new AbortController() },
       error: "TypeError",
-      refusal: `${method} undefined`,
+      refusal: `${signal} an instance of AbortController`,
     },
   ];
   for (const { name, options, error, refusal } of bad) {
