@@ -8,14 +8,16 @@ const MANY: readonly (readonly [one: Statement, many: Statement])[] = [
 ];
 
 // Two, so that one is on its way while the server works on the other.
-const MOST_IN_FLIGHT = 2;
+const MOST_TOGETHER = 2;
 const LARGEST_BATCH = 128;
+// Of those that are sent again, alone: one that waits for a lock must not hold up the next.
+const MOST_APART = 8;
 const LONGEST_QUEUE = 10_000;
 
-// Of the classes of PostgreSQL 18, appendix A: what may be about one of the calls alone. The statement
-// was rolled back as a whole, so that each may be sent again, alone. What says that the server is
-// overloaded, out of reach or without our schema is no reason to send it more.
-const ABOUT_ONE_CALL = /^(22|23|40|42501|44|55P03|P0)/;
+// Of the classes of PostgreSQL 18, appendix A: a server that is overloaded, out of reach or out of time,
+// or without our schema. All else may be about one of the calls alone, and the statement was rolled
+// back as a whole, so that each may be sent again, alone.
+const ABOUT_ALL = /^(08|25|3F|53|57|58|XX|42P01|42703)/;
 
 /**
  * Makes a client that sends concurrent calls of the same verb as one statement.
@@ -63,7 +65,7 @@ type Answer = Awaited<ReturnType<Sql>>;
 interface Call {
   /** In the order of their numbers, as the statement for many reads them. */
   readonly values: readonly SqlValue[];
-  readonly resolve: (answer: Answer | PromiseLike<Answer>) => void;
+  readonly resolve: (answer: Answer) => void;
   readonly reject: (error: unknown) => void;
   /** Whether its caller has stopped waiting. */
   over: boolean;
@@ -72,67 +74,35 @@ interface Call {
 }
 
 function openQueue(sql: Sql, one: Statement, many: Statement) {
-  let queue: Call[] = [];
-  let inFlight = 0;
-  let scheduled = false;
-
-  // What comes within the same turn leaves together.
-  function schedule(): void {
-    if (scheduled || queue.length === 0 || inFlight === MOST_IN_FLIGHT) return;
-    scheduled = true;
-    queueMicrotask(() => {
-      scheduled = false;
-      queue = queue.filter((call) => !call.over);
-      while (queue.length > 0 && inFlight < MOST_IN_FLIGHT) {
-        void send(queue.splice(0, LARGEST_BATCH));
-      }
-    });
-  }
-
-  async function send(calls: readonly Call[]): Promise<void> {
-    inFlight++;
-    let under = true;
-    // By the answer or, where none comes, by the last of those that have waited for it.
-    const free = () => {
-      if (!under) return;
-      under = false;
-      inFlight--;
-      schedule();
-    };
-    let waiting = calls.length;
-    const leave = () => {
-      if (--waiting === 0) free();
-    };
-    for (const call of calls) call.leave = leave;
-    const [only] = calls;
+  const apart = openLane(MOST_APART, 1, async ([call]) => {
+    const { values, resolve, reject } = call!;
     try {
-      if (calls.length === 1) only!.resolve(await alone(only!));
-      else deal(calls, await sql(many.strings, JSON.stringify(calls.map(({ values }) => values))));
+      resolve(await sql(one.strings, ...one.order.map((number) => values[number] as SqlValue)));
     } catch (error) {
-      if (calls.length > 1 && ABOUT_ONE_CALL.test(sqlstateOf(error) ?? "")) {
-        for (const call of calls) if (!call.over) call.resolve(alone(call));
-      } else {
-        for (const call of calls) call.reject(error);
-      }
+      reject(error);
     }
-    free();
-  }
+  });
 
-  async function alone({ values }: Call): Promise<Answer> {
-    return await sql(one.strings, ...one.order.map((index) => values[index] as SqlValue));
-  }
+  const together = openLane(MOST_TOGETHER, LARGEST_BATCH, async (calls) => {
+    if (calls.length === 1) return await apart.send(calls);
+    try {
+      deal(calls, await sql(many.strings, JSON.stringify(calls.map(({ values }) => values))));
+    } catch (error) {
+      const isAboutAll = ABOUT_ALL.test(sqlstateOf(error) ?? "08");
+      for (const call of calls) isAboutAll ? call.reject(error) : apart.push(call);
+    }
+  });
 
   return (parameters: readonly SqlValue[]): PromiseLike<Answer> => {
-    if (queue.length >= LONGEST_QUEUE) {
+    if (together.isFull()) {
       return Promise.reject(Object.assign(new Error("The queue is full"), { code: "QUEUE_FULL" }));
     }
     const values: SqlValue[] = [];
-    one.order.forEach((index, place) => values[index] = parameters[place] as SqlValue);
+    one.order.forEach((number, place) => values[number] = parameters[place] as SqlValue);
     let call: Call;
     const answer = new Promise<Answer>((resolve, reject) => {
       call = { values, resolve, reject, over: false };
-      queue.push(call);
-      schedule();
+      together.push(call);
     });
     return Object.assign(answer, {
       [giveUp]() {
@@ -140,6 +110,49 @@ function openQueue(sql: Sql, one: Statement, many: Statement) {
         call.leave?.();
       },
     });
+  };
+}
+
+/** Calls that wait, and leave in their order: so many statements at a time, of so many calls each. */
+function openLane(most: number, largest: number, send: (calls: Call[]) => Promise<void>) {
+  let queue: Call[] = [];
+  let inFlight = 0;
+  let scheduled = false;
+
+  // What comes within the same turn leaves together.
+  function schedule(): void {
+    if (scheduled || queue.length === 0 || inFlight === most) return;
+    scheduled = true;
+    queueMicrotask(() => {
+      scheduled = false;
+      queue = queue.filter((call) => !call.over);
+      while (queue.length > 0 && inFlight < most) void leave(queue.splice(0, largest));
+    });
+  }
+
+  async function leave(calls: Call[]): Promise<void> {
+    inFlight++;
+    // Until it is answered; or, where no answer comes, until the last of them has stopped waiting.
+    await new Promise<void>((resolve) => {
+      let waiting = calls.length;
+      for (const call of calls) {
+        call.leave = () => {
+          if (--waiting === 0) resolve();
+        };
+      }
+      void send(calls).then(resolve);
+    });
+    inFlight--;
+    schedule();
+  }
+
+  return {
+    send,
+    isFull: () => queue.length >= LONGEST_QUEUE,
+    push(call: Call) {
+      queue.push(call);
+      schedule();
+    },
   };
 }
 

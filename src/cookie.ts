@@ -3,7 +3,7 @@ import { kindOf, refuse } from "./input.ts";
 import type { CookieRules } from "./policy.ts";
 import { parseToken, type PresentedToken } from "./token.ts";
 
-/** Where a verb reads from: `request.headers`, Hono's `c.req.raw.headers`, a `Map`. */
+/** Where a verb reads from: `request.headers`, Hono's `c.req.raw.headers`. */
 export type RequestHeaders = Pick<Headers, "get">;
 
 /**

@@ -116,7 +116,7 @@ export function requireJson(name: string, value: unknown, mostBytes: number): st
 
 /** Refuses JSON that is too long, or more than PostgreSQL can hold. */
 export function requireHoldable(name: string, json: string, mostBytes: number): void {
-  const bytes = new TextEncoder().encode(json).length;
+  const bytes = new TextEncoder().encode(json).length + digits(json);
   if (bytes > mostBytes) {
     refuse(RangeError, name, `be at most ${mostBytes} bytes of JSON`, `${bytes} bytes`);
   }
@@ -124,6 +124,17 @@ export function requireHoldable(name: string, json: string, mostBytes: number): 
   if (/(?<!\\)(?:\\\\)*\\u(?:0000|d[89a-f])/.test(json)) {
     refuse(RangeError, name, "be text that PostgreSQL can hold", "a NUL or a lone surrogate");
   }
+}
+
+// PostgreSQL spells a number like 1e308 with all of its digits.
+function digits(json: string): number {
+  if (!/\de[+-]\d/.test(json)) return 0;
+  let sum = 0;
+  JSON.parse(json, (_, value) => {
+    if (typeof value === "number") sum += Math.abs(Number(/e(.+)$/.exec(`${value}`)?.[1] ?? 0));
+    return value;
+  });
+  return sum;
 }
 
 /** The bytes of JSON that one call may give. */

@@ -45,14 +45,16 @@ export const migrations: readonly Migration[] = migrationsFor();
 const OWN_LEDGER = statement(
   "migrate",
   `select ${
-    answer(`'isOwn', obj_description(to_regclass('coatcheck.migrations'), 'pg_class')
-      = 'coatcheck: the migrations that were applied'`)
+    answer({
+      isOwn: `obj_description(to_regclass('coatcheck.migrations'), 'pg_class')
+      = 'coatcheck: the migrations that were applied'`,
+    })
   }`,
 );
 
 const APPLIED = statement(
   "migrate",
-  `select ${answer("'name', name")} from coatcheck.migrations`,
+  `select ${answer({ name: "name" })} from coatcheck.migrations`,
 );
 
 /**

@@ -2,7 +2,7 @@ import { clearCookie, readToken, type RequestHeaders } from "./cookie.ts";
 import { tell } from "./events.ts";
 import { kindOf, refuse, requireKeys, requireObject, requireText } from "./input.ts";
 import { type Policy, type Rules, rulesOf } from "./policy.ts";
-import { requireRow, type Session, toSession } from "./session.ts";
+import { requireRow, type Session, toDate, toSession } from "./session.ts";
 import { query, requireSql, type Sql } from "./sql.ts";
 import { REVOKE, REVOKE_MANY, type RevokedRow } from "./statements.ts";
 import { askOfUsers, requireUserId } from "./user.ts";
@@ -221,5 +221,5 @@ const MOST_USERS = 10_000;
 function toRevoked<Data extends object>(rules: Rules, row: RevokedRow): RevokedSession<Data> {
   const { id, userId, username, revokedReason } = row;
   tell(rules.onEvent, { type: "revoked", id, userId, reason: revokedReason });
-  return { ...toSession<Data>(row), username, revokedAt: new Date(row.revokedAt), revokedReason };
+  return { ...toSession<Data>(row), username, revokedAt: toDate(row.revokedAt), revokedReason };
 }

@@ -2,10 +2,26 @@ import { bytesToHex, hexToBytes } from "@noble/hashes/utils.js";
 import type { RequestHeaders } from "./cookie.ts";
 import { tell } from "./events.ts";
 import { type Policy, type Rules, rulesOf } from "./policy.ts";
-import { type Sql, type SqlValue, type Statement, unexpected } from "./sql.ts";
-import { type PresentedRow, REAUTHENTICATE, ROTATE, ROTATE_DUE } from "./statements.ts";
+import { requireRow } from "./session.ts";
+import { type Sql, type SqlValue, unexpected } from "./sql.ts";
+import {
+  type PresentedRow,
+  REAUTHENTICATE,
+  ROTATE,
+  ROTATE_DUE,
+  type RotatedRow,
+} from "./statements.ts";
 import { deriveToken, keyOf, type PresentedToken, renewToken, type Token } from "./token.ts";
-import { askOf, grant, judge, type Opened, present, type Visit } from "./visit.ts";
+import {
+  askOf,
+  grant,
+  isRefused,
+  judge,
+  judgeRow,
+  readVisitor,
+  touch,
+  type Visit,
+} from "./visit.ts";
 
 /**
  * Gives a session a new secret: what OWASP calls renewing the session ID.
@@ -55,12 +71,12 @@ export async function rotateSession<Data extends object = Record<string, unknown
   options?: Policy,
 ): Promise<Visit<Data>> {
   const rules = rulesOf(options, []);
-  let candidate: Candidate | undefined;
-  const opened = await present<PresentedRow>(headers, sql, rules, ROTATE, (token) => {
-    candidate = newCandidate(token);
-    return candidate.values;
-  });
-  return "session" in opened ? opened : turned(opened, candidate!, rules, ROTATE);
+  const token = readVisitor(headers, sql, rules);
+  if (isRefused(token)) return token;
+  const candidate = newCandidate(token);
+  const row = await judge<RotatedRow>(token, sql, rules, ROTATE, candidate.values);
+  if (isRefused(row)) return row;
+  return await handOut(token, row, candidate, sql, rules);
 }
 
 /** Rotates within a validation; null where somebody holds the row, so that it is for the next one. */
@@ -70,10 +86,11 @@ export async function rotateDue<Data extends object>(
   rules: Rules,
 ): Promise<Visit<Data> | null> {
   const candidate = newCandidate(token);
-  const rows = await askOf<PresentedRow>(token, sql, rules, ROTATE_DUE, candidate.values);
+  const rows = await askOf<RotatedRow>(token, sql, rules, ROTATE_DUE, candidate.values);
   if (rows.length === 0) return null;
-  const opened = await judge(token, rows, sql, rules, ROTATE_DUE);
-  return "session" in opened ? opened : turned(opened, candidate, rules, ROTATE_DUE);
+  const held = requireRow(ROTATE_DUE.purpose, rows, token);
+  const row = await judgeRow(held, sql, rules, ROTATE_DUE);
+  return isRefused(row) ? row : await handOut(token, row, candidate, sql, rules);
 }
 
 /** The new token, if nobody was there before us. */
@@ -88,15 +105,21 @@ function newCandidate(presented: PresentedToken): Candidate {
   return { token, values: [keyOf(token).digest, bytesToHex(salt)] };
 }
 
-function turned<Data extends object>(
-  { token, row }: Opened<PresentedRow>,
+async function handOut<Data extends object>(
+  presented: PresentedToken,
+  row: RotatedRow,
   candidate: Candidate,
+  sql: Sql,
   rules: Rules,
-  statement: Statement,
-): Visit<Data> {
-  if (!row.written) return grant(rules, row, inheritedToken(statement, token, row));
-  tell(rules.onEvent, { type: "rotated", id: row.id, userId: row.userId });
-  return grant(rules, row, candidate.token);
+): Promise<Visit<Data>> {
+  if (row.written) {
+    tell(rules.onEvent, { type: "rotated", id: row.id, userId: row.userId });
+    return grant(rules, row, candidate.token, row.written.now);
+  }
+  // A use all the same, and perhaps the first that is seen of the new secret: were rotations no uses,
+  // the old one would never end.
+  const touched = await touch(presented, row, sql, rules);
+  return grant(rules, touched, heirOf(presented, row), row.heir?.now);
 }
 
 /**
@@ -104,17 +127,12 @@ function turned<Data extends object>(
  *
  * @throws {SessionError} `UNEXPECTED_RESULT` if salt and digest of the answer do not belong together.
  */
-export function inheritedToken(
-  { purpose }: Statement,
-  presented: PresentedToken,
-  { salt, current }: PresentedRow,
-): Token | null {
-  if (salt === null) return null;
-  const token = /^[0-9a-f]{32}$/.test(salt) ? deriveToken(presented, hexToBytes(salt)) : null;
-  if (token === null || keyOf(token).digest !== current) {
-    throw unexpected(purpose, "a salt that makes the current secret", "another one");
-  }
-  return token;
+function heirOf(presented: PresentedToken, { heir }: RotatedRow): Token | null {
+  if (!heir) return null;
+  const salt = /^[0-9a-f]{32}$/.test(heir.salt) ? hexToBytes(heir.salt) : new Uint8Array();
+  const token = deriveToken(presented, salt);
+  if (keyOf(token).digest === heir.digest) return token;
+  throw unexpected(ROTATE.purpose, "a salt that makes the current secret", "another one");
 }
 
 /**
@@ -161,16 +179,15 @@ export async function reauthenticateSession<Data extends object = Record<string,
   options?: Policy,
 ): Promise<Visit<Data>> {
   const rules = rulesOf(options, []);
-  let renewed: Token | undefined;
-  const opened = await present<PresentedRow>(headers, sql, rules, REAUTHENTICATE, ({ id }) => {
-    renewed = renewToken(id);
-    return [keyOf(renewed).digest];
-  });
-  if ("session" in opened) return opened;
-  const { row } = opened;
+  const token = readVisitor(headers, sql, rules);
+  if (isRefused(token)) return token;
+  const renewed = renewToken(token.id);
+  const own = [keyOf(renewed).digest];
+  const row = await judge<PresentedRow>(token, sql, rules, REAUTHENTICATE, own);
+  if (isRefused(row)) return row;
   if (!row.written) {
-    throw unexpected(REAUTHENTICATE.purpose, "a session that was written", "one that was not");
+    throw unexpected(REAUTHENTICATE.purpose, "a session that was changed", "one that was not");
   }
   tell(rules.onEvent, { type: "reauthenticated", id: row.id, userId: row.userId });
-  return grant(rules, { ...row, maxAge: rules.absoluteTimeout }, renewed);
+  return grant(rules, row, renewed, row.written.now);
 }

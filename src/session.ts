@@ -35,14 +35,19 @@ export function toSession<Data extends object>(row: SessionRow): Session<Data> {
     id: row.id,
     userId: row.userId,
     username: row.username as string,
-    createdAt: new Date(row.createdAt),
-    authenticatedAt: new Date(row.authenticatedAt),
-    lastSeenAt: new Date(row.lastSeenAt),
-    expiresAt: new Date(row.expiresAt),
+    createdAt: toDate(row.createdAt),
+    authenticatedAt: toDate(row.authenticatedAt),
+    lastSeenAt: toDate(row.lastSeenAt),
+    expiresAt: toDate(row.expiresAt),
     persistent: row.persistent,
     version: row.version,
     data: row.data as Data,
   };
+}
+
+/** Reads an instant of an answer. What is below a millisecond falls away, and half of a millionth is none. */
+export function toDate(instant: number): Date {
+  return new Date(Math.floor(instant * 1000 + 0.0005));
 }
 
 /**

@@ -38,14 +38,27 @@ export function statement(purpose: string, text: string): Statement {
   return { strings: parts as unknown as TemplateStringsArray, order, purpose };
 }
 
+/** What stands in a JSON object: SQL, by name. */
+export type Pairs = Readonly<Record<string, string>>;
+
+/** Makes the SQL of a JSON object. */
+export function object(pairs: Pairs): string {
+  return `json_build_object(${
+    Object.entries(pairs).map((pair) => `'${pair.join("', ")}`).join(", ")
+  })`;
+}
+
+/** Of an instant, in seconds since 1970: clients and settings disagree about how to write one. */
+export const instant = (sql: string): string => `date_part('epoch', ${sql})`;
+
 /**
- * Makes the SQL of an answer: a JSON object of these pairs, as text.
+ * Makes the SQL of an answer: a JSON object of these pairs.
  *
  * It says which call it is an answer to, so that no row of another one is taken for it: Bun.SQL before
  * 1.4 could hand one over (oven-sh/bun #33665).
  */
-export function answer(pairs: string, call = "$0::text"): string {
-  return `json_build_object('of', ${call}, ${pairs})::text as json`;
+export function answer(pairs: Pairs, call = "$0::text"): string {
+  return `${object({ of: call, ...pairs })}::text as json`;
 }
 
 /**
@@ -57,6 +70,7 @@ export function answer(pairs: string, call = "$0::text"): string {
  * carries statement and parameters.
  *
  * @param seconds How long the client has for its answer.
+ * @param translate What an error of the client's means, where that is not for the store to say.
  * @throws {TypeError} If `sql` is not a function.
  * @throws {SessionError} If the store fails.
  */
@@ -65,6 +79,7 @@ export async function query<Row>(
   { strings, order, purpose }: Statement,
   values: readonly SqlValue[],
   seconds: number,
+  translate: (error: unknown) => SessionError | undefined = () => undefined,
 ): Promise<Row[]> {
   requireSql(sql);
   const call = nextCall();
@@ -79,7 +94,7 @@ export async function query<Row>(
     answer = sql(strings, ...parameters);
     result = await Promise.race([answer, deadline]);
   } catch (error) {
-    throw storeError(purpose, error);
+    throw translate(error) ?? storeError(purpose, error);
   } finally {
     clearTimeout(timer);
   }

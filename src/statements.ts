@@ -1,14 +1,14 @@
-import { answer, type Statement, statement } from "./sql.ts";
+import { answer, instant, object, type Pairs, type Statement, statement } from "./sql.ts";
 
-/** A session as its row tells it. */
+/** A session as its row tells it. Instants are seconds since 1970, as numbers if they are finite. */
 export interface SessionRow {
   readonly id: string;
   readonly userId: string | number;
   readonly username: string | null;
-  readonly createdAt: string;
-  readonly authenticatedAt: string;
-  readonly lastSeenAt: string;
-  readonly expiresAt: string;
+  readonly createdAt: number;
+  readonly authenticatedAt: number;
+  readonly lastSeenAt: number;
+  readonly expiresAt: number;
   readonly persistent: boolean;
   readonly version: number;
   readonly data: object;
@@ -17,24 +17,39 @@ export interface SessionRow {
 // Every statement answers with one column of JSON text, so that every client agrees on dates, numbers
 // and names. A key of four bytes or less is a number in JavaScript; a bigint would be rounded and stays
 // text.
-const userIdOf = (row: string) => `
-    case when pg_typeof(${row}.user_id) in ('smallint'::regtype, 'integer'::regtype)
-      then to_json(${row}.user_id) else to_json(${row}.user_id::text) end`;
+const key = (sql: string) => `
+  case when pg_typeof(${sql}) in ('smallint'::regtype, 'integer'::regtype)
+    then to_json(${sql}) else to_json(${sql}::text) end`;
 
 // Of a row `s` that has its user's name in a column beside its own.
-const SESSION = `
-    'id', s.id,
-    'userId', ${userIdOf("s")},
-    'username', s.username,
-    'createdAt', s.created_at,
-    'authenticatedAt', s.authenticated_at,
-    'lastSeenAt', s.last_seen_at,
-    'persistent', s.persistent,
-    'version', s.version,
-    'data', s.data`;
+const SESSION: Pairs = {
+  id: "s.id",
+  userId: key("s.user_id"),
+  username: "s.username",
+  createdAt: instant("s.created_at"),
+  authenticatedAt: instant("s.authenticated_at"),
+  lastSeenAt: instant("s.last_seen_at"),
+  persistent: "s.persistent",
+  version: "s.version",
+  data: "s.data",
+};
 
 const usernameOf = (row: string) =>
   `(select u.username::text from coatcheck.users u where u.id = ${row}.user_id limit 1)`;
+
+// What the policy of the moment says about a row: the stored deadline is a ceiling that it can only
+// lower (CVE-2024-35220). Nobody's session lasts for ever: an instant that is not finite ends it. The
+// clock is statement_timestamp(), as now() stands still inside a caller's long transaction.
+const deadline = (row: string, absolute: string) =>
+  `least(${row}.expires_at, ${row}.authenticated_at + ${absolute})`;
+const ended = (row: string, deadline: string, idle: string) => `
+  case
+    when ${row}.revoked_at is not null then 'revoked'
+    when statement_timestamp() >= ${deadline} then 'expired'
+    when statement_timestamp() >= ${row}.last_seen_at + ${idle} then 'idle'
+    when not (isfinite(${row}.created_at) and isfinite(${row}.authenticated_at)
+      and isfinite(${row}.last_seen_at) and isfinite(${row}.expires_at)) then 'expired'
+  end`;
 
 // Where the values of a statement are: its own parameters; or, for many calls in one statement, the
 // elements of a JSON array for each, of which `e` is one.
@@ -42,15 +57,16 @@ type Place = (number: number) => string;
 const ownPlace: Place = (number) => `$${number}`;
 const elementPlace: Place = (number) => `(e.call ->> ${number})`;
 const CALLS = "jsonb_array_elements($1::text::jsonb) e(call)";
+const seconds = (value: string) => `make_interval(secs => ${value}::integer)`;
 
 // ── The way in ──────────────────────────────────────────────────────────────────────────────────────
 
 // Of a username or a key as JSON, every row that it matches, at most two: enough to tell one from
 // several. jsonb_populate_record gives the value its column's own type: as text it would find nobody
 // by a citext name, and scan the table. A row without a name is nobody, as its sessions would be.
-const found = (user: string) => `
+const found = (person: string) => `
   select asked.id, asked.username
-  from jsonb_populate_record(null::coatcheck.users, ${user}) given
+  from jsonb_populate_record(null::coatcheck.users, ${person}) given
   cross join lateral (
     select u.id, u.username from coatcheck.users u where u.username = given.username
     union all
@@ -69,13 +85,15 @@ export interface FoundUser {
 export const FIND_USER: Statement = statement(
   "find the user",
   `select ${
-    answer(`
-    'matches', count(*),
-    'userId', case when pg_typeof((null::coatcheck.sessions).user_id)
-        in ('smallint'::regtype, 'integer'::regtype)
-      then to_json(min(id::text)::integer) else to_json(min(id::text)) end`)
+    answer({
+      matches: "count(*)",
+      userId: `case when pg_typeof((null::coatcheck.sessions).user_id)
+      in ('smallint'::regtype, 'integer'::regtype)
+    then to_json(min(id::text)::integer) else to_json(min(id::text)) end`,
+    })
   }
-from (${found("$1::text::jsonb")}) found`,
+from (${found("$1::text::jsonb")}
+) found`,
 );
 
 /** A session that was ended by another one. */
@@ -91,7 +109,7 @@ export interface Inserted {
   readonly session: SessionRow & { readonly digest: string } | null;
 }
 
-const insertion = (at: Place, calls = "", row = "") => `
+const insertion = (at: Place, source = "", prefix = "") => `
 with given as (
   select c.*, f.*
   from (
@@ -99,9 +117,8 @@ with given as (
       ${at(2)}::uuid as replaced_id, decode(${at(3)}, 'hex') as replaced_digest,
       ${at(4)}::uuid as id, decode(${at(5)}, 'hex') as digest,
       coalesce(${at(6)}::timestamptz, statement_timestamp()) as created_at,
-      coalesce(${at(7)}::timestamptz,
-        statement_timestamp() + make_interval(secs => ${at(8)}::integer)) as expires_at,
-      ${at(9)}::boolean as persistent, ${at(10)}::text::jsonb as data${calls}
+      coalesce(${at(7)}::timestamptz, statement_timestamp() + ${seconds(at(8))}) as expires_at,
+      ${at(9)}::boolean as persistent, ${at(10)}::text::jsonb as data${source}
   ) c
   cross join lateral (
     select count(*) as matches, (array_agg(found.id))[1] as user_id,
@@ -115,32 +132,34 @@ with given as (
   from given g
   where s.id = g.replaced_id and g.replaced_digest in (s.digest, s.previous_digest)
     and s.revoked_at is null and g.matches = 1
-  returning s.id, s.user_id
+  returning s.id, s.user_id, g.call
 ), inserted as (
   insert into coatcheck.sessions
     (id, user_id, digest, created_at, authenticated_at, last_seen_at, expires_at, persistent, data)
-  select g.id, g.user_id, g.digest, g.created_at, g.created_at, statement_timestamp(), g.expires_at,
-    g.persistent, g.data
+  select g.id, g.user_id, g.digest, g.created_at, least(g.created_at, statement_timestamp()),
+    statement_timestamp(), g.expires_at, g.persistent, g.data
   from given g
   where g.matches = 1
   returning *
 )
-select ${row}${
-  answer(
-    `
-  'matches', g.matches,
-  'replaced', (
-    select json_build_object('id', r.id, 'userId', ${userIdOf("r")})
-    from replaced r where r.id = g.replaced_id
-  ),
-  'session', (
-    select json_build_object(${SESSION},
-    'digest', encode(s.digest, 'hex'),
-    'expiresAt', s.expires_at)
+select ${prefix}${
+  answer({
+    matches: "g.matches",
+    replaced: `(
+    select ${object({ id: "r.id", userId: key("r.user_id") })}
+    from replaced r where r.call = g.call
+  )`,
+    session: `(
+    select ${
+      object({
+        ...SESSION,
+        digest: "encode(s.digest, 'hex')",
+        expiresAt: instant("s.expires_at"),
+      })
+    }
     from (select i.*, g.username from inserted i where i.id = g.id) s
   )`,
-    "g.call",
-  )
+  }, "g.call")
 }
 from given g`;
 
@@ -167,14 +186,11 @@ export const INSERT: Statement = statement("store the session", insertion(ownPla
 export const LIMIT: Statement = statement(
   "limit the sessions",
   `with own as (
-  select $1::uuid as id, make_interval(secs => $2::integer) as absolute,
-    make_interval(secs => $3::integer) as idle
+  select $1::uuid as id, ${seconds("$2")} as absolute, ${seconds("$3")} as idle
 ), held as (
   select s.id, s.last_seen_at from coatcheck.sessions s, own
   where s.user_id = (select o.user_id from coatcheck.sessions o where o.id = (select id from own))
-    and s.revoked_at is null
-    and statement_timestamp() < least(s.expires_at, s.authenticated_at + own.absolute)
-    and statement_timestamp() < s.last_seen_at + own.idle
+    and ${ended("s", deadline("s", "own.absolute"), "own.idle")} is null
   order by s.id for no key update of s
 ), excess as (
   select h.id from held h, own order by h.id = own.id desc, h.last_seen_at desc, h.id desc
@@ -183,7 +199,7 @@ export const LIMIT: Statement = statement(
 update coatcheck.sessions s
 set revoked_at = statement_timestamp(), revoked_reason = 'limit'
 where s.id = any(array(select id from excess))
-returning ${answer(`'id', s.id, 'userId', ${userIdOf("s")}`)}`,
+returning ${answer({ id: "s.id", userId: key("s.user_id") })}`,
 );
 
 // ── Who is it ───────────────────────────────────────────────────────────────────────────────────────
@@ -195,34 +211,24 @@ export interface PresentedRow extends SessionRow {
   /** Why there is no session for it, although its secret is right. */
   readonly refusal: "revoked" | "expired" | "idle" | "reused" | "user" | null;
   readonly revokedReason: string | null;
-  /** Seconds until the deadline, as a Max-Age may have them: 1 to 34,560,000. */
-  readonly maxAge: number;
-  /** Where the presented secret is the old one: the salt that makes the new one of it, if it may. */
-  readonly salt: string | null;
-  /** The digest of the secret that is the current one. */
-  readonly current: string;
-  /** What the statement changed; null where it changed nothing. */
-  readonly written?:
-    | Pick<
-      SessionRow,
-      "authenticatedAt" | "lastSeenAt" | "expiresAt" | "version" | "data"
-    >
-    | null;
+  /** What the statement changed, and when; null where it changed nothing. */
+  readonly written?: Written | null;
 }
 
-// The session of a presented token, and what the policy of the moment says about it. A secret that is
-// neither the current nor the previous one finds no row, so that a prober learns nothing. The stored
-// deadline is a ceiling that policy can only lower (CVE-2024-35220). The clock is
-// statement_timestamp(), as now() stands still inside a caller's long transaction.
+type Written =
+  & Pick<SessionRow, "authenticatedAt" | "lastSeenAt" | "expiresAt" | "version" | "data">
+  & { readonly now: number };
+
+// The session of a presented token, and what is to be said about it. A secret that is neither the
+// current nor the previous one finds no row, so that a prober learns nothing.
 //
 // `$1`, `$2` id and digest; `$3` absoluteTimeout, `$4` idleTimeout, `$5` rotationGrace.
-const presented = (at: Place, more = "") => `
+const presented = (at: Place, own = "", source = "") => `
   select s.*, u.username, a.*, p.deadline, p.is_current, p.is_settled, v.refusal
   from (
-    select ${at(1)}::uuid as asked_id, decode(${at(2)}, 'hex') as asked_digest,
-      make_interval(secs => ${at(3)}::integer) as absolute,
-      make_interval(secs => ${at(4)}::integer) as idle,
-      make_interval(secs => ${at(5)}::integer) as grace${more}
+    select ${at(0)}::text as call, ${at(1)}::uuid as asked_id,
+      decode(${at(2)}, 'hex') as asked_digest, ${seconds(at(3))} as absolute,
+      ${seconds(at(4))} as idle, ${seconds(at(5))} as grace${own}${source}
   ) a
   join coatcheck.sessions s
     on s.id = a.asked_id and a.asked_digest in (s.digest, s.previous_digest)
@@ -230,73 +236,70 @@ const presented = (at: Place, more = "") => `
     select u.username::text as username from coatcheck.users u where u.id = s.user_id limit 1
   ) u on true
   cross join lateral (
-    select least(s.expires_at, s.authenticated_at + a.absolute) as deadline,
+    select ${deadline("s", "a.absolute")} as deadline,
       s.digest = a.asked_digest as is_current,
       s.previous_digest is null
         or coalesce(s.rotation_seen_at + a.grace <= statement_timestamp(), false) as is_settled
   ) p
   cross join lateral (
-    select case
-      when s.revoked_at is not null then 'revoked'
-      when statement_timestamp() >= p.deadline then 'expired'
-      when statement_timestamp() >= s.last_seen_at + a.idle then 'idle'
+    select coalesce(${ended("s", "p.deadline", "a.idle")}, case
       when p.is_settled and not p.is_current then 'reused'
       when u.username is null then 'user'
-    end as refusal
+    end) as refusal
   ) v`;
 const PRESENTED = presented(ownPlace);
 
-// Of a row `s` of the above. What is a number of seconds here is a Max-Age there, also where an instant
-// in the row is infinite.
-const JUDGED = `${SESSION},
-    'digest', encode(case when s.is_current then s.digest else s.previous_digest end, 'hex'),
-    'expiresAt', s.deadline,
-    'refusal', s.refusal,
-    'revokedReason', s.revoked_reason,
-    'current', encode(s.digest, 'hex'),
-    'maxAge', least(34560000, greatest(1, floor(
-      extract(epoch from s.deadline) - extract(epoch from statement_timestamp()))))::integer`;
-
+// Of a row `s` of the above.
+const JUDGED: Pairs = {
+  ...SESSION,
+  digest: "encode(case when s.is_current then s.digest else s.previous_digest end, 'hex')",
+  expiresAt: instant("s.deadline"),
+  refusal: "s.refusal",
+  revokedReason: "s.revoked_reason",
+};
+const NOW = instant("statement_timestamp()");
 const NEVER_SEEN = "s.previous_digest is not null and s.rotation_seen_at is null";
+const FIRST_SIGHT = `s.is_current and ${NEVER_SEEN}`;
 
 /** What {@linkcode VALIDATE} answers. */
 export interface ValidatedRow extends PresentedRow {
   /** Whether the user's last proof is longer ago than the caller asked for. */
   readonly stale: boolean;
-  /** What of it is to be written down. */
+  /**
+   * What of it is to be written down: a rotation also where the secret is the old one, and nobody has
+   * come with the new one. Then the answer that carried it was lost, and it is handed out once more.
+   */
   readonly due: "rotation" | "touch" | null;
 }
 
-const validation = (at: Place, calls = "", row = "") => {
-  const seconds = (number: number) => `make_interval(secs => ${at(number)}::integer)`;
-  const own = `,
-      ${seconds(6)} as within, ${seconds(7)} as rotate_after, ${seconds(8)} as touch_interval,
-      ${at(0)}::text as call`;
-  return `
-with s as (${presented(at, own + calls)}
+const validation = (at: Place, source = "", prefix = "") => `
+with s as (${
+  presented(
+    at,
+    `,
+      ${seconds(at(6))} as within, ${seconds(at(7))} as rotate_after,
+      ${seconds(at(8))} as touch_interval`,
+    source,
+  )
+}
 )
-select ${row}${
-    answer(
-      `${JUDGED},
-    'salt', case when not s.is_current and ${NEVER_SEEN} then encode(s.rotation_salt, 'hex') end,
-    'stale', coalesce(s.authenticated_at <= statement_timestamp() - s.within, false),
-    'due', case
-      when s.is_current and s.is_settled and coalesce(s.rotated_at, s.authenticated_at)
-        <= statement_timestamp() - s.rotate_after then 'rotation'
-      when s.last_seen_at <= statement_timestamp() - s.touch_interval
-        or s.is_current and ${NEVER_SEEN} then 'touch'
+select ${prefix}${
+  answer({
+    ...JUDGED,
+    stale: "coalesce(s.authenticated_at <= statement_timestamp() - s.within, false)",
+    due: `case
+      when s.rotate_after is not null and s.is_current and s.is_settled
+        and coalesce(s.rotated_at, s.authenticated_at) <= statement_timestamp() - s.rotate_after
+        or not s.is_current and ${NEVER_SEEN} then 'rotation'
+      when s.last_seen_at <= statement_timestamp() - s.touch_interval or ${FIRST_SIGHT}
+        then 'touch'
     end`,
-      "s.call",
-    )
-  }
+  }, "s.call")
+}
 from s`;
-};
 
 /**
  * Reads, and takes no lock.
- *
- * The salt is for whoever still comes with the old secret while nobody has come with the new one: the
- * answer that carried it was lost.
  *
  * `$1` to `$5` as above; `$6` authenticatedWithin, `$7` rotateAfter, `$8` touchInterval, or null.
  */
@@ -304,7 +307,7 @@ export const VALIDATE: Statement = statement("validate the session", validation(
 
 /** What {@linkcode TOUCH} answers, if it touched the session. */
 export interface TouchedRow {
-  readonly lastSeenAt: string;
+  readonly lastSeenAt: number;
 }
 
 /**
@@ -314,13 +317,13 @@ export interface TouchedRow {
  * have revoked the session, and a touch must not outlive that. A row that is held by another
  * statement is skipped: its holder is touching it too, or ending it, and else the next use is noted.
  *
- * `$1` to `$5` as above; `$6` touchInterval.
+ * `$1` to `$5` as above; `$6` touchInterval, or null.
  */
 export const TOUCH: Statement = statement(
   "touch the session",
   `with due as (${PRESENTED}
   where v.refusal is null and (
-    s.last_seen_at <= statement_timestamp() - make_interval(secs => $6::integer)
+    s.last_seen_at <= statement_timestamp() - ${seconds("$6")}
     or p.is_current and ${NEVER_SEEN})
   for no key update of s skip locked
 )
@@ -331,65 +334,97 @@ set last_seen_at = greatest(s.last_seen_at, statement_timestamp()),
   rotation_salt = case when due.is_settled then null else s.rotation_salt end
 from due
 where s.id = due.id
-returning ${answer("'lastSeenAt', s.last_seen_at")}`,
+returning ${answer({ lastSeenAt: instant("s.last_seen_at") })}`,
 );
 
 // ── A new secret, new data ──────────────────────────────────────────────────────────────────────────
 
-// A statement that locks the row of a presented token, judges it as it is then, and changes it or not.
-// Nothing comes in between, and nobody's older snapshot decides: whoever waited for the lock is judged
-// by what the one before has left.
-const writing = (set: string, condition: string, more: string, lock = "", withs = "") => `
+/** The parts of a statement that may change the session of a presented token. */
+interface Change {
+  /** What it sets, beside the last use, in a row `w`. */
+  readonly set: string;
+  /** Where it does, if there is nothing to refuse. */
+  readonly where: string;
+  /** What it answers of a row `s`, beside what all answer. */
+  readonly pairs?: Pairs;
+  /** What follows `for no key update of s`. */
+  readonly lock?: string;
+  /** Further expressions after `with`. */
+  readonly expressions?: string;
+}
+
+// It locks the row, judges it as it is then, and changes it or not. Nothing comes in between, and
+// nobody's older snapshot decides: whoever waited for the lock is judged by what the one before has left.
+const change = ({ set, where, pairs = {}, lock = "", expressions = "" }: Change) => `
 with s as (${PRESENTED}
-  for no key update of s${lock}
-), ${withs}written as (
+  for no key update of s ${lock}
+), ${expressions}written as (
   update coatcheck.sessions w
   set ${set},
     last_seen_at = greatest(w.last_seen_at, statement_timestamp())
   from s
-  where w.id = s.id and s.refusal is null and ${condition}
+  where w.id = s.id and s.refusal is null and ${where}
   returning w.*
 )
 select ${
-  answer(`${JUDGED},${more}
-    'written', (
-      select json_build_object(
-        'authenticatedAt', w.authenticated_at,
-        'lastSeenAt', w.last_seen_at,
-        'expiresAt', least(w.expires_at, w.authenticated_at + s.absolute),
-        'version', w.version,
-        'data', w.data)
-      from written w
-    )`)
+  answer({
+    ...JUDGED,
+    ...pairs,
+    written: `(
+    select ${
+      object({
+        authenticatedAt: instant("w.authenticated_at"),
+        lastSeenAt: instant("w.last_seen_at"),
+        expiresAt: instant(deadline("w", "s.absolute")),
+        version: "w.version",
+        data: "w.data",
+        now: NOW,
+      })
+    } from written w
+  )`,
+  })
 }
 from s`;
+
+/** What {@linkcode ROTATE} answers. */
+export interface RotatedRow extends PresentedRow {
+  /** Where the presented secret is the old one: how to make the new one of it. */
+  readonly heir: { readonly salt: string; readonly digest: string; readonly now: number } | null;
+}
+
+const HEIR = `case when not s.is_current and s.rotation_salt is not null then ${
+  object({
+    salt: "encode(s.rotation_salt, 'hex')",
+    digest: "encode(s.digest, 'hex')",
+    now: NOW,
+  })
+} end`;
 
 const rotation = (lock: string) =>
   statement(
     "rotate the session",
-    writing(
-      `previous_digest = w.digest,
+    change({
+      set: `previous_digest = w.digest,
     digest = decode($6, 'hex'),
     rotation_salt = decode($7, 'hex'),
     rotated_at = statement_timestamp(),
     rotation_seen_at = null`,
-      "s.is_current and s.is_settled",
-      `
-    'salt', case when not s.is_current then encode(s.rotation_salt, 'hex') end,`,
+      where: "s.is_current and s.is_settled",
+      pairs: { heir: HEIR },
       lock,
-    ),
+    }),
   );
 
 /**
  * Gives a session a new secret, unless the last rotation is not settled: then the pair stays, and
- * whoever presents the old secret is told the salt that makes the new one of it.
+ * whoever presents the old secret is told how to make the new one of it.
  *
  * `$1` to `$5` as above; `$6` the digest of the new secret, `$7` the salt that made it.
  */
 export const ROTATE: Statement = rotation("");
 
 /** The same within a validation, which must not wait: a row that somebody holds is rotated next time. */
-export const ROTATE_DUE: Statement = rotation(" skip locked");
+export const ROTATE_DUE: Statement = rotation("skip locked");
 
 /**
  * Starts a session anew: both timeouts, and a secret that nobody can derive from the one before, so
@@ -399,17 +434,16 @@ export const ROTATE_DUE: Statement = rotation(" skip locked");
  */
 export const REAUTHENTICATE: Statement = statement(
   "reauthenticate the session",
-  writing(
-    `digest = decode($6, 'hex'),
+  change({
+    set: `digest = decode($6, 'hex'),
     previous_digest = null,
     rotation_salt = null,
     rotated_at = null,
     rotation_seen_at = null,
     authenticated_at = statement_timestamp(),
     expires_at = statement_timestamp() + s.absolute`,
-    "true",
-    "",
-  ),
+    where: "true",
+  }),
 );
 
 /** What {@linkcode UPDATE} answers. */
@@ -429,14 +463,13 @@ export const LARGEST_MERGED = 131_072;
  */
 export const UPDATE: Statement = statement(
   "update the session",
-  writing(
-    `data = (select data from merged),
-    version = w.version + 1`,
-    `(select octet_length(data::text) from merged) <= ${LARGEST_MERGED}`,
-    `
-    'size', (select octet_length(data::text) from merged),`,
-    "",
-    `asked as (
+  change({
+    set: `data = (select data from merged),
+    version = w.version + 1,
+    rotation_seen_at = case when ${FIRST_SIGHT} then statement_timestamp() else w.rotation_seen_at end`,
+    where: `(select octet_length(data::text) from merged) <= ${LARGEST_MERGED}`,
+    pairs: { size: "(select octet_length(data::text) from merged)" },
+    expressions: `asked as (
   select $6::text::jsonb as patch, array(select jsonb_array_elements_text($7::text::jsonb)) as removed,
     $8::integer as version
 ), merged as (
@@ -444,7 +477,7 @@ export const UPDATE: Statement = statement(
   from s, asked
   where asked.version is null or asked.version = s.version
 ), `,
-  ),
+  }),
 );
 
 // ── The way out ─────────────────────────────────────────────────────────────────────────────────────
@@ -452,7 +485,7 @@ export const UPDATE: Statement = statement(
 /** What {@linkcode REVOKE} and {@linkcode REVOKE_MANY} answer for each session that they ended. */
 export interface RevokedRow extends SessionRow {
   readonly digest: string;
-  readonly revokedAt: string;
+  readonly revokedAt: number;
   readonly revokedReason: string;
 }
 
@@ -465,11 +498,13 @@ const DURABLE = `durable as materialized (
 
 const revoked = (digest: string) => `
 select ${
-  answer(`${SESSION},
-    'digest', encode(${digest}, 'hex'),
-    'expiresAt', s.expires_at,
-    'revokedAt', s.revoked_at,
-    'revokedReason', s.revoked_reason`)
+  answer({
+    ...SESSION,
+    digest: `encode(${digest}, 'hex')`,
+    expiresAt: instant("s.expires_at"),
+    revokedAt: instant("s.revoked_at"),
+    revokedReason: "s.revoked_reason",
+  })
 }
 from (select r.*, ${usernameOf("r")} as username from revoked r cross join durable) s
 order by s.id`;
@@ -497,7 +532,7 @@ export const REVOKE: Statement = statement(
  * Ends the session of a secret that was reused, whatever it has been rotated to meanwhile; but not one
  * whose user has reauthenticated since it was judged: that has shaken the other party off.
  *
- * `$1` id; `$2` the instant of the proof that the judgement saw.
+ * `$1` id; `$2` when the user had last proved who they are, as the judgement said.
  */
 export const REVOKE_REUSED: Statement = statement(
   "revoke the reused session",
@@ -505,8 +540,9 @@ export const REVOKE_REUSED: Statement = statement(
 update coatcheck.sessions s
 set revoked_at = statement_timestamp(), revoked_reason = 'reused'
 from durable
-where s.id = $1::uuid and s.authenticated_at = $2::text::timestamptz and s.revoked_at is null
-returning ${answer("'id', s.id")}`,
+where s.id = $1::uuid and date_part('epoch', s.authenticated_at) = $2::text::double precision
+  and s.revoked_at is null
+returning ${answer({ id: "s.id" })}`,
 );
 
 /**
@@ -555,22 +591,17 @@ export const REVOKE_MANY: Statement = statement(
 export const LIST: Statement = statement(
   "list the sessions",
   `with a as (
-  select r.user_id, make_interval(secs => $2::integer) as absolute,
-    make_interval(secs => $3::integer) as idle
+  select r.user_id, ${seconds("$2")} as absolute, ${seconds("$3")} as idle
   from jsonb_populate_record(null::coatcheck.sessions, $1::text::jsonb) r
 )
-select ${
-    answer(`${SESSION},
-    'expiresAt', s.deadline`)
-  }
+select ${answer({ ...SESSION, expiresAt: instant("s.deadline") })}
 from (
-  select s.*, ${usernameOf("s")} as username,
-    least(s.expires_at, s.authenticated_at + a.absolute) as deadline
+  select s.*, ${usernameOf("s")} as username, ${deadline("s", "a.absolute")} as deadline
   from coatcheck.sessions s, a
-  where s.user_id = (select user_id from a) and s.revoked_at is null
-    and statement_timestamp() < s.last_seen_at + a.idle
+  where s.user_id = (select user_id from a)
+    and ${ended("s", deadline("s", "a.absolute"), "a.idle")} is null
 ) s
-where statement_timestamp() < s.deadline and s.username is not null
+where s.username is not null
 order by s.last_seen_at desc, s.id`,
 );
 
@@ -582,6 +613,14 @@ export interface Swept {
   /** How many blocks the table has. */
   readonly blocks: number;
 }
+
+const isDead = (row: string) => `
+  case
+    when ${row}.revoked_at is not null
+      then ${row}.revoked_at <= statement_timestamp() - (select retention from a)
+    else ${row}.expires_at <= statement_timestamp()
+      or coalesce(${row}.last_seen_at <= statement_timestamp() - (select idle from a), false)
+  end`;
 
 /**
  * Deletes the dead rows in a range of the table's blocks: what has passed its stored deadline, what was
@@ -596,8 +635,8 @@ export interface Swept {
 export const SWEEP: Statement = statement(
   "sweep the sessions",
   `with a as (
-  select $1::text::tid as first, $2::text::tid as after, make_interval(secs => $3::integer) as retention,
-    make_interval(secs => $4::integer) as idle
+  select $1::text::tid as first, $2::text::tid as after, ${seconds("$3")} as retention,
+    ${seconds("$4")} as idle
 ), dead as (
   select s.ctid, s.id from coatcheck.sessions s
   where s.ctid >= (select first from a) and s.ctid < (select after from a) and ${isDead("s")}
@@ -608,20 +647,12 @@ export const SWEEP: Statement = statement(
   returning s.id
 )
 select ${
-    answer(`
-  'swept', (select count(*) from swept),
-  'blocks', pg_relation_size('coatcheck.sessions') / current_setting('block_size')::integer`)
+    answer({
+      swept: "(select count(*) from swept)",
+      blocks: `pg_relation_size('coatcheck.sessions') / current_setting('block_size')::integer`,
+    })
   }`,
 );
-
-function isDead(row: string): string {
-  return `case
-    when ${row}.revoked_at is not null
-      then ${row}.revoked_at <= statement_timestamp() - (select retention from a)
-    else ${row}.expires_at <= statement_timestamp()
-      or coalesce(${row}.last_seen_at <= statement_timestamp() - (select idle from a), false)
-  end`;
-}
 
 // ── Many calls at once ──────────────────────────────────────────────────────────────────────────────
 
@@ -646,7 +677,7 @@ export const VALIDATE_MANY: Statement = statement(
  *
  * A user whose row somebody holds must not hold up the others: it gives up after half a second.
  *
- * `$1` their values, as a JSON array of arrays.
+ * `$1` as above.
  */
 export const INSERT_MANY: Statement = statement(
   INSERT.purpose,

@@ -16,8 +16,8 @@ export interface SweepCall {
    * stay until their deadline, as policy is given per call, and another caller may call them alive.
    */
   readonly idleTimeout?: number;
-  /** Is told after each batch how far it has come. What it throws ends the sweep. */
-  readonly onProgress?: (progress: SweepProgress) => void;
+  /** Is told, and waited for, after each batch. What it throws ends the sweep. */
+  readonly onProgress?: (progress: SweepProgress) => unknown;
   /** Ends the sweep before its next batch: the promise rejects with the signal's reason. */
   readonly signal?: AbortSignal;
 }
@@ -91,7 +91,7 @@ export async function sweepSessions(
     if (scanned === 0) blocks = answer!.blocks;
     swept += answer!.swept;
     scanned = Math.min(scanned + BATCH, Math.max(blocks, 0));
-    onProgress?.({ swept, scanned, blocks });
+    await onProgress?.({ swept, scanned, blocks });
   }
   return { swept };
 }

@@ -3,9 +3,9 @@ import { tell } from "./events.ts";
 import { LONGEST_DATA, refuse, requireHoldable, requireJson, requireWhole } from "./input.ts";
 import { type Policy, rulesOf } from "./policy.ts";
 import type { Session } from "./session.ts";
-import type { Sql } from "./sql.ts";
+import { type Sql, unexpected } from "./sql.ts";
 import { LARGEST_MERGED, UPDATE, type UpdatedRow } from "./statements.ts";
-import { grant, present, type Visit } from "./visit.ts";
+import { grant, isRefused, judge, readVisitor, type Visit } from "./visit.ts";
 
 /** What belongs to one call of {@linkcode updateSession}. */
 export interface UpdateCall {
@@ -82,17 +82,19 @@ export async function updateSession<Data extends object = Record<string, unknown
     Object.entries(patch).flatMap(([key, value]) => value === undefined ? [key] : []),
   );
   requireHoldable("patch", removed, LONGEST_DATA);
+  const token = readVisitor(headers, sql, rules);
+  if (isRefused(token)) return token;
   const own = [set, removed, version ?? null];
-  const opened = await present<UpdatedRow>(headers, sql, rules, UPDATE, () => own);
-  if ("session" in opened) return opened;
-  const { row } = opened;
+  const row = await judge<UpdatedRow>(token, sql, rules, UPDATE, own);
+  if (isRefused(row)) return row;
   if (row.written) {
     tell(rules.onEvent, { type: "updated", id: row.id, userId: row.userId });
     return grant(rules, row);
   }
-  if (typeof row.size === "number") {
-    const desired = `leave at most ${LARGEST_MERGED} bytes of data`;
-    refuse(RangeError, "patch", desired, `${row.size} bytes`);
+  if (row.size === null) return { ...grant<Data>(rules, row), reason: "conflict" };
+  if (!(row.size > LARGEST_MERGED)) {
+    throw unexpected(UPDATE.purpose, "a session that was changed", "one that was not");
   }
-  return { ...grant<Data>(rules, row), reason: "conflict" };
+  const desired = `leave at most ${LARGEST_MERGED} bytes of data`;
+  refuse(RangeError, "patch", desired, `${row.size} bytes`);
 }

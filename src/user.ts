@@ -1,7 +1,7 @@
 import { SessionError } from "./errors.ts";
 import { kindOf, refuse, requireObject, requireText } from "./input.ts";
 import { type Policy, type Rules, rulesOf } from "./policy.ts";
-import { query, type Sql, type SqlValue, type Statement, unexpected } from "./sql.ts";
+import { query, type Sql, sqlstateOf, type SqlValue, type Statement, unexpected } from "./sql.ts";
 import { FIND_USER, type FoundUser } from "./statements.ts";
 
 /** Somebody whose key is known already: after the password check, or from an OAuth callback. */
@@ -89,7 +89,7 @@ export async function askOfUsers<Row>(
   values: readonly SqlValue[],
   rules: Rules,
 ): Promise<Row[]> {
-  return await query<Row>(sql, statement, values, rules.queryTimeout).catch(asNoSuchUser);
+  return await query<Row>(sql, statement, values, rules.queryTimeout, asNoSuchUser);
 }
 
 /** Sends a statement that begins with finding one user. */
@@ -117,11 +117,14 @@ export async function askOfOne<Answer extends { readonly matches: number }>(
 // A foreign key that fails (23503) is a user who was deleted since the statement found them. The
 // others are about the user as well, because all else was checked before: text that is no uuid
 // (22P02), a number beyond integer (22003), a name too long for its column (22001) or against the
-// rule of its domain (23514) can be nobody's.
-function asNoSuchUser(error: unknown): never {
-  throw /^(23503|22P02|22003|22001|23514)$/.test((error as SessionError).sqlstate ?? "")
-    ? userNotFound()
-    : error;
+// rule of its domain (23514). A check of the app's own on the sessions fails in the same way, but of
+// a table.
+function asNoSuchUser(error: unknown): SessionError | undefined {
+  const { table, table_name } = (error ?? {}) as Record<string, unknown>;
+  const sqlstate = sqlstateOf(error) ?? "";
+  const isAboutUser = /^(23503|22P02|22003|22001)$/.test(sqlstate) ||
+    sqlstate === "23514" && !table && !table_name;
+  return isAboutUser ? userNotFound() : undefined;
 }
 
 function userNotFound(): SessionError {

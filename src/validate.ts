@@ -1,11 +1,11 @@
 import type { RequestHeaders } from "./cookie.ts";
 import { requireSeconds } from "./input.ts";
 import { LONGEST_COOKIE, type Policy, type Rules, rulesOf } from "./policy.ts";
-import { inheritedToken, rotateDue } from "./rotate.ts";
+import { rotateDue } from "./rotate.ts";
 import type { Sql } from "./sql.ts";
-import { TOUCH, type TouchedRow, VALIDATE, type ValidatedRow } from "./statements.ts";
+import { VALIDATE, type ValidatedRow } from "./statements.ts";
 import type { PresentedToken } from "./token.ts";
-import { askOf, grant, present, refuse, type Visit } from "./visit.ts";
+import { grant, isRefused, judge, readVisitor, refusal, touch, type Visit } from "./visit.ts";
 
 /** What belongs to one call of {@linkcode validateSession}. */
 export interface ValidateCall {
@@ -60,39 +60,29 @@ export async function validateSession<Data extends object = Record<string, unkno
   if (authenticatedWithin !== undefined) {
     requireSeconds("authenticatedWithin", authenticatedWithin, 0, LONGEST_COOKIE);
   }
-  const opened = await present<ValidatedRow>(headers, sql, rules, VALIDATE, () => [
+  const token = readVisitor(headers, sql, rules);
+  if (isRefused(token)) return token;
+  const row = await judge<ValidatedRow>(token, sql, rules, VALIDATE, [
     authenticatedWithin ?? null,
     rules.rotateAfter || null,
     rules.touchInterval === false ? null : rules.touchInterval,
   ]);
-  if ("session" in opened) return opened;
-  const visit = await note<Data>(opened.token, opened.row, sql, rules);
-  if (visit.session === null || !opened.row.stale) return visit;
-  const { id, userId } = opened.row;
+  if (isRefused(row)) return row;
+  const visit = await note<Data>(token, row, sql, rules);
+  if (visit.session === null || !row.stale) return visit;
   // The session goes on, and so does a cookie that it was given just now.
-  return { ...refuse(rules, { reason: "stale", id, userId }), headers: visit.headers };
+  const { id, userId } = row;
+  return { ...refusal(rules, { reason: "stale", id, userId }), headers: visit.headers };
 }
 
-/** Writes down what a validation found due. */
+/** Writes down what a validation found due, if it may. */
 async function note<Data extends object>(
   token: PresentedToken,
   row: ValidatedRow,
   sql: Sql,
   rules: Rules,
 ): Promise<Visit<Data>> {
-  if (row.due === "rotation") return await rotateDue<Data>(token, sql, rules) ?? grant(rules, row);
-  const lastSeenAt = row.due === null ? row.lastSeenAt : await touch(token, row, sql, rules);
-  return grant(rules, { ...row, lastSeenAt }, inheritedToken(VALIDATE, token, row));
-}
-
-async function touch(
-  token: PresentedToken,
-  { lastSeenAt }: ValidatedRow,
-  sql: Sql,
-  rules: Rules,
-): Promise<string> {
-  if (rules.touchInterval === false) return lastSeenAt;
-  const rows = await askOf<TouchedRow>(token, sql, rules, TOUCH, [rules.touchInterval]);
-  // Somebody holds the row, or it was touched or ended meanwhile.
-  return rows[0]?.lastSeenAt ?? lastSeenAt;
+  if (row.due === null || rules.touchInterval === false) return grant(rules, row);
+  if (row.due === "touch") return grant(rules, await touch(token, row, sql, rules));
+  return await rotateDue<Data>(token, sql, rules) ?? grant(rules, row);
 }

@@ -1,9 +1,15 @@
 import { issueCookie, readToken, type RequestHeaders } from "./cookie.ts";
 import { tell } from "./events.ts";
-import type { Rules } from "./policy.ts";
+import { LONGEST_COOKIE, type Rules } from "./policy.ts";
 import { requireRow, type Session, toSession } from "./session.ts";
 import { query, requireSql, type Sql, type SqlValue, type Statement } from "./sql.ts";
-import { type PresentedRow, REVOKE_REUSED } from "./statements.ts";
+import {
+  type PresentedRow,
+  REVOKE_REUSED,
+  TOUCH,
+  type TouchedRow,
+  VALIDATE,
+} from "./statements.ts";
 import type { PresentedToken, Token } from "./token.ts";
 
 /**
@@ -57,30 +63,43 @@ export interface Refused {
   readonly headers: Headers;
 }
 
-/** A token that opens a session, and the row of that. */
-export interface Opened<Row> {
-  readonly token: PresentedToken;
-  readonly row: Row;
-}
-
 /**
- * Reads the token that a request presents, asks one statement about it, and refuses what opens nothing.
+ * Reads the token that a request presents.
  *
- * @param own The values of the statement after `$5`.
+ * @returns The token, or a refusal where there is none: told apart by {@linkcode isRefused}.
  */
-export async function present<Row extends PresentedRow>(
+export function readVisitor(
   headers: RequestHeaders,
   sql: Sql,
   rules: Rules,
-  statement: Statement,
-  own: (token: PresentedToken) => readonly SqlValue[],
-): Promise<Opened<Row> | Refused> {
+): PresentedToken | Refused {
   requireSql(sql);
   const token = readToken(headers, rules.cookie.name);
   if (token === "absent") return { session: null, reason: token, headers: new Headers() };
-  if (token === "malformed") return refuse(rules, { reason: token });
-  const rows = await askOf<Row>(token, sql, rules, statement, own(token));
-  return await judge(token, rows, sql, rules, statement);
+  if (token === "malformed") return refusal(rules, { reason: token });
+  return token;
+}
+
+/** Tells a refusal from a token or a row. */
+export function isRefused(it: object): it is Refused {
+  return "session" in it;
+}
+
+/**
+ * Asks a statement about a presented token, and refuses what opens nothing.
+ *
+ * @param own The values of the statement after `$5`.
+ */
+export async function judge<Row extends PresentedRow>(
+  token: PresentedToken,
+  sql: Sql,
+  rules: Rules,
+  statement: Statement,
+  own: readonly SqlValue[],
+): Promise<Row | Refused> {
+  const rows = await askOf<Row>(token, sql, rules, statement, own);
+  if (rows.length === 0) return refusal(rules, { reason: "unknown", id: token.id });
+  return await judgeRow(requireRow(statement.purpose, rows, token), sql, rules, statement);
 }
 
 /** Asks a statement about a presented token. */
@@ -96,29 +115,41 @@ export async function askOf<Row>(
   return await query<Row>(sql, statement, [...judging, ...own], queryTimeout);
 }
 
-/** Takes the answer of a statement about a presented token, and refuses what opens nothing. */
-export async function judge<Row extends PresentedRow>(
-  token: PresentedToken,
-  rows: readonly Row[],
+/** Refuses a row that opens nothing, and ends the session of a secret that came back. */
+export async function judgeRow<Row extends PresentedRow>(
+  row: Row,
   sql: Sql,
   rules: Rules,
-  { purpose }: Statement,
-): Promise<Opened<Row> | Refused> {
-  const { id } = token;
-  if (rows.length === 0) return refuse(rules, { reason: "unknown", id });
-  const row = requireRow(purpose, rows, token);
-  if (row.refusal === null) return { token, row };
-  const { refusal: reason, revokedReason, userId } = row;
-  if (reason === "reused" && rules.touchInterval !== false) {
+  statement: Statement,
+): Promise<Row | Refused> {
+  const { id, userId, refusal: reason, revokedReason } = row;
+  if (reason === null) return row;
+  const mayWrite = statement !== VALIDATE || rules.touchInterval !== false;
+  if (reason === "reused" && mayWrite) {
     const values = [id, row.authenticatedAt];
     const ended = await query(sql, REVOKE_REUSED, values, rules.queryTimeout);
     if (ended.length > 0) tell(rules.onEvent, { type: "reused", id, userId });
   }
-  return refuse(rules, { reason, id, userId }, revokedReason);
+  return refusal(rules, { reason, id, userId }, revokedReason);
+}
+
+/**
+ * Notes a use, and the first sight of a rotated secret, where one is due; gives the row as it is then.
+ */
+export async function touch<Row extends PresentedRow>(
+  token: PresentedToken,
+  row: Row,
+  sql: Sql,
+  rules: Rules,
+): Promise<Row> {
+  const own = [rules.touchInterval === false ? null : rules.touchInterval];
+  const [touched] = await askOf<TouchedRow>(token, sql, rules, TOUCH, own);
+  // None where somebody holds the row, or it was touched or ended meanwhile.
+  return touched ? { ...row, lastSeenAt: touched.lastSeenAt } : row;
 }
 
 /** A visit that ends without a session; the observer is told why. */
-export function refuse(
+export function refusal(
   rules: Rules,
   event: { reason: Exclude<Reason, "absent">; id?: string; userId?: string | number },
   revokedReason?: string | null,
@@ -128,16 +159,21 @@ export function refuse(
   return { session: null, reason, ...(revokedReason && { revokedReason }), headers: new Headers() };
 }
 
-/** A visit with the session of a row, and the cookie of its new token where there is one. */
+/**
+ * A visit with the session of a row, and the cookie of a new token where there is one.
+ *
+ * @param now When it was handed out, by the database's clock, in seconds since 1970.
+ */
 export function grant<Data extends object>(
   rules: Rules,
   row: PresentedRow,
-  token: Token | null = null,
+  token?: Token | null,
+  now = 0,
 ): Granted<Data> {
   const session = toSession<Data>({ ...row, ...row.written });
-  if (token === null) return { session, headers: new Headers() };
-  return {
-    session,
-    headers: issueCookie(rules.cookie, token.token, row.persistent ? row.maxAge : undefined),
-  };
+  if (!token) return { session, headers: new Headers() };
+  // At most as long as a browser keeps a cookie. The millisecond is what a Date has lost.
+  const left = Math.floor(session.expiresAt.getTime() / 1000 - now + 0.001);
+  const maxAge = session.persistent ? Math.min(Math.max(left, 1), LONGEST_COOKIE) : undefined;
+  return { session, headers: issueCookie(rules.cookie, token.token, maxAge) };
 }

@@ -8,6 +8,7 @@ import {
   insertSession,
   revokeSession,
   rotateSession,
+  type SessionEvent,
   type Sql,
   validateSession,
 } from "../mod.ts";
@@ -190,6 +191,64 @@ describe("batched", () => {
     assert.equal(statements.length, 5);
     const rows = await db.sql`select from coatcheck.sessions where id in (${one.id}, ${two.id})`;
     assert.equal(rows.length, 2);
+  });
+
+  test("lets what is too deep, or against a trigger of the app's, fail alone", async () => {
+    const together = batched(db.sql);
+    let deep: unknown = [];
+    for (let depth = 0; depth < 20_000; depth++) deep = [deep];
+    await db.sql.unsafe(`
+      create function refuse() returns trigger language plpgsql as $$
+      begin
+        if new.user_id = 300 then raise exception using errcode = 'APP01'; end if;
+        return new;
+      end $$;
+      create trigger refuse before insert on coatcheck.sessions
+        for each row execute function refuse()`);
+    const results = await Promise.allSettled([
+      createSession("ada", together),
+      createSession("ada", together, { data: { deep } }),
+      createSession("user300", together),
+      createSession("grace", together),
+    ]);
+    await db.sql`drop function refuse cascade`;
+    assert.deepEqual(
+      results.map((it) => it.status === "fulfilled" || it.reason.sqlstate),
+      [true, "54001", "APP01", true],
+    );
+  });
+
+  test("sends no more at a time when calls are sent again, alone", async () => {
+    let [inFlight, most] = [0, 0];
+    const together = batched(async (strings, ...values) => {
+      most = Math.max(most, ++inFlight);
+      try {
+        return await db.sql(strings as never, ...values);
+      } finally {
+        inFlight--;
+      }
+    });
+    const calls = users(300).map((user, i) =>
+      createSession(i % 60 ? user : { userId: "no number" }, together)
+    );
+    const results = await Promise.allSettled(calls);
+    assert.equal(results.filter(({ status }) => status === "rejected").length, 5);
+    assert.ok(most <= 10, `${most}`);
+  });
+
+  test("tells each sign-in of what it has replaced itself", async () => {
+    const replaced: unknown[] = [];
+    const onEvent = (event: SessionEvent) => {
+      if (event.type === "revoked") replaced.push(event.id);
+    };
+    const together = batched(db.sql);
+    const { session, headers } = await createSession("ada", db.sql);
+    const forged = new Headers({ cookie: `__Host-session=${session.id}.${createToken().secret}` });
+    await Promise.all(
+      [withCookie(headers), forged, withCookie(headers)]
+        .map((replaces) => createSession("ada", together, { replaces, onEvent })),
+    );
+    assert.deepEqual(replaced, [session.id]);
   });
 
   test("lets a user whose row is held hold up nobody else for long", async () => {

@@ -216,6 +216,23 @@ describe("createSession", () => {
     assert.equal(headers.getSetCookie().length, 1);
   });
 
+  test("leaves an error of a check of the app's own to the app", async () => {
+    await db
+      .sql`alter table coatcheck.sessions add constraint apps_own check (data <> '{"no": 1}')`;
+    await assert.rejects(createSession("ada", db.sql, { data: { no: 1 } }), {
+      code: "STORE_REJECTED",
+      sqlstate: "23514",
+    });
+    await db.sql`alter table coatcheck.sessions drop constraint apps_own`;
+  });
+
+  test("refuses numbers that PostgreSQL would spell with more digits than fit", async () => {
+    const numbers = Array.from({ length: 300 }, () => 1e308);
+    await assert.rejects(createSession("ada", db.sql, { data: { numbers } }), RangeError);
+    const few = { numbers: numbers.slice(0, 100), text: "1e+308".repeat(300) };
+    assert.deepEqual((await createSession("ada", db.sql, { data: few })).session.data, few);
+  });
+
   test("keeps data as it is", async () => {
     const data = { a: [1, 2.5, null, true], "ключ": "\\u0000 \" ' $1", nested: { deep: {} } };
     assert.deepEqual((await createSession("ada", db.sql, { data })).session.data, data);
@@ -284,6 +301,15 @@ describe("insertSession", () => {
     assert.deepEqual(session.data, { from: "else" });
     const headers = new Headers({ cookie: `__Host-session=${token}` });
     assert.equal((await validateSession(headers, db.sql)).reason, "expired");
+  });
+
+  test("takes nobody's proof for one of the future", async () => {
+    const { record: given, token } = record();
+    const session = await insertSession({ ...given, createdAt: new Date("2090-01-01") }, db.sql);
+    assert.ok(session.authenticatedAt.getTime() < Date.now() + 86_400_000);
+    const headers = new Headers({ cookie: `__Host-session=${token}` });
+    const asking = { authenticatedWithin: 0 };
+    assert.equal((await validateSession(headers, db.sql, asking)).reason, "stale");
   });
 
   test("makes a session that its token opens", async () => {

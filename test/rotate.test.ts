@@ -165,7 +165,17 @@ describe("rotateSession", () => {
     });
   }
 
-  test("refuses a reused secret, and ends nothing, where nothing may be written", async () => {
+  test("ends the session of a reused secret in what writes, whatever a validation may", async () => {
+    for (const verb of [rotateSession, reauthenticateSession]) {
+      const { id, headers } = await signedIn();
+      await validateSession(withCookie((await rotateSession(headers, db.sql)).headers), db.sql);
+      await age(id, 30);
+      assert.equal((await verb(headers, db.sql, { touchInterval: false })).reason, "reused");
+      assert.equal((await rowOf(id)).revoked_reason, "reused");
+    }
+  });
+
+  test("refuses a reused secret, and ends nothing, in a validation that may not write", async () => {
     const { id, headers } = await signedIn();
     const { headers: rotated } = await rotateSession(headers, db.sql);
     await validateSession(withCookie(rotated), db.sql);
@@ -185,15 +195,41 @@ describe("rotateSession", () => {
     assert.equal((await validateSession(headers, db.sql, { rotationGrace: 0 })).reason, "reused");
   });
 
-  test("changes nothing while the last rotation is not settled", async () => {
+  for (
+    const { name, use } of [
+      { name: "a validation", use: (headers: Headers) => validateSession(headers, db.sql) },
+      { name: "a rotation", use: (headers: Headers) => rotateSession(headers, db.sql) },
+      { name: "an update", use: (headers: Headers) => updateSession(headers, { a: 1 }, db.sql) },
+    ]
+  ) {
+    test(`takes ${name} with the new secret for its first sight, from which the grace counts`, async () => {
+      const { id, headers } = await signedIn();
+      const rotated = withCookie((await rotateSession(headers, db.sql)).headers);
+      await age(id, 3600);
+      await use(rotated);
+      await use(rotated);
+      await age(id, 29);
+      assert.equal(await reasonOf(headers), null);
+      await age(id, 1);
+      assert.equal(await reasonOf(headers), "reused");
+    });
+  }
+
+  test("keeps the pair of secrets while the last rotation is not settled", async () => {
     const { id, headers } = await signedIn();
     const rotated = withCookie((await rotateSession(headers, db.sql)).headers);
     const before = await rowOf(id);
-    const early = await rotateSession(rotated, db.sql);
-    assert.equal(early.session?.id, id);
-    assert.deepEqual([...early.headers], []);
-    assert.deepEqual(await rowOf(id), before);
-    await validateSession(rotated, db.sql);
+    for (let tries = 0; tries < 2; tries++) {
+      const early = await rotateSession(rotated, db.sql);
+      assert.equal(early.session?.id, id);
+      assert.deepEqual([...early.headers], []);
+      assert.equal((await rotateSession(headers, db.sql)).headers.getSetCookie().length, 1);
+    }
+    const { digest, previous_digest, rotation_salt } = await rowOf(id);
+    assert.deepEqual(
+      [digest, previous_digest, rotation_salt],
+      [before.digest, before.previous_digest, before.rotation_salt],
+    );
     await age(id, 30);
     const settled = await rotateSession(rotated, db.sql);
     assert.notEqual(secretOf(settled.headers), rotated.get("cookie")!.slice(-43));
@@ -240,13 +276,11 @@ describe("rotateSession", () => {
   });
 
   test("hands out a Max-Age that browsers take, whatever the row says", async () => {
-    for (const instant of ["infinity", "9999-01-01"]) {
-      const { id, headers } = await signedIn();
-      await db.sql`update coatcheck.sessions set expires_at = ${instant}::text::timestamptz,
-        authenticated_at = ${instant}::text::timestamptz where id = ${id}`;
-      const rotated = await rotateSession(headers, db.sql);
-      assert.match(rotated.headers.get("set-cookie")!, /; Max-Age=34560000;/);
-    }
+    const { id, headers } = await signedIn();
+    await db.sql`update coatcheck.sessions
+      set expires_at = '9999-01-01', authenticated_at = '9998-01-01' where id = ${id}`;
+    const rotated = await rotateSession(headers, db.sql);
+    assert.match(rotated.headers.get("set-cookie")!, /; Max-Age=34560000;/);
   });
 
   test("gives nothing to a session that is over, and tells why", async () => {

@@ -117,6 +117,16 @@ describe("sweepSessions", () => {
     assert.deepEqual(statements, []);
   });
 
+  test("waits for an observer, and ends with what it throws or rejects with", async () => {
+    for (
+      const onProgress of [() => Promise.reject(new Error("full")), () => {
+        throw new Error("full");
+      }]
+    ) {
+      await assert.rejects(sweepSessions(db.sql, { onProgress }), { message: "full" });
+    }
+  });
+
   test("waits for nobody: a row that somebody holds is left for the next time", async () => {
     await fresh();
     const held = await aged({ expires_at: 30 * DAY });
