@@ -13,7 +13,7 @@ export interface Session<Data extends object = Record<string, unknown>> {
   readonly userId: string | number;
   /** The username, as the view `coatcheck.users` spells it. */
   readonly username: string;
-  /** When the session was created, by the database's clock, like all of these. */
+  /** When the session was created: by the database's clock, or as `insertSession` was told. */
   readonly createdAt: Date;
   /** When the user last proved who they are. */
   readonly authenticatedAt: Date;
