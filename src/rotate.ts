@@ -129,7 +129,8 @@ async function handOut<Data extends object>(
  */
 function heirOf(presented: PresentedToken, { heir }: RotatedRow): Token | null {
   if (!heir) return null;
-  const salt = /^[0-9a-f]{32}$/.test(heir.salt) ? hexToBytes(heir.salt) : new Uint8Array();
+  const isSalt = typeof heir.salt === "string" && /^[0-9a-f]{32}$/.test(heir.salt);
+  const salt = isSalt ? hexToBytes(heir.salt) : new Uint8Array();
   const token = deriveToken(presented, salt);
   if (keyOf(token).digest === heir.digest) return token;
   throw unexpected(ROTATE.purpose, "a salt that makes the current secret", "another one");
