@@ -1,20 +1,24 @@
 // Installs what the commands need, if it is not there. A `pre` script would be skipped under
 // ignore-scripts, and would install no devDependencies under NODE_ENV=production.
-import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  appendFileSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import process from "node:process";
 import { setTimeout as sleep } from "node:timers/promises";
-import { fileURLToPath } from "node:url";
+import { claim } from "./claim.mjs";
+import { root, run, stop } from "./run.mjs";
 
-export const root = fileURLToPath(new URL("..", import.meta.url));
-
-/** The path of a command that a devDependency brings. */
-export const bin = (name) => join(root, "node_modules", ".bin", name);
-
-const lock = join(root, ".installing");
-const stamp = join(root, "node_modules", ".coatcheck");
+const folder = join(root, "node_modules");
+const stamp = join(folder, ".coatcheck");
+const lock = join(folder, ".installing");
+const patience = 10 * 60_000;
 const wanted = createHash("sha256")
   .update(readFileSync(join(root, "package-lock.json")))
   .update(`${process.platform} ${process.arch}`)
@@ -24,21 +28,39 @@ const isCurrent = () => existsSync(stamp) && readFileSync(stamp, "utf8") === wan
 
 /** Installs unless the last install fits package-lock.json; of two commands at once, one does. */
 export async function install() {
-  while (!isCurrent()) {
-    if (!acquire()) {
-      await sleep(200);
-      continue;
-    }
-    try {
-      if (!isCurrent()) npmInstall();
-    } finally {
-      rmSync(lock, { recursive: true, force: true });
-    }
+  if (isCurrent()) return;
+  mkdirSync(folder, { recursive: true });
+  if (!await claimLock()) process.exit(1);
+  let installed;
+  try {
+    installed = isCurrent() || await npmInstall();
+  } finally {
+    rmSync(lock, { force: true });
   }
+  if (!installed) process.exit(1);
 }
 
-function npmInstall() {
+async function claimLock() {
+  const start = Date.now();
+  let told;
+  for (; !stop.aborted; await sleep(200)) {
+    const holder = await claim(lock);
+    if (!holder) return true;
+    const hint = `If process ${holder} is something else, delete node_modules/.installing`;
+    if (holder !== told) console.log(`Waiting for another install to end. ${hint}`);
+    told = holder;
+    if (Date.now() - start > patience) {
+      console.error(`The other install did not end. ${hint}`);
+      return false;
+    }
+  }
+  return false;
+}
+
+async function npmInstall() {
   console.log("Installing (once) …");
+  const { npm_execpath } = process.env;
+  const npm = npm_execpath?.endsWith("npm-cli.js") ? [process.execPath, npm_execpath] : ["npm"];
   // Not `npm ci`: it refuses a lock file without the optional packages of other platforms.
   const args = [
     "install",
@@ -47,34 +69,12 @@ function npmInstall() {
     "--ignore-scripts=false",
     "--loglevel=error",
   ];
-  const npm = process.env.npm_execpath?.endsWith("npm-cli.js")
-    ? [process.execPath, process.env.npm_execpath]
-    : ["npm"];
-  const { status } = spawnSync(npm[0], [...npm.slice(1), ...args], {
-    cwd: root,
-    stdio: "inherit",
-    shell: npm.length === 1 && process.platform === "win32",
-  });
-  if (status !== 0) {
-    console.error("The install failed: see above.");
-    process.exit(1);
-  }
-  writeFileSync(stamp, wanted);
-}
-
-// The folder is the lock, and names its holder: one that was killed does not block the next.
-function acquire() {
-  try {
-    mkdirSync(lock);
-    writeFileSync(join(lock, "pid"), String(process.pid));
+  // npm goes on where this process is killed, and then holds the lock by itself.
+  const keep = (pid) => appendFileSync(lock, ` ${pid}`);
+  if (await run([...npm, ...args], {}, keep)) {
+    writeFileSync(stamp, wanted);
     return true;
-  } catch (error) {
-    if (error.code !== "EEXIST") throw error;
   }
-  try {
-    process.kill(Number(readFileSync(join(lock, "pid"), "utf8")), 0);
-  } catch (error) {
-    if (error.code === "ESRCH") rmSync(lock, { recursive: true, force: true });
-  }
+  if (!stop.aborted) console.error("The install failed: see above.");
   return false;
 }

@@ -14,6 +14,7 @@ import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import process from "node:process";
+import { run } from "./run.mjs";
 
 /**
  * Starts a server on a free port of the loopback address.
@@ -62,11 +63,10 @@ async function start(home, temporary, settings) {
     writeFileSync(secret, randomBytes(24).toString("hex"), { mode: 0o600 });
     if (user.uid) execFileSync("chown", ["-R", `${user.uid}:${user.gid}`, home]);
     const flags = ["-D", data, "-U", "postgres", "-A", "scram-sha-256", `--pwfile=${secret}`];
-    execFileSync(program("initdb"), [...flags, "-E", "UTF8", "--no-locale", "--no-sync"], {
-      ...user,
-      cwd: home,
-      stdio: ["ignore", "ignore", "inherit"],
-    });
+    const initdb = [program("initdb"), ...flags, "-E", "UTF8", "--no-locale", "--no-sync"];
+    if (!await run(initdb, { ...user, cwd: home, stdio: ["ignore", "ignore", "inherit"] })) {
+      throw new Error("PostgreSQL could not make its data folder: see above.");
+    }
   }
 
   const port = await freePort();
@@ -84,7 +84,7 @@ async function start(home, temporary, settings) {
     stdio: ["ignore", "ignore", "pipe"],
   });
   const exited = new Promise((resolve) => server.once("exit", () => resolve()));
-  await ready(server);
+  await ready(server, join(data, "postmaster.pid"));
   const password = readFileSync(secret, "utf8");
   const url = `postgres://postgres:${password}@127.0.0.1:${port}/postgres`;
   return { home, url, server, exited };
@@ -104,7 +104,7 @@ function freePort() {
   });
 }
 
-function ready(server) {
+function ready(server, lock) {
   return new Promise((resolve, reject) => {
     let log = "";
     server.stderr.setEncoding("utf8").on("data", (chunk) => {
@@ -112,6 +112,17 @@ function ready(server) {
       if (log.includes("ready to accept connections")) resolve();
     });
     server.once("error", reject);
-    server.once("exit", () => reject(new Error(`PostgreSQL did not start:\n${log}`)));
+    server.once(
+      "exit",
+      () => reject(new Error(holder(lock) ?? `PostgreSQL did not start:\n${log}`)),
+    );
   });
+}
+
+// A server deletes its lock when it ends, so that one that is still there is another's.
+function holder(lock) {
+  if (!existsSync(lock)) return;
+  const [pid] = readFileSync(lock, "utf8").split("\n");
+  return `Another PostgreSQL (process ${pid}) uses the data: one that was left behind. ` +
+    `End it with: kill -INT ${pid}. If that process is something else, delete ${lock}`;
 }

@@ -1,33 +1,21 @@
 // Serves the demo on a PostgreSQL of its own, whose data stays in .postgres, or on DATABASE_URL.
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, rmSync } from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import process from "node:process";
-import { setImmediate as tick } from "node:timers/promises";
-import { bin, install, root } from "./install.mjs";
+import { claim } from "./claim.mjs";
+import { install } from "./install.mjs";
+import { startPostgres } from "./postgres.mjs";
+import { bin, root, stop } from "./run.mjs";
 
 const port = process.env.PORT || "3000";
 const plain = process.env.COOKIE === "plain";
 const folder = join(root, ".postgres");
-const claim = join(folder, "start.pid");
+const lock = join(folder, "start.pid");
 
 await install();
-
-// Ctrl-C reaches the demo too, and npm passes it on: the first signal counts. The handlers stay, so
-// that an impatient second one does not leave the server behind.
-const stop = new AbortController();
-const stopped = once(stop.signal, "abort").then(() => console.log("\nStopping …"));
-for (const name of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(name, () => stop.abort());
-
-// SIGTERM for npm ends npm and the shell between, and never comes here.
-const { ppid } = process;
-if (process.env.npm_execpath) setInterval(() => process.ppid === ppid || stop.abort(), 200).unref();
-
-// A terminal that was closed takes no more lines, and that must not be what ends this process.
-process.stdout.on("error", () => {});
-process.stderr.on("error", () => {});
 
 try {
   await requireFreePort();
@@ -38,17 +26,14 @@ try {
     await serveOwn();
   }
 } catch (error) {
-  // Ctrl-C ends initdb too, before this process gets to see the signal.
-  await tick();
-  if (!stop.signal.aborted) {
+  if (!stop.aborted) {
     console.error(error.message);
     process.exitCode = 1;
   }
 }
 
 async function serveOwn() {
-  const { startPostgres } = await import("./postgres.mjs");
-  claimData();
+  await claimData();
   try {
     const server = await startPostgres(folder);
     try {
@@ -63,7 +48,7 @@ async function serveOwn() {
       await server.stop();
     }
   } finally {
-    rmSync(claim, { force: true });
+    rmSync(lock, { force: true });
   }
 }
 
@@ -72,8 +57,10 @@ async function serve(url, where, needs) {
   const demo = spawn(bin("bun"), ["examples/demo/server.ts"], {
     cwd: root,
     env: { ...process.env, DATABASE_URL: url, PORT: port },
-    stdio: ["ignore", "pipe", "inherit"],
+    // By the channel the demo notices when this process was killed.
+    stdio: ["ignore", "pipe", "inherit", "ipc"],
   });
+  const stopped = stop.aborted || once(stop, "abort");
   const exited = once(demo, "exit");
   const died = exited.then(([code, signal]) => {
     throw new Error(`The demo has ended (${signal ?? `exit code ${code}`}).`);
@@ -102,32 +89,15 @@ function requireFreePort() {
   });
 }
 
-// Two servers on the same data would destroy it, and so would two that make it. A process that was
-// killed does not block the next.
-function claimData() {
+// Two servers on the same data would destroy it, and so would two that make it.
+async function claimData() {
   mkdirSync(folder, { recursive: true });
-  try {
-    writeFileSync(claim, String(process.pid), { flag: "wx" });
-  } catch (error) {
-    if (error.code !== "EEXIST") throw error;
-    const holder = readFileSync(claim, "utf8");
-    if (isRunning(Number(holder))) {
-      throw new Error(
-        `Another npm start (process ${holder}) uses the data in .postgres. ` +
-          "If that process is something else, delete .postgres/start.pid",
-      );
-    }
-    rmSync(claim, { force: true });
-    claimData();
-  }
-}
-
-function isRunning(pid) {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return error.code !== "ESRCH";
+  const holder = await claim(lock);
+  if (holder) {
+    throw new Error(
+      `Another npm start (process ${holder}) uses the data in .postgres. ` +
+        "If that process is something else, delete .postgres/start.pid",
+    );
   }
 }
 
