@@ -7,12 +7,12 @@
 // table of users, and a way to check a password. The two guards stand in files of their own.
 import { createSession, migrate, revokeSession, validateSession } from "@coatcheck/coatcheck";
 import process from "node:process";
-import postgres from "postgres";
+import { openDatabase } from "./database.ts";
 import { isCrossOrigin } from "./origin.ts";
 import { isOutage } from "./outage.ts";
 import { checkPassword, createUsers } from "./users.ts";
 
-const sql = postgres(process.env.DATABASE_URL!, { onnotice: () => {} });
+const sql = openDatabase();
 
 /** Answers one request. */
 export async function fetch(request: Request): Promise<Response> {

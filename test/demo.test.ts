@@ -1,6 +1,9 @@
 import { afterAll, beforeAll, describe, test } from "bun:test";
 import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
+import { once } from "node:events";
+import process from "node:process";
 import { type Database, openDatabase } from "./runner/database.ts";
 import {
   type Browser,
@@ -205,6 +208,38 @@ describe("the demo", () => {
     } finally {
       await refused.then(({ close }) => close(), () => {});
       await other.close();
+    }
+  });
+
+  const malformed = [
+    { name: "no port", url: "postgres://ada:hunter2@localhost:port/app" },
+    { name: "a host in half a bracket", url: "postgres://ada:hunter2@[::1/app" },
+    { name: "a stray percent sign", url: "postgres://ada:hunter2%@localhost/app" },
+    { name: "no scheme", url: "hunter2" },
+  ];
+  for (const { name, url } of malformed) {
+    test(`refuses a DATABASE_URL with ${name}, and shows nothing of it`, async () => {
+      const refused = startServer(command, { DATABASE_URL: url });
+      await assert.rejects(refused, ({ message }) => {
+        assert.match(message, /\nDATABASE_URL must be a URL: \S+\n$/);
+        assert.ok(!message.includes("hunter2"));
+        return true;
+      });
+    });
+  }
+
+  test("ends with the process that started it, however that ended", async () => {
+    const child = spawn("node_modules/.bin/bun", command.slice(1), {
+      env: { ...process.env, DATABASE_URL: database.url, PORT: "0" },
+      stdio: ["ignore", "pipe", "inherit", "ipc"],
+    });
+    const exited = once(child, "exit", { signal: AbortSignal.timeout(30_000) });
+    try {
+      await once(child.stdout!, "data");
+      child.disconnect();
+      assert.deepEqual(await exited, [1, null]);
+    } finally {
+      child.kill("SIGKILL");
     }
   });
 });

@@ -5,7 +5,7 @@
 // It keeps its users in a schema of its own, coatcheck_demo, so that it can share a database.
 import { configure } from "@coatcheck/coatcheck";
 import process from "node:process";
-import postgres from "postgres";
+import { openDatabase } from "../database.ts";
 import { isCrossOrigin } from "../origin.ts";
 import { isOutage } from "../outage.ts";
 import type { Html } from "./html.ts";
@@ -13,7 +13,7 @@ import { noticePage, sessionPage, signInPage } from "./page.ts";
 import { contentSecurityPolicy } from "./style.ts";
 import { checkPassword, prepare } from "./users.ts";
 
-const sql = postgres(process.env.DATABASE_URL!, { onnotice: () => {} });
+const sql = openDatabase();
 
 // Safari stores no Secure cookie of http://localhost; COOKIE=plain is for that browser alone.
 const cookie = { secure: process.env.COOKIE !== "plain" };
@@ -95,6 +95,9 @@ function answer(status: number, page: Html, headers = new Headers()): Response {
   headers.set("x-content-type-options", "nosniff");
   return new Response(page.html, { status, headers });
 }
+
+// cli/start.mjs, which has started this, was killed.
+process.on("disconnect", () => process.exit(1));
 
 try {
   await prepare(sql);
