@@ -89,7 +89,7 @@ function page(title: string, stub: Html, rest: Html): Html {
           <div class="rest">${rest}</div>
         </main>
         <footer>
-          <p>The cookie holds a secret; the database holds only its SHA-256.</p>
+          <p>The cookie holds a secret; the database only its SHA-256.</p>
           <p><a href="/session">See the session as JSON</a></p>
         </footer>
       </body>

@@ -49,7 +49,7 @@ main { border-radius: 1rem; overflow: hidden; background: var(--card); box-shado
 .rest::after { right: -.6rem }
 
 form, label { display: block }
-label { margin-bottom: .25rem; font-weight: 600 }
+label { margin-bottom: .5rem; font-weight: 600 }
 input, button { width: 100%; min-height: 2.9rem; padding: .5rem .8rem; border: 1px solid var(--line); border-radius: .6rem; font: inherit }
 input { margin-bottom: 1rem; background: var(--field); color: inherit }
 input[aria-invalid] { border-color: var(--wine) }
@@ -66,7 +66,7 @@ dd code { font-size: .8em }
 code { font: .875em ui-monospace, monospace; color: var(--ink) }
 .stub b { color: var(--ink) }
 .stub code { white-space: nowrap }
-p { text-wrap: balance }
+p { text-wrap: pretty }
 footer { color: var(--soft); font-size: .875rem }
 a { color: var(--wine) }
 @media (max-width: 24rem) { dl { grid-template-columns: 1fr; gap: 0 } dd { margin-bottom: .6rem } }
