@@ -1,0 +1,102 @@
+// better-auth by its own API: a sign-in endpoint of a plugin, as its plugins make one (findUserByEmail,
+// createSession, setSessionCookie), and getSession, with the joins that its page on PostgreSQL advises
+// and the indexes of its page on performance. Its cookie cache is off: it answers without the database
+// for minutes after a session was ended, which is another thing than is measured here.
+import { createHmac } from "node:crypto";
+import { betterAuth } from "better-auth";
+import { createAuthEndpoint } from "better-auth/api";
+import { setSessionCookie } from "better-auth/cookies";
+import { getMigrations } from "better-auth/db/migration";
+import postgres from "postgres";
+import { openPool } from "../pool.mjs";
+import { md5, sample, userOf, USERS } from "../sample.mjs";
+import { fill } from "../seed.mjs";
+
+const SECRET = "a secret of the benchmark, and of nothing else";
+export const ORIGIN = "http://127.0.0.1:3000";
+export const SIGN_IN = "/bench/sign-in";
+
+const signIn = {
+  id: "bench",
+  endpoints: {
+    benchSignIn: createAuthEndpoint(SIGN_IN, { method: "POST" }, async (ctx) => {
+      const found = await ctx.context.internalAdapter.findUserByEmail(ctx.body.email);
+      if (!found) throw ctx.error("UNAUTHORIZED");
+      const session = await ctx.context.internalAdapter.createSession(found.user.id);
+      await setSessionCookie(ctx, { session, user: found.user });
+      return ctx.json({ id: found.user.id });
+    }),
+  },
+};
+
+const settings = (database) => ({
+  database,
+  baseURL: ORIGIN,
+  secret: SECRET,
+  plugins: [signIn],
+  advanced: { database: { joins: true } },
+  // It would refuse a client that asks this often; that must not count as its speed.
+  rateLimit: { enabled: false },
+  telemetry: { enabled: false },
+});
+
+export async function seed(url, sessions) {
+  const pool = openPool(url, 1);
+  await (await getMigrations(settings(pool))).runMigrations();
+  await pool.end();
+  const sql = postgres(url, { max: 1, onnotice: () => {} });
+  await sql`
+    insert into "user" (id, name, email, "emailVerified", "createdAt", "updatedAt")
+    select md5('user' || n), 'user' || n, 'user' || n || '@example.com', true, now(), now()
+    from generate_series(1, ${USERS}::int) n`;
+  await sql`vacuum (analyze) "user"`;
+  await sql`create index if not exists "session_userId_idx" on session ("userId")`;
+  await fill(sql, "session", () =>
+    sql`
+      insert into session
+        (id, "expiresAt", token, "createdAt", "updatedAt", "ipAddress", "userAgent", "userId")
+      select md5('id' || n), now() + interval '7 days', md5('session' || n), now(), now(), '', '',
+        md5('user' || 1 + n % ${USERS}::int)
+      from generate_series(1, ${sessions}::int) n`);
+  await sql.end();
+}
+
+const NAME = "better-auth.session_token";
+
+export const cookieOf = (session) => cookie(md5(`session${session}`));
+
+function cookie(token) {
+  const signature = createHmac("sha256", SECRET).update(token).digest("base64");
+  return `${NAME}=${encodeURIComponent(`${token}.${signature}`)}`;
+}
+
+export function makeAuth(url, { pool: max }) {
+  const pool = openPool(url, max);
+  return { auth: betterAuth(settings(pool)), close: () => pool.end() };
+}
+
+export function open(url, { pool, sessions, seed }) {
+  const { auth, close } = makeAuth(url, { pool });
+  const headersOf = (cookie) => new Headers({ cookie });
+  const presented = sample(16_384, sessions, seed).map((n) => headersOf(cookieOf(n)));
+
+  const create = (email) =>
+    auth.api.benchSignIn({ body: { email }, headers: new Headers(), returnHeaders: true });
+  const validate = (headers) => auth.api.getSession({ headers });
+
+  return {
+    create: (index) => create(`user${userOf(index)}@example.com`),
+    validate: (index) => validate(presented[index % presented.length]),
+    check: {
+      created: async () => {
+        const { headers } = await create("user7@example.com");
+        return headersOf(headers.getSetCookie()[0].split(";")[0]);
+      },
+      seeded: () => headersOf(cookieOf(7)),
+      wrong: () => headersOf(cookie("x".repeat(32))),
+      validate: async (headers) => (await validate(headers))?.user.name ?? null,
+      user: (n) => `user${n}`,
+    },
+    close,
+  };
+}

@@ -1,0 +1,40 @@
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { root } from "../cli/run.mjs";
+import { picture } from "./picture.mjs";
+import { ratiosOf } from "./ratios.mjs";
+import { report } from "./tables.mjs";
+
+const folder = join(root, "bench", "results");
+const page = join(root, "docs", "performance.md");
+
+/** Prints the tables and keeps them; a run that was quick or partial changes no published figure. */
+export function publish(measured) {
+  const results = { ...measured, ratios: ratiosOf(measured.cells) };
+  const text = report(results);
+  console.log(`\n${text}\n`);
+  const counts = !results.quick && !results.filtered;
+  keep(counts ? "latest.json" : "quick.json", `${JSON.stringify(results, null, 1)}\n`);
+  const image = picture(results);
+  if (image !== null) keep(counts ? "throughput.svg" : "quick.svg", image);
+  if (counts) insert(page, "bench", text);
+}
+
+export function keep(name, text) {
+  mkdirSync(folder, { recursive: true });
+  writeFileSync(join(folder, name), text);
+  console.log(`Written: bench/results/${name}`);
+}
+
+/** Puts a text between its two marks in a page, where both are there. */
+export function insert(file, mark, text) {
+  const [begin, end] = [`<!-- ${mark}:begin -->`, `<!-- ${mark}:end -->`];
+  const old = existsSync(file) ? readFileSync(file, "utf8") : "";
+  const from = old.indexOf(begin);
+  const to = old.indexOf(end);
+  if (from === -1 || to < from) {
+    return console.log(`${file.slice(root.length)} has no ${begin} … ${end}: printed only`);
+  }
+  writeFileSync(file, `${old.slice(0, from + begin.length)}\n\n${text}\n\n${old.slice(to)}`);
+  console.log(`Written: ${file.slice(root.length)}`);
+}

@@ -1,0 +1,104 @@
+// npm run bench: coatcheck beside its peers and beside PostgreSQL itself, in under ten minutes.
+import { performance } from "node:perf_hooks";
+import process from "node:process";
+import { installAll } from "./install.mjs";
+import { readOptions } from "./options.mjs";
+import { planOf } from "./plan.mjs";
+
+const options = readOptions();
+const plan = planOf(options);
+await installAll();
+
+const { startChild, stopChildren } = await import("./children.mjs");
+const { describeServer, openServer, requireConnections } = await import("./database.mjs");
+const { describeMachine, describeVersions } = await import("./machine.mjs");
+const { findPgbench } = await import("./pgbench.mjs");
+const { publish } = await import("./publish.mjs");
+const { runRounds } = await import("./rounds.mjs");
+const { seedAll } = await import("./seeding.mjs");
+const { choose, openContestant, openPgbenchTurn, openServerTurn } = await import("./turns.mjs");
+
+const machine = describeMachine();
+const versions = describeVersions();
+const server = await openServer();
+// The embedded server has a process group of its own, which Ctrl-C does not reach.
+for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) {
+  process.once(signal, async () => {
+    stopChildren();
+    await server.close();
+    process.exit(1);
+  });
+}
+
+// A peer that hangs must not hold the machine for ever: without its processes the run ends by itself.
+const patience = setTimeout(() => {
+  console.error(`Given up after ${plan.givenUpAfter} s.`);
+  stopChildren();
+}, plan.givenUpAfter * 1000);
+
+const opened = [];
+try {
+  const database = await describeServer(server.admin);
+  console.log({ machine, versions, database });
+  const chosen = choose(options, await knowsBatched(), knownPgbench(), plan);
+  requireConnections(database, chosen.connections);
+
+  const everybody = [...chosen.contestants, ...chosen.servers];
+  const modules = new Set(everybody.map(({ module }) => module));
+  if (chosen.pgbench) modules.add("coatcheck");
+  const urls = await seedAll([...modules], server, plan.sessions);
+
+  for (const [index, contestant] of chosen.contestants.entries()) {
+    console.log(`Warming up ${contestant.name}`);
+    opened.push(await openContestant(contestant, urls[contestant.module], plan, index + 1));
+  }
+  for (const it of chosen.servers) {
+    console.log(`Warming up HTTP ${it.name}`);
+    opened.push(await openServerTurn(it, urls[it.module], plan));
+  }
+  if (chosen.pgbench) {
+    opened.push(await openPgbenchTurn(chosen.pgbench, urls.coatcheck, plan));
+  }
+  const mayGoOn = (seconds) => performance.now() / 1000 + seconds < plan.endsAfter;
+  const { rounds, cells } = await runRounds(opened, plan.rounds, mayGoOn);
+  await publish({
+    quick: options.quick,
+    filtered: options.filtered,
+    date: new Date().toISOString().slice(0, 10),
+    seconds: Math.round(performance.now() / 1000),
+    machine,
+    versions,
+    database,
+    sessions: plan.sessions,
+    rounds,
+    window: plan.window,
+    cells,
+  });
+} catch (error) {
+  console.error(error.message.startsWith("Cannot ") ? error.message : error);
+  process.exitCode = 1;
+} finally {
+  clearTimeout(patience);
+  await Promise.allSettled(opened.map(({ close }) => close()));
+  stopChildren();
+  await server.close();
+}
+
+async function knowsBatched() {
+  const child = startChild("Bun", "worker.mjs", "coatcheck");
+  const known = await child.ask("hasBatched");
+  await child.stop();
+  if (!known) console.error("\n!! mod.ts exports no `batched`: these contestants are left out.\n");
+  return known;
+}
+
+function knownPgbench() {
+  const path = findPgbench();
+  if (path === null) {
+    console.error(
+      "\n!! pgbench was not found, so the limit is left out. It comes with PostgreSQL's programs, and " +
+        "not from npm:\n!! apt-get install postgresql-contrib postgresql\n",
+    );
+  }
+  return path;
+}

@@ -1,0 +1,128 @@
+// The figures as Markdown.
+const IN_FLIGHT = [1, 16, 64];
+const VERBS = ["create", "validate"];
+
+export const whole = (value) => Math.round(value).toLocaleString("en");
+const spread = ({ median, min, max }) => `${whole(median)} (${whole(min)}–${whole(max)})`;
+const short = ({ median }) => median < 10 ? median.toFixed(2) : median.toFixed(1);
+
+export function table(head, rows) {
+  const line = (cells) => `| ${cells.join(" | ")} |`;
+  return [line(head), line(head.map((_, index) => index === 0 ? "---" : "--:")), ...rows.map(line)]
+    .join("\n");
+}
+
+/** Everything that a run has to say. */
+export function report(results) {
+  const { cells, ratios } = results;
+  const spreads = "In brackets are the slowest and the fastest round.";
+  const parts = [circumstances(results), spreads];
+  for (const verb of VERBS) {
+    const rows = functionRows(cells, verb);
+    if (rows.length) {
+      const head = [`${verb}, calls a second`, "1 in flight", "16", "64", "p50 / p99 ms at 1"];
+      parts.push(table([...head, "at 16", "at 64", "client CPU µs a call at 64"], rows));
+    }
+  }
+  const limits = pgbenchRows(cells);
+  if (limits.length) {
+    parts.push(
+      table(["rows a second", "clients", "create", "mean ms", "validate", "mean ms"], limits),
+    );
+  }
+  const http = httpRows(cells);
+  if (http.length) {
+    const head = ["over HTTP, 32 connections", "create a second", "p50 / p99 ms"];
+    parts.push(
+      table(
+        [...head, "validate a second", "p50 / p99 ms", "server CPU µs: create", "validate"],
+        http,
+      ),
+    );
+  }
+  if (ratios.length) parts.push(ratioTable(ratios));
+  return parts.join("\n\n");
+}
+
+/** What the figures were measured on, and how. */
+export function circumstances(
+  { date, seconds, machine, versions, database, sessions, rounds, window },
+) {
+  const { cpu, cores, memoryGiB, system } = machine;
+  const named = Object.entries(versions).map(([name, version]) => `${name} ${version}`).join(", ");
+  const settings = Object.entries(database.settings).map(([name, value]) => `${name} ${value}`);
+  return `Measured on ${date} on ${cores} cores of ${cpu}, ${memoryGiB} GiB, ${system}, with the load ` +
+    `and the server on the same cores: ${
+      whole(sessions)
+    } sessions, medians of ${rounds} rounds of ` +
+    `${window} ms a figure, ${seconds} s in all.\n\n` +
+    `${database.version.split(" on ")[0]} (${settings.join(", ")}). ${named}.`;
+}
+
+function functionRows(cells, verb) {
+  const of = cells.filter((it) => it.kind === "function" && it.verb === verb);
+  return [...new Set(of.map(({ name }) => name))].map((name) => {
+    const at = (inFlight) => of.find((it) => it.name === name && it.inFlight === inFlight);
+    return [
+      name,
+      ...IN_FLIGHT.map((inFlight) => spread(at(inFlight).perSecond)),
+      ...IN_FLIGHT.map((inFlight) => `${short(at(inFlight).p50)} / ${short(at(inFlight).p99)}`),
+      short(at(64).cpu),
+    ];
+  });
+}
+
+function pgbenchRows(cells) {
+  const of = cells.filter(({ kind }) => kind === "pgbench");
+  const lines = new Set(of.map(({ name, inFlight }) => JSON.stringify([name, inFlight])));
+  return [...lines].map((line) => {
+    const [name, inFlight] = JSON.parse(line);
+    return [
+      name,
+      inFlight,
+      ...VERBS.flatMap((verb) => {
+        const isIt = (it) => it.name === name && it.inFlight === inFlight && it.verb === verb;
+        const { perSecond, mean } = of.find(isIt);
+        return [spread(perSecond), short(mean)];
+      }),
+    ];
+  });
+}
+
+function httpRows(cells) {
+  const of = cells.filter(({ kind }) => kind === "http");
+  return [...new Set(of.map(({ name }) => name))].map((name) => {
+    const [create, validate] = VERBS.map((verb) =>
+      of.find((it) => it.name === name && it.verb === verb)
+    );
+    const latency = ({ p50, p99 }) => `${short(p50)} / ${short(p99)}`;
+    return [
+      name,
+      spread(create.perSecond),
+      latency(create),
+      spread(validate.perSecond),
+      latency(validate),
+      short(create.cpu),
+      short(validate.cpu),
+    ];
+  });
+}
+
+/** Each runtime with its best client; in italics what is below its target. */
+function ratioTable(ratios) {
+  const runtimes = Object.keys(ratios[0].byRuntime);
+  const rows = ratios.map(({ verb, group, other, targets, byRuntime }) => [
+    `${verb}, ${group} ÷ ${other}`,
+    targets.map((target) => target ?? "·").join(" / "),
+    ...runtimes.map((runtime) =>
+      byRuntime[runtime].map((value, index) => ratio(value, targets[index])).join(" / ")
+    ),
+  ]);
+  return table(["ratio at 1 / 16 / 64 in flight", "at least", ...runtimes], rows);
+}
+
+function ratio(value, target) {
+  if (value === null) return "·";
+  const text = value < 10 ? value.toFixed(2) : value.toFixed(1);
+  return target !== null && value < target ? `_${text}_` : text;
+}

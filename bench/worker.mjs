@@ -1,0 +1,36 @@
+// One contestant in a process of its own. It keeps its pool, and measures when it is told to.
+import process from "node:process";
+import { answer } from "./answer.mjs";
+import { measure } from "./measure.mjs";
+import { userOf } from "./sample.mjs";
+
+const contestant = await import(`./contestants/${process.argv[2]}.mjs`);
+let opened;
+// It counts on from one measurement to the next, so that each meets other sessions.
+let calls = 0;
+
+answer({
+  hasBatched: () => contestant.hasBatched(),
+  seed: (...args) => contestant.seed(...args),
+  open: async (url, options) => {
+    opened = await contestant.open(url, options);
+    await prove(opened.check);
+  },
+  measure: (verb, inFlight, milliseconds) =>
+    measure(() => opened[verb](calls++), inFlight, milliseconds),
+  close: () => opened.close(),
+});
+
+/** Refuses to time what does not work. */
+async function prove({ created, seeded, wrong, validate, user }) {
+  const made = await created();
+  const claims = {
+    "a created session validates": [await validate(made), user(7)],
+    "a seeded session validates": [await validate(seeded()), user(userOf(7))],
+    "a wrong token does not": [await validate(wrong(made)), null],
+    "the wrong token of a seeded session does not": [await validate(wrong(seeded())), null],
+  };
+  for (const [claim, [found, expected]] of Object.entries(claims)) {
+    if (found !== expected) throw new Error(`${claim}: received ${found} for ${expected}`);
+  }
+}
