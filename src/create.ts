@@ -110,7 +110,7 @@ export async function createSession<Data extends object = Record<string, unknown
  *
  * INSERT only: an id that exists is an error, and the row that was there stays as it was. It sets no
  * cookie; to bring users over without signing them out, set one that carries `<id>.<secret>`.
- * The session counts as used now, and as authenticated at `createdAt`.
+ * The session counts as used now, and as authenticated at `createdAt`, but never in the future.
  *
  * @example
  * ```ts

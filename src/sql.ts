@@ -63,7 +63,7 @@ export function answer(pairs: Pairs, call = "$0::text"): string {
 
 /**
  * Sends one statement, and parses the JSON in the only column of each row that comes back, if it is an
- * answer to that statement.
+ * answer to this call.
  *
  * The deadline is our own: with a connection that is half open, postgres.js and Bun.SQL wait for ever
  * (porsager/postgres #1089). What the client throws is told by SQLSTATE or not at all, because it
@@ -88,18 +88,18 @@ export async function query<Row>(
   const deadline = new Promise<typeof late>((resolve) => {
     timer = setTimeout(resolve, seconds * 1000, late);
   });
-  let answer: PromiseLike<unknown> & { [giveUp]?: () => void };
+  let pending: PromiseLike<unknown> & { [giveUp]?: () => void };
   let result: unknown;
   try {
-    answer = sql(strings, ...parameters);
-    result = await Promise.race([answer, deadline]);
+    pending = sql(strings, ...parameters);
+    result = await Promise.race([pending, deadline]);
   } catch (error) {
     throw translate(error) ?? storeError(purpose, error);
   } finally {
     clearTimeout(timer);
   }
   if (result === late) {
-    answer[giveUp]?.();
+    pending[giveUp]?.();
     throw new SessionError(
       "STORE_TIMEOUT",
       `Cannot ${purpose} as the database must answer within queryTimeout: ` +
