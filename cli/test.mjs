@@ -39,6 +39,7 @@ const runtimes = {
     "--config=deno.npm.json",
     "--allow-all",
     "--no-check",
+    "--parallel",
     `--junit-path=${report("Deno")}`,
     ...files,
   ],
