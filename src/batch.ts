@@ -89,7 +89,10 @@ function openQueue(sql: Sql, one: Statement, many: Statement) {
       deal(calls, await sql(many.strings, JSON.stringify(calls.map(({ values }) => values))));
     } catch (error) {
       const isAboutAll = ABOUT_ALL.test(sqlstateOf(error) ?? "08");
-      for (const call of calls) isAboutAll ? call.reject(error) : apart.push(call);
+      for (const call of calls) {
+        if (isAboutAll) call.reject(error);
+        else apart.push(call);
+      }
     }
   });
 
