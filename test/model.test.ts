@@ -27,7 +27,7 @@ import * as model from "./runner/model.ts";
 import type { Asked, Outcome, Presented, Rules, Token, World } from "./runner/model.ts";
 
 // MODEL_STEPS asks for a longer run; MODEL_SEED repeats one that failed.
-const steps = numberOf("MODEL_STEPS", 2500);
+const steps = numberOf("MODEL_STEPS", 1000);
 const seed = numberOf("MODEL_SEED", crypto.getRandomValues(new Uint32Array(1))[0]!);
 
 // In runs of their own, so that a failure is repeated by few steps.
