@@ -128,7 +128,8 @@ function complete<Answer extends Response | undefined>(
  * it one when it sends it. A stream has two ends now; who cancels one has nothing pile up there.
  */
 function copy(answer: Response): Response {
-  const clone = answer.clone();
+  // Bun's types have a Response of another kind come out of it.
+  const clone = answer.clone() as Response;
   answer.body?.cancel().catch(() => {});
   return clone;
 }
