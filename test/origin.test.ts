@@ -64,7 +64,7 @@ describe("isCrossOrigin", () => {
     })),
   ];
   for (const { name, method = "POST", headers, crosses } of browsers) {
-    test(`${crosses ? "refuses" : "lets through"} ${name}`, () => {
+    test(`decides that ${name} ${crosses ? "is refused" : "passes"}`, () => {
       assert.equal(isCrossOrigin(request(method, headers)), crosses);
     });
   }
@@ -103,7 +103,7 @@ describe("isCrossOrigin", () => {
     { name: "of a client that is no browser", headers: {}, crosses: false },
   ];
   for (const { name, headers, crosses } of upgrades) {
-    test(`${crosses ? "refuses" : "lets through"} a WebSocket ${name}`, () => {
+    test(`decides that a WebSocket ${name} ${crosses ? "is refused" : "passes"}`, () => {
       for (const upgrade of ["websocket", "WebSocket", "h2c, websocket", "websocket/13"]) {
         assert.equal(isCrossOrigin(request("GET", { upgrade, ...headers })), crosses, upgrade);
       }
@@ -157,7 +157,7 @@ describe("isCrossOrigin", () => {
     ].map((origin) => ({ name: `Origin: ${origin.slice(0, 60)}`, headers: { origin } })),
   ];
   for (const { name, headers } of hostile) {
-    test(`refuses ${name}`, () => {
+    test(`refuses what no browser writes: ${name}`, () => {
       assert.equal(isCrossOrigin(request("POST", headers)), true);
     });
   }
@@ -244,7 +244,7 @@ describe("isCrossOrigin", () => {
     { name: "two opaque origins", url: "file:///x", origin: "null", crosses: true },
   ];
   for (const { name, url, origin, crosses } of urls) {
-    test(`${crosses ? "tells apart" : "takes for the app's own"} ${name}`, () => {
+    test(`compares with the host of the URL: ${name} ${crosses ? "is refused" : "passes"}`, () => {
       assert.equal(isCrossOrigin(request("POST", { origin }, url)), crosses);
     });
   }
