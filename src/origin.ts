@@ -62,11 +62,7 @@ const SAFE_METHODS = ["GET", "HEAD", "OPTIONS"];
 export function isCrossOrigin(request: OriginRequest, options: OriginOptions = {}): boolean {
   requireObject("options", options);
   requireKeys("options", options, ORIGIN_KEYS);
-  const rules = originRulesOf(options);
-  if (typeof request?.headers?.get !== "function") {
-    refuse(TypeError, "request", "have headers.get(name), as a Request has", kindOf(request));
-  }
-  return crossesOrigin(request, rules);
+  return crossesOrigin(request, originRulesOf(options));
 }
 
 /** Checks the options of {@linkcode isCrossOrigin}, but for unknown names. */
@@ -82,6 +78,9 @@ export function originRulesOf({ origin, trustedOrigins = [] }: OriginOptions): O
 
 /** {@linkcode isCrossOrigin}, by options that were checked before. */
 export function crossesOrigin(request: OriginRequest, { own, trusted }: OriginRules): boolean {
+  if (typeof request?.headers?.get !== "function") {
+    refuse(TypeError, "request", "have headers.get(name), as a Request has", kindOf(request));
+  }
   const { method, url, headers } = request;
   if (SAFE_METHODS.includes(method) && !asksForWebSocket(headers)) return false;
   // Compared as it is: two fields in one, or a value of the future, are no promise of a browser.

@@ -1,7 +1,5 @@
 import { afterAll, beforeAll, describe, test } from "bun:test";
 import assert from "node:assert/strict";
-import { once } from "node:events";
-import { connect } from "node:net";
 import { fileURLToPath } from "node:url";
 import {
   configure,
@@ -16,6 +14,7 @@ import {
   withSession,
 } from "../mod.ts";
 import { counted, type Database, openDatabase, secretOf, withCookie } from "./runner/database.ts";
+import { sendLines } from "./runner/server.ts";
 
 let db: Database;
 beforeAll(async () => {
@@ -424,6 +423,17 @@ describe("the answer of withSession", () => {
     }
   });
 
+  test("is a refusal where it is asked with something else than a Request", async () => {
+    const handle = withSession(() => new Response(), untouched);
+    const node = { method: "GET", url: "/", headers: { cookie: "a=b" } };
+    for (const it of [undefined, node, new Headers()]) {
+      await assert.rejects(handle(it as never), {
+        name: "TypeError",
+        message: /^Cannot proceed as request must have headers\.get\(name\), as a Request has: /,
+      });
+    }
+  });
+
   test("is no answer where the store fails, before the handler is asked", async () => {
     const failing: Sql = () => Promise.reject(Object.assign(new Error(), { code: "ECONNREFUSED" }));
     const handle = withSession(() => assert.fail("The handler was asked"), failing);
@@ -466,20 +476,6 @@ function serve(
   const [hostname, onListen] = ["127.0.0.1", () => {}];
   const server = Deno!.serve({ hostname, port: 0, onListen, onError: error, handler: fetch });
   return { port: server.addr.port, stop: () => server.shutdown() };
-}
-
-/** Sends a request as it is written, and gives the beginning of the answer. */
-async function send(port: number, ...lines: string[]): Promise<string> {
-  const socket = connect(port, "127.0.0.1");
-  await once(socket, "connect");
-  socket.write(lines.map((line) => `${line}\r\n`).join("") + "\r\n");
-  let answer = "";
-  for await (const chunk of socket) {
-    answer += chunk;
-    if (answer.includes("\r\n\r\n")) break;
-  }
-  socket.destroy();
-  return answer;
 }
 
 if (Bun || Deno) {
@@ -572,7 +568,7 @@ if (Bun || Deno) {
       test(name, async () => {
         const { headers } = await due();
         const cookie = `Cookie: ${headers.get("cookie")}`;
-        const answer = await send(serving.port, ...handshake, `Origin: ${origin}`, cookie);
+        const answer = await sendLines(serving.port, ...handshake, `Origin: ${origin}`, cookie);
         assert.match(answer, new RegExp(`^HTTP/1\\.1 ${status} `));
         assert.doesNotMatch(answer, /set-cookie/i);
       });
@@ -593,7 +589,7 @@ if (Bun || Deno) {
     ];
     for (const { name, lines } of requests) {
       test(`gives a foreign page nothing by ${name}`, async () => {
-        const answer = await send(
+        const answer = await sendLines(
           serving.port,
           ...lines,
           "Origin: https://evil.example",

@@ -468,8 +468,7 @@ export function bunServers(): void {
     routes: {
       "/": withSession((_, { session, reason }) => new Response(session?.username ?? reason), sql),
       "/users/:id": withSession(
-        (request, { session }) =>
-          Response.json({ id: request.params.id, own: session?.id }),
+        (request, { session }) => Response.json({ id: request.params.id, own: session?.id }),
         sql,
       ),
       "/session": {
