@@ -101,15 +101,16 @@ function asksForWebSocket(headers: RequestHeaders): boolean {
 /**
  * Whether a page of that origin is a page of the host in this URL.
  *
- * Behind a proxy that ends TLS the URL says http, and the page is https: so for such a URL either
- * will do. That lets a page of http://app.example through to https://app.example, in a browser without
- * `Sec-Fetch-Site`; `origin` or HSTS shut it out. Where the URL says https, so must the page.
+ * Behind a proxy that ends TLS the URL says http, and the page is https: so such a URL is read by the
+ * page's scheme. That lets a page of http://app.example through to https://app.example, in a browser
+ * without `Sec-Fetch-Site`; `origin` or HSTS shut it out. Where the URL says https, so must the page.
  */
 function isOf(url: string, origin: string): boolean {
   // Whatever a client put into `Host` is in the URL, so that it need not be one.
   if (!isOrigin(origin) || !URL.canParse(url)) return false;
-  const [page, here] = [new URL(origin), new URL(url)];
-  return page.host === here.host && (page.protocol === "https:" || here.protocol === "http:");
+  const here = new URL(url);
+  if (here.protocol === "http:") here.protocol = new URL(origin).protocol;
+  return here.origin === origin;
 }
 
 /** Whether it is an http origin as browsers write one: no path, default port, upper case, Unicode. */

@@ -190,6 +190,18 @@ describe("isCrossOrigin", () => {
       crosses: false,
     },
     {
+      name: "the proxy's port, that is the page's default one",
+      url: "http://a.example:443/",
+      origin: "https://a.example",
+      crosses: false,
+    },
+    {
+      name: "a page on the app's port by the other scheme",
+      url: "http://a.example/",
+      origin: "https://a.example:80",
+      crosses: true,
+    },
+    {
       name: "the other scheme's port",
       url: "https://a.example/",
       origin: "http://a.example:443",
