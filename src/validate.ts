@@ -58,9 +58,7 @@ export async function validateSession<Data extends object = Record<string, unkno
 ): Promise<Visit<Data>> {
   const rules = rulesOf(options, ["authenticatedWithin"]);
   const { authenticatedWithin } = options ?? {};
-  if (authenticatedWithin !== undefined) {
-    requireSeconds("authenticatedWithin", authenticatedWithin, 0, LONGEST_COOKIE);
-  }
+  requireWithin(authenticatedWithin);
   const token = readVisitor(headers, sql, rules);
   if (isRefused(token)) return token;
   const values = [token.id, token.digest];
@@ -73,6 +71,11 @@ export async function validateSession<Data extends object = Record<string, unkno
   // The session goes on, and so does a cookie that it was given just now.
   const { id, userId } = row;
   return { ...refusal(rules, { reason: "stale", id, userId }), headers: visit.headers };
+}
+
+/** Refuses an `authenticatedWithin` that is no such number of seconds. */
+export function requireWithin(value: unknown): void {
+  if (value !== undefined) requireSeconds("authenticatedWithin", value, 0, LONGEST_COOKIE);
 }
 
 /** Writes down what a validation found due, if it may. */

@@ -21,6 +21,7 @@ import {
   updateSession,
   validateSession,
   type Visit,
+  withSession,
 } from "../mod.ts";
 import { rulesOf } from "../src/policy.ts";
 
@@ -680,6 +681,11 @@ const [createdAt, expiresAt] = [new Date("2026-01-01"), new Date("2027-01-01")];
 const record = { id, digest, userId: 1, createdAt, expiresAt };
 
 type Call = (...args: unknown[]) => Promise<unknown>;
+/** withSession in the form of the verbs: it makes a handler, which is asked once. */
+const asked = (make: typeof withSession): Call => async (headers, sql, options) => {
+  const handle = make(() => new Response(), sql as Sql, options as Policy);
+  return await handle(new Request("https://app.example/", { headers: headers as Headers }));
+};
 const unbound: Record<string, unknown> = {
   createSession,
   insertSession,
@@ -692,6 +698,7 @@ const unbound: Record<string, unknown> = {
   revokeSession,
   revokeSessions,
   sweepSessions,
+  withSession: asked(withSession),
 };
 
 /** Every verb that takes a policy: what it is about, and the options of the call alone. */
@@ -707,6 +714,7 @@ const verbs: { name: string; own: string; about: unknown[] }[] = [
   { name: "revokeSession", own: "reason", about: [headers] },
   { name: "revokeSessions", own: "reason", about: [{ userId: 1 }] },
   { name: "sweepSessions", own: "retention, idleTimeout, onProgress, signal", about: [] },
+  { name: "withSession", own: "authenticatedWithin, origin, trustedOrigins", about: [headers] },
 ];
 const keysOf = (list: string) => list === "" ? [] : list.split(", ");
 const OWN = [...new Set(verbs.flatMap(({ own }) => keysOf(own)))];
@@ -822,7 +830,11 @@ describe("authenticatedWithin", () => {
 });
 
 describe("configure", () => {
-  const bind = (policy: Policy) => configure(policy) as unknown as Record<string, Call>;
+  const bind = (policy: Policy) => {
+    const sessions = configure(policy);
+    const handled = asked(sessions.withSession as typeof withSession);
+    return { ...sessions, withSession: handled } as unknown as Record<string, Call>;
+  };
   const bound = bind({
     idleTimeout: 60,
     absoluteTimeout: 120,
@@ -861,6 +873,7 @@ describe("configure", () => {
     insertSession: [120],
     getUserId: [],
     validateSession: [],
+    withSession: [],
     rotateSession: [120, 60, 7],
     reauthenticateSession: [120, 60, 7],
     updateSession: [120, 60, 7],
