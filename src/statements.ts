@@ -108,16 +108,8 @@ export interface InsertedRow extends SessionRow {
   readonly replaced?: EndedRow | null;
 }
 
-interface Insertion {
-  /** Whether it ends another session. */
-  readonly replacing?: boolean;
-  /** What the values are elements of. */
-  readonly source?: string;
-  /** What comes before each answer. */
-  readonly prefix?: string;
-}
-
-const insertion = (at: Place, { replacing = false, source = "", prefix = "" }: Insertion) => `
+// What is to be stored, and whose it is. `replacing`: also which session it ends.
+const given = (at: Place, replacing = false, source = "") => `
 with given as materialized (
   select ${at(0)}::text as call,${
   replacing
@@ -131,41 +123,36 @@ with given as materialized (
     ${at(7)}::boolean as persistent, ${at(8)}::text::jsonb as data,
     ${keyOfUser("p.person")} as user_id
   from ${source}lateral (select ${at(1)}::text::jsonb as person) p
-)${
-  replacing
-    ? `, replaced as (
+)`;
+
+const REPLACED = `replaced as (
   update coatcheck.sessions s
   set revoked_at = statement_timestamp(), revoked_reason = 'replaced'
   from given g
   where s.id = g.replaced_id and g.replaced_digest in (s.digest, s.previous_digest)
     and s.revoked_at is null and g.user_id is not null
   returning s.id, s.user_id, g.id as heir
-)`
-    : ""
-}, inserted as (
-  insert into coatcheck.sessions
-    (id, user_id, digest, created_at, authenticated_at, last_seen_at, expires_at, persistent, data)
-  select g.id, g.user_id, g.digest, g.created_at, least(g.created_at, statement_timestamp()),
-    statement_timestamp(), g.expires_at, g.persistent, g.data
-  from given g
-  where g.user_id is not null
-  returning *
-)
-select ${prefix}${
-  answer({
-    ...SESSION,
-    username: usernameOf("s"),
-    digest: "encode(s.digest, 'hex')",
-    expiresAt: instant("s.expires_at"),
-    ...(replacing && {
-      replaced: `case when r.id is not null
-    then ${object({ id: "r.id", userId: key("r.user_id") })} end`,
-    }),
-  }, "g.call")
-}
-from inserted s join given g on g.id = s.id${
-  replacing ? " left join replaced r on r.heir = s.id" : ""
-}`;
+)`;
+
+const INSERTION = `insert into coatcheck.sessions as s
+  (id, user_id, digest, created_at, authenticated_at, last_seen_at, expires_at, persistent, data)
+select g.id, g.user_id, g.digest, g.created_at, least(g.created_at, statement_timestamp()),
+  statement_timestamp(), g.expires_at, g.persistent, g.data
+from given g
+where g.user_id is not null`;
+
+const INSERTED: Pairs = {
+  ...SESSION,
+  username: usernameOf("s"),
+  digest: "encode(s.digest, 'hex')",
+  expiresAt: instant("s.expires_at"),
+};
+const AND_REPLACED: Pairs = {
+  ...INSERTED,
+  replaced: `(
+    select ${object({ id: "r.id", userId: key("r.user_id") })} from replaced r where r.heir = s.id
+  )`,
+};
 
 /**
  * INSERT only: a session that exists already is an error, never somebody else's session. Without one
@@ -174,7 +161,12 @@ from inserted s join given g on g.id = s.id${
  * `$1` the user, as JSON; `$2`, `$3` id and digest; `$4` created at, null for now; `$5` expires at, or
  * `$6` seconds from now; `$7` persistent; `$8` data, as JSON.
  */
-export const INSERT: Statement = statement("store the session", insertion(ownPlace, {}));
+export const INSERT: Statement = statement(
+  "store the session",
+  `${given(ownPlace)}
+${INSERTION}
+returning ${answer(INSERTED)}`,
+);
 
 /**
  * The same, and ends the session of a presented token with it: a statement of its own, as most sign-ins
@@ -184,7 +176,9 @@ export const INSERT: Statement = statement("store the session", insertion(ownPla
  */
 export const REPLACE: Statement = statement(
   INSERT.purpose,
-  insertion(ownPlace, { replacing: true }),
+  `${given(ownPlace, true)}, ${REPLACED}
+${INSERTION}
+returning ${answer(AND_REPLACED)}`,
 );
 
 /**
@@ -697,9 +691,11 @@ export const VALIDATE_MANY: Statement = statement(
  */
 export const INSERT_MANY: Statement = statement(
   INSERT.purpose,
-  insertion(elementPlace, {
-    replacing: true,
-    source: `${IMPATIENT} cross join ${CALLS} cross join `,
-    prefix: "g.call || ' ' || ",
-  }),
+  `${given(elementPlace, true, `${IMPATIENT} cross join ${CALLS} cross join `)}, ${REPLACED},
+inserted as (
+${INSERTION}
+returning *
+)
+select g.call || ' ' || ${answer(AND_REPLACED, "g.call")}
+from inserted s join given g on g.id = s.id`,
 );
