@@ -138,7 +138,10 @@ function find(signs: readonly string[], userAgent: string): string {
 }
 
 /** The form to change the password, and what was wrong with the last attempt. */
-export function password(failed?: { field: "current" | "new"; message: string }): Html {
+export function password(
+  username: string,
+  failed?: { field: "current" | "new"; message: string },
+): Html {
   const state = (field: string) =>
     failed?.field === field ? html`${invalid(true)} autofocus` : html``;
   return page(
@@ -150,6 +153,7 @@ export function password(failed?: { field: "current" | "new"; message: string })
     html`
       ${alert(failed?.message)}
       <form method="post" action="/password">
+        ${whose(username)}
         <label for="current">Current password</label>
         <input id="current" name="current" type="password" ${state("current")}
           autocomplete="current-password" required>
@@ -161,6 +165,13 @@ export function password(failed?: { field: "current" | "new"; message: string })
       <p class="soft">When the demo starts again, the old password is back.</p>
     `,
   );
+}
+
+// A field that is for password managers alone: it tells them whose password is asked for.
+function whose(username: string): Html {
+  return html`
+    <input value="${username}" autocomplete="username" readonly hidden>
+  `;
 }
 
 /** What a change of the password has ended. */
@@ -180,7 +191,7 @@ export function passwordChanged(ended: number): Html {
 }
 
 /** The form to prove who one is, once more. */
-export function proof(message?: string): Html {
+export function proof(username: string, message?: string): Html {
   return page(
     { title: "Is it you?", room: "/recovery-code" },
     html`
@@ -191,6 +202,7 @@ export function proof(message?: string): Html {
     html`
       ${alert(message)}
       <form method="post" action="/recovery-code">
+        ${whose(username)}
         <label for="password">Password</label>
         <input id="password" name="password" type="password" ${invalid(message !== undefined)}
           autocomplete="current-password" autofocus required>

@@ -36,7 +36,7 @@ const routes = new Map<string, (request: Request) => Response | Promise<Response
   ["POST /devices/end-others", signedIn(endOtherDevices)],
   ["GET /password", signedIn(askPassword)],
   ["POST /password", signedIn(changePassword)],
-  ["GET /recovery-code", showRecoveryCode],
+  ["GET /recovery-code", signedIn(showRecoveryCode)],
   ["POST /recovery-code", signedIn(proveIdentity)],
   ["GET /theft", signedIn(tellTheft)],
   ["POST /theft/copy", signedIn(copyCookie)],
@@ -132,20 +132,19 @@ async function endOtherDevices(_request: Request, { session, headers }: Visit): 
   return see("/devices", headers);
 }
 
-function askPassword(_request: Request, { headers }: Visit): Response {
-  return answer(200, pages.password(), headers);
+function askPassword(_request: Request, { session, headers }: Visit): Response {
+  return answer(200, pages.password(session.username), headers);
 }
 
 async function changePassword(request: Request, { session, headers }: Visit): Promise<Response> {
   const form = await read(request);
   const password = form("new");
+  const refuse = (status: number, field: "current" | "new", message: string) =>
+    answer(status, pages.password(session.username, { field, message }), headers);
   if (!await checkPassword(session.username, form("current"), sql)) {
-    return answer(401, pages.password({ field: "current", message: "Wrong password." }), headers);
+    return refuse(401, "current", "Wrong password.");
   }
-  if (password.length < 8) {
-    const message = "The new password needs 8 characters or more.";
-    return answer(422, pages.password({ field: "new", message }), headers);
-  }
+  if (password.length < 8) return refuse(422, "new", "The new password is too short.");
   // First the password: a sign-in with the old one that is under way would outlive the rest.
   await setPassword(session.username, password, sql);
   const others = { userId: session.userId, except: session.id };
@@ -157,17 +156,18 @@ async function changePassword(request: Request, { session, headers }: Visit): Pr
 
 // What is dangerous asks for more than a session: a proof of identity that is fresh.
 
-async function showRecoveryCode(request: Request): Promise<Response> {
-  const visit = await validateSession(request.headers, sql, { authenticatedWithin: PROOF_LASTS });
+async function showRecoveryCode(request: Request, { session }: Visit): Promise<Response> {
+  const fresh = { authenticatedWithin: PROOF_LASTS };
+  const visit = await validateSession(request.headers, sql, fresh);
   if (visit.session) return answer(200, pages.recoveryCode(visit.session), visit.headers);
-  if (visit.reason === "stale") return answer(401, pages.proof(), visit.headers);
+  if (visit.reason === "stale") return answer(401, pages.proof(session.username), visit.headers);
   return see("/", visit.headers);
 }
 
 async function proveIdentity(request: Request, { session, headers }: Visit): Promise<Response> {
   const form = await read(request);
   if (!await checkPassword(session.username, form("password"), sql)) {
-    return answer(401, pages.proof("Wrong password."), headers);
+    return answer(401, pages.proof(session.username, "Wrong password."), headers);
   }
   const renewed = await reauthenticateSession(request.headers, sql);
   return see("/recovery-code", renewed.headers);
