@@ -168,6 +168,120 @@ describe("the demo", () => {
     assert.equal(response.status, 303);
   });
 
+  /** The id of the session that a browser has. */
+  function idOf(browser: Browser): string {
+    return [...browser.cookies.values()][0]!.slice(0, 36);
+  }
+
+  const ends: { name: string; end: (browser: Browser) => Promise<unknown>; why: RegExp }[] = [
+    {
+      name: "two minutes without use",
+      end: (browser) =>
+        database.sql`
+          update coatcheck.sessions set last_seen_at = last_seen_at - interval '121 seconds'
+          where id = ${idOf(browser)}`,
+      why: /You did nothing for 2 minutes\./,
+    },
+    {
+      name: "ten minutes",
+      end: (browser) =>
+        database.sql`
+          update coatcheck.sessions set authenticated_at = authenticated_at - interval '601 seconds'
+          where id = ${idOf(browser)}`,
+      why: /You signed in more than 10 minutes ago\./,
+    },
+    {
+      name: "a sign-out with a copy of the cookie",
+      end: (browser) => copyOf(browser).post("/sign-out"),
+      why: /You signed out\./,
+    },
+    {
+      name: "a sign-in with a copy of the cookie",
+      end: (browser) => copyOf(browser).post("/sign-in", ada),
+      why: /You signed in once more/,
+    },
+    {
+      name: "an operator",
+      end: (browser) =>
+        database.sql`
+          update coatcheck.sessions set revoked_at = now(), revoked_reason = '<restored>'
+          where id = ${idOf(browser)}`,
+      why: /It was ended: &lt;restored&gt;\./,
+    },
+    {
+      name: "the loss of its row",
+      end: (browser) => database.sql`delete from coatcheck.sessions where id = ${idOf(browser)}`,
+      why: /a cookie that opens no session\./,
+    },
+    {
+      name: "a cookie that was cut short",
+      end: async (browser) => {
+        for (const [name, value] of browser.cookies) browser.cookies.set(name, value.slice(1));
+      },
+      why: /a cookie that is none of ours\./,
+    },
+  ];
+  for (const { name, end, why } of ends) {
+    test(`tells somebody that ${name} ended their session`, async () => {
+      const browser = await signIn();
+      await end(browser);
+      const refused = await browser.get("/devices");
+      assert.equal(refused.status, 303);
+      assert.equal(refused.headers.get("location"), "/");
+      const page = await home(browser);
+      assert.ok(page.includes("<h1>Sign in</h1>"));
+      assert.match(page, why);
+    });
+  }
+
+  test("tells somebody that their account is switched off", async () => {
+    const browser = await signIn();
+    await database.sql`alter view coatcheck.users rename to users_before`;
+    await database.sql`
+      create view coatcheck.users as select * from coatcheck.users_before where username <> 'ada'`;
+    const page = await home(browser);
+    await database.sql`drop view coatcheck.users`;
+    await database.sql`alter view coatcheck.users_before rename to users`;
+    assert.match(page, /Your account is switched off\./);
+    assert.ok((await home(browser)).includes("<h1>ada</h1>"));
+  });
+
+  function copyOf({ cookies }: Browser): Browser {
+    const copy = openBrowser(server);
+    for (const [name, value] of cookies) copy.cookies.set(name, value);
+    return copy;
+  }
+
+  test("ends no session of another user by its id", async () => {
+    const browser = await signIn();
+    const stranger = openBrowser(server);
+    await stranger.post("/sign-in", { username: "grace", password: "grace-demo" });
+    const ended = await browser.post("/devices/end", { id: idOf(stranger) });
+    assert.equal(ended.status, 303);
+    assert.equal((await stranger.ask()).session?.username, "grace");
+  });
+
+  test("changes no password for the wrong one, nor to a short one", async () => {
+    const browser = await signIn();
+    const wrong = await browser.post("/password", { current: "x", new: "lovelace-1815" });
+    assert.equal(wrong.status, 401);
+    assert.match(await wrong.text(), /<input id="current"[^>]* aria-describedby="message"/);
+    const short = await browser.post("/password", { current: "ada-demo", new: "1815" });
+    assert.equal(short.status, 422);
+    assert.match(await short.text(), /<input id="new"[^>]* aria-describedby="message"/);
+    await signIn();
+  });
+
+  test("keeps every page of somebody's own out of every cache", async () => {
+    const browser = await signIn();
+    for (const path of ["/", "/session", "/devices", "/password", "/recovery-code", "/theft"]) {
+      const response = await browser.get(path);
+      assert.equal(response.status, 200);
+      assert.equal(response.headers.get("cache-control"), "no-store");
+      assert.deepEqual(response.headers.getSetCookie(), []);
+    }
+  });
+
   test("answers 404 where nothing is, and 405 where it is asked in the wrong way", async () => {
     const browser = openBrowser(server);
     assert.equal((await browser.get("/nowhere")).status, 404);

@@ -31,7 +31,7 @@ export function page({ title, room }: Place, stub: Html, rest: Html): Html {
       <body>
         <header>
           ${room ? skip : ""}
-          ${hanger} <p><b>coatcheck</b> sessions in your own PostgreSQL</p>
+          ${hanger} <p><b>coatcheck</b> <span>sessions in your own PostgreSQL</span></p>
           ${room ? signOut : ""}
         </header>
         ${room ? navigation(room) : ""}

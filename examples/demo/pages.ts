@@ -97,9 +97,9 @@ function device({ data, authenticatedAt, lastSeenAt }: Session<Data>, beside: Ht
         <h2>${deviceName(data)}</h2>
         <p>Signed in ${time(authenticatedAt)}</p>
         <p>Last used ${time(lastSeenAt)}</p>
-        <details><summary>User agent</summary><code>${data.userAgent || "None"}</code></details>
       </div>
       ${beside}
+      <details><summary>User agent</summary><code>${data.userAgent || "None"}</code></details>
     </li>
   `;
 }

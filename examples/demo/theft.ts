@@ -24,7 +24,7 @@ export function theft(copy?: { readonly worksUntil?: Date }): Html {
           whenever it likes.</p>
       `,
       button("rotate", "Give me a new secret"),
-      button("replay", "First use the copy, as the thief", "quiet"),
+      button("replay", "First use the copy", "quiet"),
     ]),
     step("The copy comes back", [
       html`
@@ -34,7 +34,7 @@ export function theft(copy?: { readonly worksUntil?: Date }): Html {
       copy?.worksUntil
         ? clock("The copy still works for", copy.worksUntil, rotationGrace, "Over")
         : html``,
-      button("replay", "Use the copy, as the thief"),
+      button("replay", "Use the copy"),
     ]),
   ];
   return page(
