@@ -1,6 +1,7 @@
 // The only script of the demo. It makes the clocks count down; without it their instants stand there.
 
-// A page that comes back out of the browser's memory may show what is over: ask for it again.
+// By the back button a page may come out of the browser's memory, even one with `no-store`, while no
+// cookie has changed. Meanwhile the session may have ended elsewhere: ask for the page again.
 addEventListener("pageshow", ({ persisted }) => persisted && location.reload());
 
 const clocks = [...document.querySelectorAll(".clock")].map((clock) => {
