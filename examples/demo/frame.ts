@@ -91,6 +91,11 @@ export function clock(label: string, until: Date, seconds: number, over: string)
   `;
 }
 
+/** A word beside a heading. */
+export function badge(word: string): Html {
+  return html`<span class="badge">${word}</span>`;
+}
+
 const skip = html`<a class="skip" href="#ticket">To the content</a>`;
 
 const signOut = html`

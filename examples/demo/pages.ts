@@ -1,5 +1,5 @@
 import type { Refused, Session } from "@coatcheck/coatcheck";
-import { alert, clock, invalid, page, time } from "./frame.ts";
+import { alert, badge, clock, invalid, page, time } from "./frame.ts";
 import { type Html, html } from "./html.ts";
 import { type Data, policy, PROOF_LASTS } from "./policy.ts";
 import { whySignedOut } from "./reasons.ts";
@@ -82,23 +82,27 @@ export function devices(here: Session<Data>, elsewhere: readonly Session<Data>[]
     `,
     html`
       <ul class="devices">
-        ${device(here, html`<span class="badge">This one</span>`)}
-        ${elsewhere.map((it) => device(it, signOutForm(it)))}
+        ${device(here, badge("This one"))}
+        ${elsewhere.map((it) => device(it, html``, signOutForm(it)))}
       </ul>
       ${isAlone ? another : signOutElsewhere}
     `,
   );
 }
 
-function device({ data, authenticatedAt, lastSeenAt }: Session<Data>, beside: Html): Html {
+function device(
+  { data, authenticatedAt, lastSeenAt }: Session<Data>,
+  mark: Html,
+  form: Html = html``,
+): Html {
   return html`
     <li>
       <div>
-        <h2>${deviceName(data)}</h2>
+        <h2>${deviceName(data)} ${mark}</h2>
         <p>Signed in ${time(authenticatedAt)}</p>
         <p>Last used ${time(lastSeenAt)}</p>
       </div>
-      ${beside}
+      ${form}
       <details><summary>User agent</summary><code>${data.userAgent || "None"}</code></details>
     </li>
   `;
