@@ -20,7 +20,7 @@ try {
 await install();
 const reports = mkdtempSync(join(tmpdir(), "coatcheck-reports-"));
 
-// Files at a time on Deno and Node, whatever the cores: most of them wait for a database or a deadline.
+// Files at a time on Deno and Node, and tests in the browser, whatever the cores: most of them wait.
 const AT_ONCE = 4;
 
 // `npm test -- create` runs the files whose name has that word.
@@ -40,6 +40,7 @@ const runtimes = {
     bin("bun"),
     "test",
     "--timeout=60000",
+    `--max-concurrency=${AT_ONCE}`,
     "--reporter=junit",
     `--reporter-outfile=${report("Bun")}`,
     ...files,
