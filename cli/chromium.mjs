@@ -1,5 +1,6 @@
 // The browser of the tests, where there is one.
 import { spawnSync } from "node:child_process";
+import { delimiter, join } from "node:path";
 import process from "node:process";
 
 const names = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
@@ -7,10 +8,14 @@ const names = ["chromium", "chromium-browser", "google-chrome", "google-chrome-s
 /**
  * Finds Chromium: at CHROMIUM, or on the PATH.
  *
- * @returns {string | undefined} A program that says its version: some names are of empty shells.
+ * @returns {string | undefined} The path of a program that says its version: some names are of shells
+ * around nothing.
  */
 export function findChromium() {
-  const { CHROMIUM } = process.env;
-  const candidates = CHROMIUM ? [CHROMIUM] : names;
-  return candidates.find((it) => spawnSync(it, ["--version"], { stdio: "ignore" }).status === 0);
+  const { CHROMIUM, PATH = "" } = process.env;
+  const folders = PATH.split(delimiter);
+  const paths = CHROMIUM
+    ? [CHROMIUM]
+    : names.flatMap((name) => folders.map((folder) => join(folder, name)));
+  return paths.find((it) => spawnSync(it, ["--version"], { stdio: "ignore" }).status === 0);
 }
