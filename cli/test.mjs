@@ -1,5 +1,5 @@
 // Runs every test on Bun, on Deno and on a current Node, against one PostgreSQL, and adds them up.
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, openSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
@@ -84,16 +84,22 @@ try {
     DENO_JOBS: String(AT_ONCE),
     NO_COLOR: "1",
   };
+  // Most tests wait, and Bun runs its files one after the other: so the others run beside it. What they
+  // say comes when all have ended.
+  const said = join(reports, "said");
+  const output = openSync(said, "w");
+  const beside = async () => [
+    await runTests("Deno", env, output),
+    await runTests("Node", env, output),
+  ];
+  const counts = (await Promise.all([runTests("Bun", env, "inherit"), beside()])).flat();
+  stop.throwIfAborted();
+  console.log(readFileSync(said, "utf8"));
+
   let passed = 0;
   let failed = 0;
-  for (const [name, command] of Object.entries(runtimes)) {
-    if (!command.some((it) => it.endsWith(".test.ts"))) continue;
-    console.log(`\n── ${name} ──`);
-    const succeeded = await run(command, { env });
-    stop.throwIfAborted();
-    const count = counts(report(name));
-    // A runner that crashed, or found no test, has failed, whatever it wrote.
-    if (count.failed === 0 && (!succeeded || count.passed === 0)) count.failed = 1;
+  for (const [index, name] of Object.keys(runtimes).entries()) {
+    const count = counts[index];
     console.log(`${name}: ${count.passed} passed, ${count.failed} failed`);
     passed += count.passed;
     failed += count.failed;
@@ -112,10 +118,15 @@ try {
   rmSync(reports, { recursive: true, force: true });
 }
 
-function counts(file) {
+/** Runs the tests on one runtime, and counts them. */
+async function runTests(name, env, output) {
+  const command = runtimes[name];
+  // Such as the browser's, which Bun alone has.
+  if (!command.some((it) => it.endsWith(".test.ts"))) return { passed: 0, failed: 0 };
+  const succeeded = await run(command, { env, stdio: ["ignore", output, output] });
   let xml = "";
   try {
-    xml = readFileSync(file, "utf8");
+    xml = readFileSync(report(name), "utf8");
   } catch {
     // No report: the runner did not get that far.
   }
@@ -128,5 +139,7 @@ function counts(file) {
     !cases.some((it) => it.name.startsWith(`${name} &gt; `))
   );
   const failed = tests.filter(({ fails }) => fails).length;
-  return { passed: tests.length - failed, failed };
+  const passed = tests.length - failed;
+  // A runner that crashed, or found no test, has failed, whatever it wrote.
+  return { passed, failed: failed || (succeeded && passed > 0 ? 0 : 1) };
 }
