@@ -1,7 +1,15 @@
 import { SessionError } from "./errors.ts";
 import { kindOf, refuse, requireObject, requireText } from "./input.ts";
 import { type Policy, type Rules, rulesOf } from "./policy.ts";
-import { query, type Sql, sqlstateOf, type SqlValue, type Statement, unexpected } from "./sql.ts";
+import {
+  coded,
+  query,
+  type Sql,
+  sqlstateOf,
+  type SqlValue,
+  type Statement,
+  unexpected,
+} from "./sql.ts";
 import { FIND_USER, type FoundUser } from "./statements.ts";
 
 /** Somebody whose key is known already: after the password check, or from an OAuth callback. */
@@ -120,7 +128,7 @@ export async function askOfOne<Answer extends { readonly matches: number }>(
 // rule of its domain (23514). A check of the app's own on the sessions fails in the same way, but of
 // a table.
 function asNoSuchUser(error: unknown): SessionError | undefined {
-  const { table, table_name } = (error ?? {}) as Record<string, unknown>;
+  const { table, table_name } = coded(error);
   const sqlstate = sqlstateOf(error) ?? "";
   const isAboutUser = /^(23503|22P02|22003|22001)$/.test(sqlstate) ||
     sqlstate === "23514" && !table && !table_name;

@@ -1,0 +1,116 @@
+// The clients that the conformance suite is run on, each in the line of code that docs/reference.md gives.
+import { PGlite } from "@electric-sql/pglite";
+import { neon } from "@neondatabase/serverless";
+import { sql as drizzleSql } from "drizzle-orm";
+import { drizzle } from "drizzle-orm/node-postgres";
+import { Kysely, PostgresDialect, sql as kyselySql } from "kysely";
+import pg from "pg";
+import postgres from "postgres";
+import { createPool, InvalidInputError, sql as slonikSql } from "slonik";
+import type { Client } from "../../conformance.ts";
+import type { Sql } from "../../mod.ts";
+import { startNeon } from "./neon.ts";
+
+/** How to make each client, of the database at a URL. */
+export const clients: Readonly<Record<string, (url: string) => Client | Promise<Client>>> = {
+  "postgres.js": (url) => openPostgres(url),
+  "postgres.js, prepare: false": (url) => openPostgres(url, { prepare: false }),
+  "postgres.js, transform: postgres.camel": (url) =>
+    openPostgres(url, { transform: postgres.camel }),
+  ...("Bun" in globalThis && {
+    "Bun.SQL": (url) => openBun(url),
+    "Bun.SQL, prepare: false": (url) => openBun(url, { prepare: false }),
+  }),
+
+  "neon()": async (url) => {
+    const proxy = await startNeon(url);
+    return { sql: neon(proxy.url), close: proxy.close };
+  },
+
+  "PGlite": async () => {
+    const db = await PGlite.create();
+    const sql: Sql = (strings, ...values) => db.sql(strings, ...values);
+    return {
+      sql,
+      begin: (run) => db.transaction((tx) => run((strings, ...values) => tx.sql(strings, ...values))),
+      close: () => db.close(),
+    };
+  },
+
+  "pg": (url) => {
+    const pool = new pg.Pool({ connectionString: url });
+    const tag = (client: pg.Pool | pg.PoolClient): Sql => (strings, ...values) =>
+      client.query(strings.reduce((text, part, i) => `${text}$${i}${part}`), values);
+    return {
+      sql: tag(pool),
+      begin: async (run) => {
+        const client = await pool.connect();
+        try {
+          await client.query("begin");
+          await run(tag(client));
+          await client.query("commit");
+        } catch (error) {
+          await client.query("rollback");
+          throw error;
+        } finally {
+          client.release();
+        }
+      },
+      close: () => pool.end(),
+    };
+  },
+
+  "drizzle": (url) => {
+    const pool = new pg.Pool({ connectionString: url });
+    const db = drizzle(pool);
+    const tag = (db: Pick<ReturnType<typeof drizzle>, "execute">): Sql => (strings, ...values) =>
+      db.execute(drizzleSql(strings, ...values));
+    return { sql: tag(db), begin: (run) => db.transaction((tx) => run(tag(tx))), close: () => pool.end() };
+  },
+
+  "kysely": (url) => {
+    const db = new Kysely<unknown>({
+      dialect: new PostgresDialect({ pool: new pg.Pool({ connectionString: url }) }),
+    });
+    const tag = (db: Kysely<unknown>): Sql => (strings, ...values) =>
+      kyselySql(strings, ...values).execute(db);
+    return {
+      sql: tag(db),
+      begin: (run) => db.transaction().execute((tx) => run(tag(tx))),
+      close: () => db.destroy(),
+    };
+  },
+
+  "slonik": async (url) => {
+    const pool = await createPool(url);
+    // For 22P02, slonik throws an error of its own that has no code.
+    const restore = (error: unknown) => {
+      throw error instanceof InvalidInputError ? Object.assign(error, { code: "22P02" }) : error;
+    };
+    const tag = (pool: Pick<Awaited<ReturnType<typeof createPool>>, "query">): Sql =>
+    (
+      strings,
+      ...values
+    ) => pool.query(slonikSql.unsafe(strings, ...values)).catch(restore);
+    return {
+      sql: tag(pool),
+      begin: (run) => pool.transaction((tx) => run(tag(tx))),
+      close: () => pool.end(),
+    };
+  },
+};
+
+function openPostgres(url: string, options: postgres.Options<never> = {}): Client {
+  const sql = postgres(url, { max: 10, onnotice: () => {}, ...options });
+  return { sql, begin: (run) => sql.begin(run), close: () => sql.end() };
+}
+
+// The global of Bun; its types would make globals of all that Bun has.
+function openBun(url: string, options: object = {}): Client {
+  type BunSql = Sql & { begin: NonNullable<Client["begin"]>; end: () => Promise<void> };
+  const { Bun } = globalThis as unknown as {
+    Bun: { SQL: new (url: string, options: object) => BunSql };
+  };
+  const sql = new Bun.SQL(url, { max: 10, ...options });
+  return { sql, begin: (run) => sql.begin(run), close: () => sql.end() };
+}
