@@ -201,10 +201,15 @@ const CLIENT: Claims = {
     same("the answers", answers, values.map((n) => [`${n}`]));
   },
 
-  "rejects with what PostgreSQL refuses, told in the same class, code and words": async ({ sql }) => {
+  "rejects with what PostgreSQL refuses, told in the same class, code and words": async (
+    { sql },
+  ) => {
     for (const { sqlstate, code, ...rest } of REFUSALS) {
       // The block's text is constant, as a block takes no parameters: the code goes in as a setting.
-      const refused = once(sql, `do $$ begin raise exception using errcode = '${sqlstate}'; end $$`);
+      const refused = once(
+        sql,
+        `do $$ begin raise exception using errcode = '${sqlstate}'; end $$`,
+      );
       const hint = "hint" in rest ? rest.hint : "";
       await rejects(() => validateSession(anybody(), refused), {
         code,
@@ -258,7 +263,9 @@ const CLIENT: Claims = {
     same("the user", (await validateSession(before, sql)).session?.username, "ada");
   },
 
-  "refuses every call in a transaction that has failed, and serves the next one": async (client) => {
+  "refuses every call in a transaction that has failed, and serves the next one": async (
+    client,
+  ) => {
     if (!client.begin) return;
     const visitor = await ada(client.sql);
     await Promise.resolve(client.begin(async (transaction) => {
@@ -311,7 +318,9 @@ const DATA = {
 const VERBS: Claims = {
   "migrates, and a second time nothing, ten times at once": async ({ sql }) => {
     await all(sql`drop schema if exists coatcheck cascade`);
-    const runs = await Promise.all(Array.from({ length: 10 }, () => migrate(sql, { users: USERS })));
+    const runs = await Promise.all(
+      Array.from({ length: 10 }, () => migrate(sql, { users: USERS })),
+    );
     const applied = new Set(runs.flatMap((run) => run.applied));
     same("what was applied", [...applied].sort(), ["001_users", "002_sessions"]);
     same("what was applied", await migrate(sql), { applied: [] });
@@ -388,15 +397,25 @@ const VERBS: Claims = {
     const visitor = await ada(sql);
     await age(sql, visitor, "authenticated_at", 7200);
     const { headers } = await verbs.validateSession(visitor, sql);
-    same("the visit", (await verbs.validateSession(presenting(headers), sql)).session?.id, idOf(visitor));
+    same(
+      "the visit",
+      (await verbs.validateSession(presenting(headers), sql)).session?.id,
+      idOf(visitor),
+    );
   },
 
   "reauthenticates": async ({ sql }) => {
     const old = await ada(sql);
     await age(sql, old, "authenticated_at", 3600);
-    same("the visit", (await validateSession(old, sql, { authenticatedWithin: 60 })).reason, "stale");
+    same(
+      "the visit",
+      (await validateSession(old, sql, { authenticatedWithin: 60 })).reason,
+      "stale",
+    );
     const { headers } = await reauthenticateSession(old, sql);
-    const { session } = await validateSession(presenting(headers), sql, { authenticatedWithin: 60 });
+    const { session } = await validateSession(presenting(headers), sql, {
+      authenticatedWithin: 60,
+    });
     same("the session", session?.id, idOf(old));
     same("the old secret", (await validateSession(old, sql)).reason, "unknown");
   },
@@ -409,7 +428,10 @@ const VERBS: Claims = {
     const late = await updateSession(visitor, { kept: 2 }, sql, { version: 0 });
     same("a late update", [late.reason, late.session?.version], ["conflict", 1]);
     same("the data", (await validateSession(visitor, sql)).session?.data, { kept: 1, ...DATA });
-    const wishes = Array.from({ length: 10 }, (_, n) => updateSession(visitor, { [`k${n}`]: n }, sql));
+    const wishes = Array.from(
+      { length: 10 },
+      (_, n) => updateSession(visitor, { [`k${n}`]: n }, sql),
+    );
     await Promise.all(wishes);
     same("the version", (await validateSession(visitor, sql)).session?.version, 11);
   },
@@ -417,7 +439,9 @@ const VERBS: Claims = {
   "lists and revokes": async ({ sql }) => {
     await revokeSessions({ userId: 2 }, sql);
     const visitors = [];
-    for (let n = 0; n < 4; n++) visitors.push(presenting((await createSession("grace", sql)).headers));
+    for (let n = 0; n < 4; n++) {
+      visitors.push(presenting((await createSession("grace", sql)).headers));
+    }
     const ids = visitors.map(idOf);
     same("the list", (await listSessions(2, sql)).map(({ id }) => id).sort(), [...ids].sort());
 
@@ -474,7 +498,8 @@ const VERBS: Claims = {
   },
 
   "says that nobody is there, in the same class, code and words": async ({ sql }) => {
-    const message = "Cannot find the user as coatcheck.users must have one row for them: received none";
+    const message =
+      "Cannot find the user as coatcheck.users must have one row for them: received none";
     const nobody = { code: "USER_NOT_FOUND", message };
     await rejects(() => createSession("nobody", sql), nobody);
     await rejects(() => getUserId("Ada", sql), nobody);
@@ -482,7 +507,11 @@ const VERBS: Claims = {
     await rejects(() => createSession({ userId: "no number" }, sql), nobody);
     await rejects(() => createSession({ userId: 2 ** 40 }, sql), nobody);
     await rejects(() => listSessions("no number", sql), nobody);
-    const many = [createSession("nobody", sql), createSession("ada", sql), getUserId("nobody", sql)];
+    const many = [
+      createSession("nobody", sql),
+      createSession("ada", sql),
+      getUserId("nobody", sql),
+    ];
     const states = (await Promise.allSettled(many)).map(({ status }) => status);
     same("three at once", states, ["rejected", "fulfilled", "rejected"]);
   },
@@ -490,20 +519,34 @@ const VERBS: Claims = {
   "sends concurrent calls as one, and answers each": async ({ sql }) => {
     const together = batched(sql);
     const names = Array.from({ length: 40 }, (_, n) => n % 4 ? NAMES[n % 4 + 1]! : "nobody");
-    const calls = await Promise.allSettled(names.map((name) => createSession(name, together, { data: DATA })));
-    const visitors = calls.map((call) => call.status === "fulfilled" ? presenting(call.value.headers) : anybody());
+    const calls = await Promise.allSettled(
+      names.map((name) => createSession(name, together, { data: DATA })),
+    );
+    const visitors = calls.map((call) =>
+      call.status === "fulfilled" ? presenting(call.value.headers) : anybody()
+    );
     const visits = await Promise.all(visitors.map((visitor) => validateSession(visitor, together)));
-    const seen = visits.map(({ session, reason }) => session ? [session.username, session.data] : reason);
+    const seen = visits.map(({ session, reason }) =>
+      session ? [session.username, session.data] : reason
+    );
     same("the visits", seen, names.map((name) => name === "nobody" ? "unknown" : [name, DATA]));
     const refused = calls.flatMap((call) => call.status === "rejected" ? [call.reason.code] : []);
-    same("the refused", refused, names.filter((name) => name === "nobody").map(() => "USER_NOT_FOUND"));
+    same(
+      "the refused",
+      refused,
+      names.filter((name) => name === "nobody").map(() => "USER_NOT_FOUND"),
+    );
   },
 
   "tells a schema that is missing": async ({ sql }) => {
     await all(sql`drop schema if exists coatcheck cascade`);
     const message = "Cannot store the session as the database must accept the statement: " +
       "received SQLSTATE 3F000; run migrate(sql)";
-    await rejects(() => createSession("ada", sql), { code: "SCHEMA_MISSING", sqlstate: "3F000", message });
+    await rejects(() => createSession("ada", sql), {
+      code: "SCHEMA_MISSING",
+      sqlstate: "3F000",
+      message,
+    });
     await migrate(sql, { users: USERS });
     same("the user", (await createSession("ada", sql)).session.username, "ada");
   },
@@ -515,7 +558,8 @@ const VERBS: Claims = {
     await rejects(() => migrate(sql, { users: USERS }), {
       code: "STORE_REJECTED",
       sqlstate: "CC001",
-      message: "Cannot apply 002_sessions as coatcheck.sessions must be free: received a foreign object",
+      message:
+        "Cannot apply 002_sessions as coatcheck.sessions must be free: received a foreign object",
     });
     await all(sql`drop schema if exists coatcheck cascade`);
     await migrate(sql, { users: USERS });
@@ -532,8 +576,15 @@ const VERBS: Claims = {
     for (const [type, key] of Object.entries(keys)) {
       await all(sql`drop schema if exists coatcheck cascade`);
       await all(sql`drop table if exists coatcheck_conformance.members`);
-      await all(template(sql, `create table coatcheck_conformance.members (id ${type} primary key, name text)`));
-      await all(tag(sql, type, key, "insert into coatcheck_conformance.members values (", ", 'ada')"));
+      await all(
+        template(
+          sql,
+          `create table coatcheck_conformance.members (id ${type} primary key, name text)`,
+        ),
+      );
+      await all(
+        tag(sql, type, key, "insert into coatcheck_conformance.members values (", ", 'ada')"),
+      );
       const users = { table: "coatcheck_conformance.members", id: "id", username: "name" };
       await migrate(sql, { users });
       const { session, headers } = await createSession({ userId: key }, sql);
@@ -541,7 +592,11 @@ const VERBS: Claims = {
       same("the key", await getUserId("ada", sql), key);
       same("the visit", (await validateSession(presenting(headers), sql)).session, session);
       same("the list", (await listSessions(key, sql)).map(({ userId }) => userId), [key]);
-      same("the revoked", (await revokeSessions({ userIds: [key] }, sql)).map(({ userId }) => userId), [key]);
+      same(
+        "the revoked",
+        (await revokeSessions({ userIds: [key] }, sql)).map(({ userId }) => userId),
+        [key],
+      );
     }
   },
 };
@@ -554,7 +609,7 @@ const USERS = { table: "coatcheck_conformance.users", id: "id", username: "usern
 const NAMES: Readonly<Record<number, string>> = {
   1: "ada",
   2: "grace",
-  3: "O'Neil \\ \"$1\" ?",
+  3: 'O\'Neil \\ "$1" ?',
   4: "Åsa 🔐",
 };
 
@@ -597,7 +652,8 @@ async function show(sql: Sql, condition: string): Promise<void> {
 
 /** Time passes by ageing the row. */
 async function age(sql: Sql, visitor: Headers, column: string, seconds: number): Promise<void> {
-  const set = `update coatcheck.sessions set ${column} = ${column} - make_interval(secs => ${seconds})`;
+  const set =
+    `update coatcheck.sessions set ${column} = ${column} - make_interval(secs => ${seconds})`;
   await all(tag(sql, "uuid", idOf(visitor), `${set} where id = `, ""));
 }
 

@@ -189,7 +189,11 @@ export function coded(error: unknown): Readonly<Record<string, unknown>> {
   const outer = (error ?? {}) as Record<string, unknown>;
   let it = outer;
   // No deeper than anybody wraps: a cause may lead back to where it came from.
-  for (let depth = 0; depth < 5 && typeof it.code !== "string" && it.cause instanceof Error; depth++) {
+  for (
+    let depth = 0;
+    depth < 5 && typeof it.code !== "string" && it.cause instanceof Error;
+    depth++
+  ) {
     it = it.cause as unknown as Record<string, unknown>;
   }
   return typeof it.code === "string" ? it : outer;

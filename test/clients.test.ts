@@ -1,7 +1,17 @@
 import { afterAll, beforeAll, describe, test } from "bun:test";
+import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
+import { join } from "node:path";
+import process from "node:process";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
 import { conformance } from "../conformance.ts";
 import { clients } from "./runner/clients.ts";
 import { openDatabase } from "./runner/database.ts";
+import { runtime } from "./runner/runtime.ts";
+
+const execute = promisify(execFile);
+const root = fileURLToPath(new URL("..", import.meta.url));
 
 interface Case {
   readonly name: string;
@@ -46,3 +56,16 @@ for (const { client, cases, finish } of cells) {
     afterAll(finish);
   });
 }
+
+describe("pg's query, which is no tagged template", () => {
+  test("is refused with a sentence that says so, and takes no process down", async () => {
+    const [program = "", ...args] = [...runtime.run, "test/runner/query.ts"];
+    const { stdout } = await execute(join(root, "node_modules", ".bin", program), args, {
+      cwd: root,
+      env: { ...process.env, NO_COLOR: "1" },
+    });
+    const refusal = "TypeError: Cannot proceed as sql must be a tagged-template client, " +
+      "like postgres(url): received a function of 3 parameters, like pg's query\n";
+    assert.equal(stdout, `${refusal.repeat(4)}goes on\n`);
+  });
+});

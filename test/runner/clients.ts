@@ -27,18 +27,8 @@ export const clients: Readonly<Record<string, (url: string) => Client | Promise<
     return { sql: neon(proxy.url), close: proxy.close };
   },
 
-  "PGlite": async () => {
-    const db = await PGlite.create();
-    const sql: Sql = (strings, ...values) => db.sql(strings, ...values);
-    return {
-      sql,
-      begin: (run) => db.transaction((tx) => run((strings, ...values) => tx.sql(strings, ...values))),
-      close: () => db.close(),
-    };
-  },
-
   "pg": (url) => {
-    const pool = new pg.Pool({ connectionString: url });
+    const pool = openPool(url);
     const tag = (client: pg.Pool | pg.PoolClient): Sql => (strings, ...values) =>
       client.query(strings.reduce((text, part, i) => `${text}$${i}${part}`), values);
     return {
@@ -61,17 +51,19 @@ export const clients: Readonly<Record<string, (url: string) => Client | Promise<
   },
 
   "drizzle": (url) => {
-    const pool = new pg.Pool({ connectionString: url });
+    const pool = openPool(url);
     const db = drizzle(pool);
     const tag = (db: Pick<ReturnType<typeof drizzle>, "execute">): Sql => (strings, ...values) =>
       db.execute(drizzleSql(strings, ...values));
-    return { sql: tag(db), begin: (run) => db.transaction((tx) => run(tag(tx))), close: () => pool.end() };
+    return {
+      sql: tag(db),
+      begin: (run) => db.transaction((tx) => run(tag(tx))),
+      close: () => pool.end(),
+    };
   },
 
   "kysely": (url) => {
-    const db = new Kysely<unknown>({
-      dialect: new PostgresDialect({ pool: new pg.Pool({ connectionString: url }) }),
-    });
+    const db = new Kysely<unknown>({ dialect: new PostgresDialect({ pool: openPool(url) }) });
     const tag = (db: Kysely<unknown>): Sql => (strings, ...values) =>
       kyselySql(strings, ...values).execute(db);
     return {
@@ -82,7 +74,7 @@ export const clients: Readonly<Record<string, (url: string) => Client | Promise<
   },
 
   "slonik": async (url) => {
-    const pool = await createPool(url);
+    const pool = await createPool(url, { maximumPoolSize: 3 });
     // For 22P02, slonik throws an error of its own that has no code.
     const restore = (error: unknown) => {
       throw error instanceof InvalidInputError ? Object.assign(error, { code: "22P02" }) : error;
@@ -100,8 +92,24 @@ export const clients: Readonly<Record<string, (url: string) => Client | Promise<
   },
 };
 
+/** A database in this very process: it takes seconds to start, and holds everything else up meanwhile. */
+export async function openPGlite(): Promise<Client> {
+  const db = await PGlite.create();
+  const tag = (db: Pick<PGlite, "sql">): Sql => (strings, ...values) => db.sql(strings, ...values);
+  return {
+    sql: tag(db),
+    begin: (run) => db.transaction((tx) => run(tag(tx))),
+    close: () => db.close(),
+  };
+}
+
+function openPool(url: string): pg.Pool {
+  // An idle connection that breaks is no call's failure, and ends the process where nobody listens.
+  return new pg.Pool({ connectionString: url, max: 3 }).on("error", () => {});
+}
+
 function openPostgres(url: string, options: postgres.Options<never> = {}): Client {
-  const sql = postgres(url, { max: 10, onnotice: () => {}, ...options });
+  const sql = postgres(url, { max: 3, onnotice: () => {}, ...options });
   return { sql, begin: (run) => sql.begin(run), close: () => sql.end() };
 }
 
@@ -111,6 +119,6 @@ function openBun(url: string, options: object = {}): Client {
   const { Bun } = globalThis as unknown as {
     Bun: { SQL: new (url: string, options: object) => BunSql };
   };
-  const sql = new Bun.SQL(url, { max: 10, ...options });
+  const sql = new Bun.SQL(url, { max: 3, ...options });
   return { sql, begin: (run) => sql.begin(run), close: () => sql.end() };
 }

@@ -13,7 +13,7 @@ neonConfig.fetchEndpoint = (host, port) => `http://${host}:${port}/sql`;
 export async function startNeon(
   database: string,
 ): Promise<{ url: string; close: () => Promise<void> }> {
-  const pool = new pg.Pool({ connectionString: database });
+  const pool = new pg.Pool({ connectionString: database, max: 3 }).on("error", () => {});
   const server = createServer(async (incoming, outgoing) => {
     const { query, params } = await json(incoming) as { query: string; params: unknown[] };
     const answer = (status: number, body: object) =>

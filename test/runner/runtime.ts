@@ -1,0 +1,21 @@
+import process from "node:process";
+
+const { Bun, Deno } = globalThis as unknown as {
+  Bun?: { version: string };
+  Deno?: { version: { deno: string } };
+};
+
+/** The runtime that runs this test, and the command that runs a program on it, of node_modules/.bin. */
+export const runtime: { name: string; version: string; run: readonly string[] } = Bun
+  ? { name: "Bun", version: Bun.version, run: ["bun"] }
+  : Deno
+  ? {
+    name: "Deno",
+    version: Deno.version.deno,
+    run: ["deno", "run", "--config=deno.npm.json", "--allow-all", "--no-check"],
+  }
+  : {
+    name: "Node",
+    version: process.versions.node,
+    run: ["node", "--import=./test/runner/node.mjs"],
+  };
