@@ -32,6 +32,8 @@ const claims = {
   "The module has no slow types": deno("publish", "--dry-run", "--allow-dirty"),
   "Rooms import as docs/architecture.md says": rooms,
   "The package builds": [process.execPath, "cli/build.mjs"],
+  "The public API is what docs/api.md says": [process.execPath, "cli/api.mjs", "--check"],
+  "The tools of users accept the package": [process.execPath, "cli/users.mjs"],
   "Every test passes": [process.execPath, "cli/test.mjs"],
 };
 
