@@ -19,3 +19,6 @@ export const runtime: { name: string; version: string; run: readonly string[] } 
     version: process.versions.node,
     run: ["node", "--import=./test/runner/node.mjs"],
   };
+
+/** The Node that runs npm: 20, or later. By hand, it is the one of node_modules/.bin. */
+export const npmNode: string = process.env.npm_node_execpath ?? "node";
