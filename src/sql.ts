@@ -49,8 +49,11 @@ export function object(pairs: Pairs): string {
   })`;
 }
 
-/** Of an instant, in seconds since 1970: clients and settings disagree about how to write one. */
-export const instant = (sql: string): string => `date_part('epoch', ${sql})`;
+/**
+ * Of an instant, in seconds since 1970: clients and settings disagree about how to write one. A numeric, as
+ * extra_float_digits cuts what a double is spelt with.
+ */
+export const instant = (sql: string): string => `extract(epoch from ${sql})`;
 
 /**
  * Makes the SQL of an answer: a JSON object of these pairs.
@@ -134,13 +137,14 @@ function nextCall(): string {
  * Refuses a client that is no function, or none of that form; called by hand where a request may need no
  * SQL.
  *
- * A tag takes the strings, and all values as a rest. What declares more is `query(text, values, callback)`
- * of pg, which as a tag calls the second value back, out of everybody's reach: that ends the process.
+ * A tag takes the strings, and all values as a rest. What declares three parameters is pg's
+ * `query(text, values, callback)`, which as a tag calls the second value back, out of everybody's reach:
+ * that ends the process.
  */
 export function requireSql(sql: unknown): asserts sql is Sql {
   const desired = "be a tagged-template client, like postgres(url)";
   if (typeof sql !== "function") refuse(TypeError, "sql", desired, kindOf(sql));
-  if (sql.length > 1) {
+  if (sql.length > 2) {
     refuse(TypeError, "sql", desired, `a function of ${sql.length} parameters, like pg's query`);
   }
 }

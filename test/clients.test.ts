@@ -1,61 +1,27 @@
-import { afterAll, beforeAll, describe, test } from "bun:test";
+import { describe, test } from "bun:test";
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
+import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
-import { conformance } from "../conformance.ts";
-import { clients } from "./runner/clients.ts";
+import { closing, sideBySide } from "./runner/cells.ts";
+import { clients, packages } from "./runner/clients.ts";
 import { openDatabase } from "./runner/database.ts";
 import { runtime } from "./runner/runtime.ts";
 
 const execute = promisify(execFile);
 const root = fileURLToPath(new URL("..", import.meta.url));
 
-interface Case {
-  readonly name: string;
-  readonly run: () => Promise<void>;
-  outcome?: Promise<void>;
-}
-
-/** The tests of a client, and what runs after them. */
-const cells = Object.entries(clients).map(([client, open]) => {
-  const cases: Case[] = [];
-  let finish = async () => {};
-  conformance({
-    test: (name, run) => cases.push({ name, run }),
-    afterAll: (run) => finish = run,
-    open: async () => {
+sideBySide(
+  Object.fromEntries(
+    Object.entries(clients).map(([name, open]) => [name, async () => {
       const database = await openDatabase({ bare: true });
-      const opened = await open(database.url);
-      const close = async () => {
-        await opened.close?.();
-        await database.close();
-      };
-      return { ...opened, close };
-    },
-  });
-  return { client, cases, finish: () => finish() };
-});
-
-// All clients side by side, each test of one after the other: most of it is waiting for a deadline.
-beforeAll(() => {
-  for (const { cases } of cells) {
-    let last: Promise<void> = Promise.resolve();
-    for (const it of cases) {
-      it.outcome = last.then(it.run);
-      last = it.outcome.catch(() => {});
-    }
-  }
-});
-
-for (const { client, cases, finish } of cells) {
-  describe(`through ${client}`, () => {
-    for (const it of cases) test(it.name, () => it.outcome);
-    afterAll(finish);
-  });
-}
+      return closing(await open(database.url), database.close);
+    }]),
+  ),
+);
 
 describe("pg's query, which is no tagged template", () => {
   test("is refused with a sentence that says so, and takes no process down", async () => {
@@ -67,5 +33,35 @@ describe("pg's query, which is no tagged template", () => {
     const refusal = "TypeError: Cannot proceed as sql must be a tagged-template client, " +
       "like postgres(url): received a function of 3 parameters, like pg's query\n";
     assert.equal(stdout, `${refusal.repeat(4)}goes on\n`);
+  });
+});
+
+describe("the README", () => {
+  test("has a table of the clients that ran here, and of their versions", async () => {
+    const readme = await readFile(join(root, "README.md"), "utf8");
+    const [header = [], , ...rows] = readme.match(/^\| client \|(?:.*\n)+?(?=\n)/m)![0].trim()
+      .split("\n")
+      .map((line) => line.split("|").slice(1, -1).map((cell) => cell.trim().replaceAll("`", "")));
+    const column = header.indexOf(`${runtime.name} ${runtime.major}`);
+    const ticked = rows.filter((row) => row[column] === "✓").map(([name]) => name);
+    // PGlite has a file of its own.
+    assert.deepEqual(ticked.sort(), [...Object.keys(clients), "PGlite"].sort());
+    for (const [name = "", version] of rows) {
+      const place = join(root, "node_modules", packages[name.split(/,? /)[0]!]!, "package.json");
+      const installed = JSON.parse(await readFile(place, "utf8")).version;
+      assert.ok(installed.startsWith(`${version}.`), `${name} ${installed}`);
+    }
+  });
+
+  test("leads to lines of code that are those which ran", async () => {
+    const squeeze = (text: string) => text.replace(/\s+/g, "");
+    const [, lines = ""] = (await readFile(join(root, "docs/reference.md"), "utf8"))
+      .match(/## The SQL client.*?```ts ignore\n(.*?)```/s)!;
+    const ran = squeeze(await readFile(join(root, "test/runner/clients.ts"), "utf8"));
+    const code = lines.replace(/^\/\/.*$/gm, "").replaceAll("const sql: Sql = ", "").split(";\n\n");
+    assert.equal(code.length, 5);
+    for (const line of code.flatMap((it) => it.split("};\n"))) {
+      assert.ok(ran.includes(squeeze(line).replace(/;$/, "")), line);
+    }
   });
 });

@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe, test } from "bun:test";
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import { createHash } from "node:crypto";
+import { readFile } from "node:fs/promises";
 import { createUsers } from "../examples/users.ts";
 import { migrate } from "../mod.ts";
 import { type Database, openDatabase } from "./runner/database.ts";
@@ -17,6 +18,8 @@ import {
 
 interface Example {
   readonly name: string;
+  /** How its row in the README's table of runtimes begins. */
+  readonly row: string;
   readonly command: readonly string[];
   /** Makes the schema, where the example does not. */
   readonly prepare?: (database: Database) => Promise<unknown>;
@@ -25,12 +28,17 @@ interface Example {
 // Each runtime starts its own example; what the example must do is the same on all of them.
 const name = runtime.name.toLowerCase();
 const examples: Example[] = [
-  { name: `examples/${name}.ts`, command: [...runtime.run, `examples/${name}.ts`] },
+  {
+    name: `examples/${name}.ts`,
+    row: `${runtime.name} ${runtime.major}`,
+    command: [...runtime.run, `examples/${name}.ts`],
+  },
 ];
 // Bun starts what runs no tests by itself: workerd, and the oldest Node, which takes no TypeScript.
 if (runtime.name === "Bun") {
   examples.push({
     name: "examples/workers.ts on workerd",
+    row: "Cloudflare Workers, in workerd",
     command: ["node", "test/runner/workers.mjs"],
     prepare: async ({ sql }) => {
       await createUsers(sql);
@@ -38,6 +46,7 @@ if (runtime.name === "Bun") {
     },
   }, {
     name: "examples/node.ts on the Node that runs npm",
+    row: "Node 20 or later, the one that runs npm",
     command: [npmNode, "test/runner/bundled.mjs", "examples/node.ts"],
   });
 }
@@ -74,6 +83,12 @@ for (const example of examples) {
     function tokenOf(browser: Browser): string[] {
       return browser.cookies.get("__Host-session")!.split(".");
     }
+
+    test("is in the README's table of runtimes", async () => {
+      const readme = await readFile(new URL("../README.md", import.meta.url), "utf8");
+      const row = readme.split("\n").find((line) => line.startsWith(`| ${example.row} |`));
+      assert.ok(row?.includes(`\`${example.name.split(" ")[0]}\``), example.row);
+    });
 
     test("signs in, and goes home with a cookie that no cache keeps", async () => {
       const form = { username: "ada", password: "ada-demo" };

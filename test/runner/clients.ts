@@ -11,7 +11,19 @@ import type { Client } from "../../conformance.ts";
 import type { Sql } from "../../mod.ts";
 import { startNeon } from "./neon.ts";
 
-/** How to make each client, of the database at a URL. */
+/** The package of each, by the first word of its name. */
+export const packages: Readonly<Record<string, string>> = {
+  "postgres.js": "postgres",
+  "Bun.SQL": "bun",
+  "Neon's": "@neondatabase/serverless",
+  "PGlite": "@electric-sql/pglite",
+  "pg": "pg",
+  "drizzle": "drizzle-orm",
+  "kysely": "kysely",
+  "slonik": "slonik",
+};
+
+/** How to make each client, of the database at a URL; by the names that they have in the README's table. */
 export const clients: Readonly<Record<string, (url: string) => Client | Promise<Client>>> = {
   "postgres.js": (url) => openPostgres(url),
   "postgres.js, prepare: false": (url) => openPostgres(url, { prepare: false }),
@@ -22,7 +34,7 @@ export const clients: Readonly<Record<string, (url: string) => Client | Promise<
     "Bun.SQL, prepare: false": (url) => openBun(url, { prepare: false }),
   }),
 
-  "neon()": async (url) => {
+  "Neon's neon(), to a stand-in for its proxy": async (url) => {
     const proxy = await startNeon(url);
     return { sql: neon(proxy.url), close: proxy.close };
   },

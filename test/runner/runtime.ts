@@ -5,18 +5,20 @@ const { Bun, Deno } = globalThis as unknown as {
   Deno?: { version: { deno: string } };
 };
 
+const minor = (version: string) => version.split(".").slice(0, 2).join(".");
+
 /** The runtime that runs this test, and the command that runs a program on it, of node_modules/.bin. */
-export const runtime: { name: string; version: string; run: readonly string[] } = Bun
-  ? { name: "Bun", version: Bun.version, run: ["bun"] }
+export const runtime: { name: string; major: string; run: readonly string[] } = Bun
+  ? { name: "Bun", major: minor(Bun.version), run: ["bun"] }
   : Deno
   ? {
     name: "Deno",
-    version: Deno.version.deno,
+    major: minor(Deno.version.deno),
     run: ["deno", "run", "--config=deno.npm.json", "--allow-all", "--no-check"],
   }
   : {
     name: "Node",
-    version: process.versions.node,
+    major: process.versions.node.split(".")[0]!,
     run: ["node", "--import=./test/runner/node.mjs"],
   };
 
