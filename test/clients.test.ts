@@ -1,4 +1,4 @@
-import { describe, test } from "bun:test";
+import { afterAll, beforeAll, describe, test } from "bun:test";
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { readFile } from "node:fs/promises";
@@ -6,9 +6,10 @@ import { join } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
+import { createToken, getUserId, SessionError, type Sql, validateSession } from "../mod.ts";
 import { closing, sideBySide } from "./runner/cells.ts";
 import { clients, packages } from "./runner/clients.ts";
-import { openDatabase } from "./runner/database.ts";
+import { type Database, openDatabase } from "./runner/database.ts";
 import { runtime } from "./runner/runtime.ts";
 
 const execute = promisify(execFile);
@@ -22,6 +23,74 @@ sideBySide(
     }]),
   ),
 );
+
+describe("what befalls the server", () => {
+  let database: Database;
+  beforeAll(async () => {
+    database = await openDatabase();
+  });
+  afterAll(() => database.close());
+
+  /** Asks through a client until the server works on it, and then has something done to its backend. */
+  async function during(action: "cancel" | "terminate", sql: Sql): Promise<unknown> {
+    const text = `select pg_sleep(9)::text as ${action}`;
+    const call = told(sql, text);
+    for (let tries = 0; tries < 2000; tries++) {
+      const done = await database.sql`
+        select ${database.sql(`pg_${action}_backend`)}(pid) from pg_stat_activity
+        where query = ${text} and state = 'active' and datname = current_database()`;
+      if (done.length > 0) break;
+    }
+    return await call;
+  }
+
+  const urlWith = (change: object) => (Object.assign(new URL(database.url), change) as URL).href;
+
+  /** How a failure is told. */
+  async function told(sql: Sql, text: string): Promise<unknown> {
+    const strings = Object.freeze(
+      Object.defineProperty([text], "raw", { value: Object.freeze([text]) }),
+    );
+    const asked: Sql = () => sql(strings as unknown as TemplateStringsArray);
+    const visitor = new Headers({ cookie: `__Host-session=${createToken().token}` });
+    const error = await validateSession(visitor, asked, { queryTimeout: 5 }).catch((it) => it);
+    return error instanceof SessionError ? [error.code, error.sqlstate] : error;
+  }
+
+  for (const [name, open] of Object.entries(clients)) {
+    test(`is told in the same codes through ${name}`, async () => {
+      const { sql, close } = await open(database.url);
+      try {
+        assert.deepEqual(await during("cancel", sql), ["STORE_TIMEOUT", "57014"]);
+        const [code] = await during("terminate", sql) as [string];
+        assert.equal(code, "STORE_UNAVAILABLE");
+        // A pool may hand the broken connection out once more.
+        const ask = () => getUserId("ada", sql);
+        assert.equal(await ask().catch(ask), 1);
+      } finally {
+        await close?.();
+      }
+    });
+
+    const unusable = [
+      { what: "a server that is not there", change: { port: "1" }, code: "STORE_UNAVAILABLE" },
+      { what: "a wrong password", change: { password: "wrong" }, code: "STORE_REJECTED" },
+      { what: "no such database", change: { pathname: "/nowhere" }, code: "STORE_REJECTED" },
+    ];
+    for (const { what, change, code } of unusable) {
+      // It asks the server something when it is made, before there is a client.
+      if (name === "slonik") continue;
+      test(`is told as ${code} for ${what} through ${name}`, async () => {
+        const { sql, close } = await open(urlWith(change));
+        try {
+          await assert.rejects(getUserId("ada", sql), { name: "SessionError", code });
+        } finally {
+          await close?.();
+        }
+      });
+    }
+  }
+});
 
 describe("pg's query, which is no tagged template", () => {
   test("is refused with a sentence that says so, and takes no process down", async () => {

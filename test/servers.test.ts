@@ -19,7 +19,7 @@ if ("Bun" in globalThis) {
       old = await startPostgres(undefined, ["fsync=off"], postgres15);
     });
     afterAll(() => old?.stop());
-    for (const name of ["postgres.js", "Bun.SQL", "pg"]) {
+    for (const name of ["postgres.js", "Bun.SQL"]) {
       cells[`${name} to PostgreSQL 15`] = async () => {
         const database = await openDatabase({ bare: true, server: old.url });
         return closing(await clients[name]!(database.url), database.close);
@@ -33,7 +33,7 @@ if ("Bun" in globalThis) {
       bouncer = await startPgBouncer(program, process.env.DATABASE_URL!);
     });
     afterAll(() => bouncer?.close());
-    for (const name of ["postgres.js, prepare: false", "Bun.SQL, prepare: false", "pg"]) {
+    for (const name of ["postgres.js, prepare: false", "Bun.SQL, prepare: false"]) {
       cells[`${name} to PgBouncer in transaction mode`] = async () => {
         const database = await openDatabase({ bare: true });
         const { hostname, port } = new URL(bouncer.url);
@@ -53,7 +53,7 @@ if ("Bun" in globalThis) {
     extra_float_digits: "0",
     standard_conforming_strings: "off",
   };
-  for (const name of ["postgres.js", "Bun.SQL", "pg"]) {
+  for (const name of ["Bun.SQL", "pg"]) {
     cells[`${name} to a database of odd settings, with sessions of somebody else`] = async () => {
       const database = await openDatabase({ bare: true });
       const { sql } = database;

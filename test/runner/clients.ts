@@ -116,13 +116,16 @@ export async function openPGlite(): Promise<Client> {
 }
 
 function openPool(url: string): pg.Pool {
-  // An idle connection that breaks is no call's failure, and ends the process where nobody listens.
-  return new pg.Pool({ connectionString: url, max: 3 }).on("error", () => {});
+  // A connection that breaks ends the process where nobody listens: an idle one at the pool, and one that
+  // kysely or a transaction has taken out at the client.
+  return new pg.Pool({ connectionString: url, max: 3 })
+    .on("error", () => {})
+    .on("connect", (client) => client.on("error", () => {}));
 }
 
 function openPostgres(url: string, options: postgres.Options<never> = {}): Client {
   const sql = postgres(url, { max: 3, onnotice: () => {}, ...options });
-  return { sql, begin: (run) => sql.begin(run), close: () => sql.end() };
+  return { sql, begin: (run) => sql.begin(run), close: () => sql.end({ timeout: 0 }) };
 }
 
 // The global of Bun; its types would make globals of all that Bun has.
