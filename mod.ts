@@ -40,6 +40,7 @@ export {
 } from "./src/create.ts";
 export { SessionError, type SessionErrorCode } from "./src/errors.ts";
 export type { Observer, SessionEvent } from "./src/events.ts";
+export { type HandlerCall, withSession } from "./src/handler.ts";
 export { listSessions } from "./src/list.ts";
 export {
   type Applied,
@@ -49,6 +50,7 @@ export {
   migrations,
   type UsersTable,
 } from "./src/migrate.ts";
+export { isCrossOrigin, type OriginOptions, type OriginRequest } from "./src/origin.ts";
 export { AAL1, AAL2, AAL3, type CookiePolicy, type Policy } from "./src/policy.ts";
 export {
   type RevokeCall,

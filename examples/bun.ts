@@ -4,30 +4,39 @@
 //   DATABASE_URL=postgres://… bun examples/bun.ts
 //
 // deno.ts and node.ts serve the same `fetch`. users.ts is what an app has before it has sessions: a
-// table of users, and a way to check a password. The two guards stand in files of their own.
-import { createSession, migrate, revokeSession, validateSession } from "@coatcheck/coatcheck";
+// table of users, and a way to check a password.
+import {
+  createSession,
+  migrate,
+  revokeSession,
+  type Visit,
+  withSession,
+} from "@coatcheck/coatcheck";
 import process from "node:process";
 import { openDatabase } from "./database.ts";
-import { isCrossOrigin } from "./origin.ts";
 import { isOutage } from "./outage.ts";
 import { checkPassword, createUsers } from "./users.ts";
 
 const sql = openDatabase();
 
+// It refuses what a page of another origin sends, and finds out who is there.
+const route = withSession(async (request, visit) => {
+  switch (`${request.method} ${new URL(request.url).pathname}`) {
+    case "POST /sign-in":
+      return await signIn(request);
+    case "GET /session":
+      return showSession(visit);
+    case "POST /sign-out":
+      return await signOut(request);
+    default:
+      return new Response("Not found\n", { status: 404 });
+  }
+}, sql);
+
 /** Answers one request. */
 export async function fetch(request: Request): Promise<Response> {
-  if (isCrossOrigin(request)) return new Response("From another origin\n", { status: 403 });
   try {
-    switch (`${request.method} ${new URL(request.url).pathname}`) {
-      case "POST /sign-in":
-        return await signIn(request);
-      case "GET /session":
-        return await showSession(request);
-      case "POST /sign-out":
-        return await signOut(request);
-      default:
-        return new Response("Not found\n", { status: 404 });
-    }
+    return await route(request);
   } catch (error) {
     if (!isOutage(error)) throw error;
     // A failing store signs nobody out: the answer says so, and leaves the cookie alone.
@@ -47,9 +56,8 @@ async function signIn(request: Request): Promise<Response> {
   return seeHome(headers);
 }
 
-async function showSession(request: Request): Promise<Response> {
-  const { session, reason, headers } = await validateSession(request.headers, sql);
-  headers.set("cache-control", "no-store");
+function showSession({ session, reason }: Visit): Response {
+  const headers = { "cache-control": "no-store" };
   return session
     ? Response.json({ session }, { headers })
     : Response.json({ reason }, { status: 401, headers });

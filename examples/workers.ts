@@ -2,9 +2,8 @@
 //
 // A Worker may use a connection only in the request that has opened it: each request makes its client, and
 // ends it once the answer is on its way. What makes the schema (`prepare` in bun.ts) runs elsewhere.
-import { createSession, revokeSession, type Sql, validateSession } from "@coatcheck/coatcheck";
+import { createSession, revokeSession, type Visit, withSession } from "@coatcheck/coatcheck";
 import postgres from "postgres";
-import { isCrossOrigin } from "./origin.ts";
 import { isOutage } from "./outage.ts";
 import { checkPassword } from "./users.ts";
 
@@ -18,10 +17,9 @@ interface Context {
 
 export default {
   async fetch(request: Request, env: Environment, context: Context): Promise<Response> {
-    if (isCrossOrigin(request)) return new Response("From another origin\n", { status: 403 });
     const sql = postgres(env.DATABASE_URL, { max: 1, fetch_types: false });
     try {
-      return await answer(request, sql);
+      return await withSession((request, visit) => answer(request, visit, sql), sql)(request);
     } catch (error) {
       if (!isOutage(error)) throw error;
       return new Response("The database does not answer\n", { status: 503 });
@@ -31,12 +29,12 @@ export default {
   },
 };
 
-async function answer(request: Request, sql: postgres.Sql): Promise<Response> {
+async function answer(request: Request, visit: Visit, sql: postgres.Sql): Promise<Response> {
   switch (`${request.method} ${new URL(request.url).pathname}`) {
     case "POST /sign-in":
       return await signIn(request, sql);
     case "GET /session":
-      return await showSession(request, sql);
+      return showSession(visit);
     case "POST /sign-out":
       return seeHome((await revokeSession(request.headers, sql)).headers);
     default:
@@ -55,9 +53,8 @@ async function signIn(request: Request, sql: postgres.Sql): Promise<Response> {
   return seeHome(headers);
 }
 
-async function showSession(request: Request, sql: Sql): Promise<Response> {
-  const { session, reason, headers } = await validateSession(request.headers, sql);
-  headers.set("cache-control", "no-store");
+function showSession({ session, reason }: Visit): Response {
+  const headers = { "cache-control": "no-store" };
   return session
     ? Response.json({ session }, { headers })
     : Response.json({ reason }, { status: 401, headers });

@@ -1,15 +1,19 @@
 import { giveUp, requireSql, type Sql, sqlstateOf, type SqlValue, type Statement } from "./sql.ts";
-import { INSERT, INSERT_MANY, VALIDATE, VALIDATE_MANY } from "./statements.ts";
+import { INSERT, INSERT_MANY, REPLACE, VALIDATE, VALIDATE_MANY } from "./statements.ts";
 
-/** The statements that may be sent for many calls at once, and what is sent then. */
-const MANY: readonly (readonly [one: Statement, many: Statement])[] = [
-  [VALIDATE, VALIDATE_MANY],
-  [INSERT, INSERT_MANY],
+/** What is sent for many calls at once, and the statements of which each may be one. */
+const MANY: readonly (readonly [many: Statement, ...ones: Statement[]])[] = [
+  [VALIDATE_MANY, VALIDATE],
+  [INSERT_MANY, INSERT, REPLACE],
 ];
 
 // Two, so that one is on its way while the server works on the other.
 const MOST_TOGETHER = 2;
 const LARGEST_BATCH = 128;
+// Where all statements that may be under way are free, what waits is shared out among them: callers that
+// were answered together come back together, and else app and server would take turns. Fewer than these
+// are not worth a flush of their own.
+const SMALLEST_SHARE = 16;
 // Of those that are sent again, alone: one that waits for a lock must not hold up the next.
 const MOST_APART = 8;
 const LONGEST_QUEUE = 10_000;
@@ -24,8 +28,8 @@ const ABOUT_ALL = /^(08|25|3F|53|57|58|XX|42P01|42703)/;
  *
  * The first call leaves at once, as it would without this; those that come while two statements are
  * under way gather, and leave together as soon as one is back. So nothing waits for a timer, and a call
- * that is alone costs what it did. At 64 calls in flight a server does several times the work: one round
- * trip, one parse and one flush to disk for all of them.
+ * that is alone costs what it did. At 64 calls in flight a server does several times the work: two round
+ * trips, two parses and two flushes to disk for all of them.
  *
  * `validateSession`, `createSession` and `insertSession` gain; every other statement passes through. One
  * call's failure is its own: where a statement for many fails for what one of them asked, each is sent
@@ -55,7 +59,10 @@ const ABOUT_ALL = /^(08|25|3F|53|57|58|XX|42P01|42703)/;
  */
 export function batched(sql: Sql): Sql {
   requireSql(sql);
-  const queues = new Map(MANY.map(([one, many]) => [one.strings, openQueue(sql, one, many)]));
+  const queues = new Map(MANY.flatMap(([many, ...ones]) => {
+    const enqueue = openQueue(sql, many);
+    return ones.map((one) => [one.strings, enqueue(one)]);
+  }));
   return (strings, ...values) => queues.get(strings)?.(values) ?? sql(strings, ...values);
 }
 
@@ -63,6 +70,7 @@ type Answer = Awaited<ReturnType<Sql>>;
 
 /** A call that has not been answered. */
 interface Call {
+  readonly one: Statement;
   /** In the order of their numbers, as the statement for many reads them. */
   readonly values: readonly SqlValue[];
   readonly resolve: (answer: Answer) => void;
@@ -73,9 +81,9 @@ interface Call {
   leave?: () => void;
 }
 
-function openQueue(sql: Sql, one: Statement, many: Statement) {
+function openQueue(sql: Sql, many: Statement) {
   const apart = openLane(MOST_APART, 1, async ([call]) => {
-    const { values, resolve, reject } = call!;
+    const { one, values, resolve, reject } = call!;
     try {
       resolve(await sql(one.strings, ...one.order.map((number) => values[number] as SqlValue)));
     } catch (error) {
@@ -96,7 +104,7 @@ function openQueue(sql: Sql, one: Statement, many: Statement) {
     }
   });
 
-  return (parameters: readonly SqlValue[]): PromiseLike<Answer> => {
+  return (one: Statement) => (parameters: readonly SqlValue[]): PromiseLike<Answer> => {
     if (together.isFull()) {
       return Promise.reject(Object.assign(new Error("The queue is full"), { code: "QUEUE_FULL" }));
     }
@@ -104,7 +112,7 @@ function openQueue(sql: Sql, one: Statement, many: Statement) {
     one.order.forEach((number, place) => values[number] = parameters[place] as SqlValue);
     let call: Call;
     const answer = new Promise<Answer>((resolve, reject) => {
-      call = { values, resolve, reject, over: false };
+      call = { one, values, resolve, reject, over: false };
       together.push(call);
     });
     return Object.assign(answer, {
@@ -129,7 +137,10 @@ function openLane(most: number, largest: number, send: (calls: Call[]) => Promis
     queueMicrotask(() => {
       scheduled = false;
       queue = queue.filter((call) => !call.over);
-      while (queue.length > 0 && inFlight < most) void leave(queue.splice(0, largest));
+      while (queue.length > 0 && inFlight < most) {
+        const shares = Math.min(most - inFlight, Math.floor(queue.length / SMALLEST_SHARE)) || 1;
+        void leave(queue.splice(0, Math.min(Math.ceil(queue.length / shares), largest)));
+      }
     });
   }
 

@@ -6,6 +6,7 @@ import {
   insertSession,
   type SessionRecord,
 } from "./create.ts";
+import { type HandlerCall, withSession } from "./handler.ts";
 import { listSessions } from "./list.ts";
 import { bindRules, type Policy, rulesOf } from "./policy.ts";
 import {
@@ -54,6 +55,20 @@ export interface Sessions<Data extends object = Record<string, unknown>> {
   revokeSessions(whose: Whose, sql: Sql, call?: RevokeCall): Promise<RevokedSession<Data>[]>;
   /** {@linkcode sweepSessions} by this policy, of which only `queryTimeout` matters. */
   sweepSessions(sql: Sql, call?: SweepCall): Promise<{ swept: number }>;
+  /** {@linkcode withSession} by this policy. */
+  withSession<
+    Incoming extends Request = Request,
+    Rest extends unknown[] = [],
+    Answer extends Response | undefined = Response,
+  >(
+    handler: (
+      request: Incoming,
+      visit: Visit<Data>,
+      ...rest: Rest
+    ) => Answer | PromiseLike<Answer>,
+    sql: Sql,
+    call?: HandlerCall,
+  ): (request: Incoming, ...rest: Rest) => Promise<Answer | Response>;
 }
 
 /**
@@ -113,5 +128,6 @@ export function configure<Data extends object = Record<string, unknown>>(
     revokeSessions: async (whose, sql, call) =>
       await revokeSessions<Data>(whose, sql, bindRules(rules, call)),
     sweepSessions: async (sql, call) => await sweepSessions(sql, bindRules(rules, call)),
+    withSession: (handler, sql, call) => withSession(handler, sql, bindRules(rules, call)),
   };
 }

@@ -14,7 +14,7 @@ import {
 import { type Policy, type Rules, rulesOf } from "./policy.ts";
 import { requireRow, type Session, toSession } from "./session.ts";
 import { query, type Sql } from "./sql.ts";
-import { type EndedRow, INSERT, type Inserted, LIMIT } from "./statements.ts";
+import { type EndedRow, INSERT, type InsertedRow, LIMIT, REPLACE } from "./statements.ts";
 import { createToken, keyOf, type PresentedToken, type TokenKey, UUID } from "./token.ts";
 import { askOfOne, userAsJson, type UserKey } from "./user.ts";
 
@@ -184,10 +184,8 @@ async function insert<Data extends object>(
   user: string | UserKey,
   { replaced, token, createdAt, expiresAt, persistent, data }: NewRow,
 ): Promise<Session<Data>> {
-  const inserted = await askOfOne<Inserted>(sql, INSERT, [
+  const values = [
     userAsJson(user),
-    replaced?.id ?? null,
-    replaced?.digest ?? null,
     token.id,
     token.digest,
     createdAt?.toISOString() ?? null,
@@ -195,10 +193,13 @@ async function insert<Data extends object>(
     rules.absoluteTimeout,
     persistent,
     requireJson("data", data, LONGEST_DATA),
-  ], rules);
-  const session = toSession<Data>(requireRow(INSERT.purpose, [inserted.session], token));
+  ];
+  const row = replaced
+    ? await askOfOne<InsertedRow>(sql, REPLACE, [...values, replaced.id, replaced.digest], rules)
+    : await askOfOne<InsertedRow>(sql, INSERT, values, rules);
+  const session = toSession<Data>(requireRow(INSERT.purpose, [row], token));
   tell(rules.onEvent, { type: "created", id: session.id, userId: session.userId });
-  if (inserted.replaced) tellEnded(rules, inserted.replaced, "replaced");
+  if (row.replaced) tellEnded(rules, row.replaced, "replaced");
   return session;
 }
 

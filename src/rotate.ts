@@ -2,7 +2,6 @@ import { bytesToHex, hexToBytes } from "@noble/hashes/utils.js";
 import type { RequestHeaders } from "./cookie.ts";
 import { tell } from "./events.ts";
 import { type Policy, type Rules, rulesOf } from "./policy.ts";
-import { requireRow } from "./session.ts";
 import { type Sql, type SqlValue, unexpected } from "./sql.ts";
 import {
   type PresentedRow,
@@ -12,16 +11,7 @@ import {
   type RotatedRow,
 } from "./statements.ts";
 import { deriveToken, keyOf, type PresentedToken, renewToken, type Token } from "./token.ts";
-import {
-  askOf,
-  grant,
-  isRefused,
-  judge,
-  judgeRow,
-  readVisitor,
-  touch,
-  type Visit,
-} from "./visit.ts";
+import { admit, askOf, grant, isRefused, judge, readVisitor, touch, type Visit } from "./visit.ts";
 
 /**
  * Gives a session a new secret: what OWASP calls renewing the session ID.
@@ -88,8 +78,7 @@ export async function rotateDue<Data extends object>(
   const candidate = newCandidate(token);
   const rows = await askOf<RotatedRow>(token, sql, rules, ROTATE_DUE, candidate.values);
   if (rows.length === 0) return null;
-  const held = requireRow(ROTATE_DUE.purpose, rows, token);
-  const row = await judgeRow(held, sql, rules, ROTATE_DUE);
+  const row = await admit(token, rows, sql, rules, ROTATE_DUE);
   return isRefused(row) ? row : await handOut(token, row, candidate, sql, rules);
 }
 

@@ -124,13 +124,14 @@ export async function query<Row>(
   });
 }
 
-// From a random number, which Workers do not allow before the first call, so that two processes behind
+// After a random number, which Workers do not allow before the first call, so that two processes behind
 // one pooler have no number in common.
-let calls: number | undefined;
+let origin: string | undefined;
+let calls = 0;
 
 function nextCall(): string {
-  calls ??= crypto.getRandomValues(new Uint32Array(1))[0]! * 2 ** 20;
-  return `q${(calls++).toString(36)}`;
+  origin ??= `q${crypto.getRandomValues(new Uint32Array(2)).join("")}_`;
+  return origin + calls++;
 }
 
 /**

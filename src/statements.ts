@@ -34,6 +34,8 @@ const SESSION: Pairs = {
   data: "s.data",
 };
 
+const NOW = instant("statement_timestamp()");
+
 const usernameOf = (row: string) =>
   `(select u.username::text from coatcheck.users u where u.id = ${row}.user_id limit 1)`;
 
@@ -61,24 +63,21 @@ const seconds = (value: string) => `make_interval(secs => ${value}::integer)`;
 
 // ── The way in ──────────────────────────────────────────────────────────────────────────────────────
 
-// Of a username or a key as JSON, every row that it matches, at most two: enough to tell one from
-// several. jsonb_populate_record gives the value its column's own type: as text it would find nobody
-// by a citext name, and scan the table. A row without a name is nobody, as its sessions would be.
-const found = (person: string) => `
-  select asked.id, asked.username
-  from jsonb_populate_record(null::coatcheck.users, ${person}) given
-  cross join lateral (
-    select u.id, u.username from coatcheck.users u where u.username = given.username
-    union all
-    select u.id, u.username from coatcheck.users u
-    where u.id = given.id and u.username is not null
-    limit 2
-  ) asked`;
+// The key of the one user whom a name or a key means, as JSON: a look-up that finds two fails. Both are
+// tried, as whoever is asked for by a key has no name here; a row without a name is nobody, as its
+// sessions would be. jsonb_populate_record gives the value its column's own type: as text it would find
+// nobody by a citext name, and scan the table.
+const keyOfUser = (person: string) => {
+  const asked = `jsonb_populate_record(null::coatcheck.users, ${person}) asked`;
+  return `coalesce(
+      (select u.id from ${asked} join coatcheck.users u on u.username = asked.username),
+      (select u.id from ${asked} join coatcheck.users u on u.id = asked.id
+        where u.username is not null))`;
+};
 
-/** What {@linkcode FIND_USER} answers. */
+/** What {@linkcode FIND_USER} answers, if the user was found. */
 export interface FoundUser {
-  readonly matches: number;
-  readonly userId: string | number | null;
+  readonly userId: string | number;
 }
 
 /** The key in the type that sessions keep it in, also of a domain. `$1` the user, as JSON. */
@@ -86,14 +85,15 @@ export const FIND_USER: Statement = statement(
   "find the user",
   `select ${
     answer({
-      matches: "count(*)",
       userId: `case when pg_typeof((null::coatcheck.sessions).user_id)
       in ('smallint'::regtype, 'integer'::regtype)
-    then to_json(min(id::text)::integer) else to_json(min(id::text)) end`,
+    then to_json(found.id::text::integer) else to_json(found.id::text) end`,
     })
   }
-from (${found("$1::text::jsonb")}
-) found`,
+from (
+  select ${keyOfUser("p.person")} as id from (select $1::text::jsonb as person) p
+) found
+where found.id is not null`,
 );
 
 /** A session that was ended by another one. */
@@ -102,75 +102,84 @@ export interface EndedRow {
   readonly userId: string | number;
 }
 
-/** What {@linkcode INSERT} answers: without exactly one match there is no session. */
-export interface Inserted {
-  readonly matches: number;
-  readonly replaced: EndedRow | null;
-  readonly session: SessionRow & { readonly digest: string } | null;
+/** What {@linkcode INSERT} and {@linkcode REPLACE} answer, if the user was found. */
+export interface InsertedRow extends SessionRow {
+  readonly digest: string;
+  readonly replaced?: EndedRow | null;
 }
 
-const insertion = (at: Place, source = "", prefix = "") => `
-with given as (
-  select c.*, f.*
-  from (
-    select ${at(0)}::text as call, ${at(1)}::text::jsonb as person,
-      ${at(2)}::uuid as replaced_id, decode(${at(3)}, 'hex') as replaced_digest,
-      ${at(4)}::uuid as id, decode(${at(5)}, 'hex') as digest,
-      coalesce(${at(6)}::timestamptz, statement_timestamp()) as created_at,
-      coalesce(${at(7)}::timestamptz, statement_timestamp() + ${seconds(at(8))}) as expires_at,
-      ${at(9)}::boolean as persistent, ${at(10)}::text::jsonb as data${source}
-  ) c
-  cross join lateral (
-    select count(*) as matches, (array_agg(found.id))[1] as user_id,
-      (array_agg(found.username::text))[1] as username
-    from (${found("c.person")}
-    ) found
-  ) f
-), replaced as (
+// What is to be stored, and whose it is. `replacing`: also which session it ends.
+const given = (at: Place, replacing = false, source = "") => `
+with given as materialized (
+  select ${at(0)}::text as call,${
+  replacing
+    ? `
+    ${at(9)}::uuid as replaced_id, decode(${at(10)}, 'hex') as replaced_digest,`
+    : ""
+}
+    ${at(2)}::uuid as id, decode(${at(3)}, 'hex') as digest,
+    coalesce(${at(4)}::timestamptz, statement_timestamp()) as created_at,
+    coalesce(${at(5)}::timestamptz, statement_timestamp() + ${seconds(at(6))}) as expires_at,
+    ${at(7)}::boolean as persistent, ${at(8)}::text::jsonb as data,
+    ${keyOfUser("p.person")} as user_id
+  from ${source}lateral (select ${at(1)}::text::jsonb as person) p
+)`;
+
+const REPLACED = `replaced as (
   update coatcheck.sessions s
   set revoked_at = statement_timestamp(), revoked_reason = 'replaced'
   from given g
   where s.id = g.replaced_id and g.replaced_digest in (s.digest, s.previous_digest)
-    and s.revoked_at is null and g.matches = 1
-  returning s.id, s.user_id, g.call
-), inserted as (
-  insert into coatcheck.sessions
-    (id, user_id, digest, created_at, authenticated_at, last_seen_at, expires_at, persistent, data)
-  select g.id, g.user_id, g.digest, g.created_at, least(g.created_at, statement_timestamp()),
-    statement_timestamp(), g.expires_at, g.persistent, g.data
-  from given g
-  where g.matches = 1
-  returning *
-)
-select ${prefix}${
-  answer({
-    matches: "g.matches",
-    replaced: `(
-    select ${object({ id: "r.id", userId: key("r.user_id") })}
-    from replaced r where r.call = g.call
+    and s.revoked_at is null and g.user_id is not null
+  returning s.id, s.user_id, g.id as heir
+)`;
+
+const INSERTION = `insert into coatcheck.sessions as s
+  (id, user_id, digest, created_at, authenticated_at, last_seen_at, expires_at, persistent, data)
+select g.id, g.user_id, g.digest, g.created_at, least(g.created_at, statement_timestamp()),
+  statement_timestamp(), g.expires_at, g.persistent, g.data
+from given g
+where g.user_id is not null`;
+
+const INSERTED: Pairs = {
+  ...SESSION,
+  username: usernameOf("s"),
+  digest: "encode(s.digest, 'hex')",
+  expiresAt: instant("s.expires_at"),
+};
+const AND_REPLACED: Pairs = {
+  ...INSERTED,
+  replaced: `(
+    select ${object({ id: "r.id", userId: key("r.user_id") })} from replaced r where r.heir = s.id
   )`,
-    session: `(
-    select ${
-      object({
-        ...SESSION,
-        digest: "encode(s.digest, 'hex')",
-        expiresAt: instant("s.expires_at"),
-      })
-    }
-    from (select i.*, g.username from inserted i where i.id = g.id) s
-  )`,
-  }, "g.call")
-}
-from given g`;
+};
 
 /**
- * INSERT only: a session that exists already is an error, never somebody else's session.
+ * INSERT only: a session that exists already is an error, never somebody else's session. Without one
+ * user there is no session: it answers nothing where there is none, and fails where there are two.
  *
- * `$1` the user, as JSON; `$2`, `$3` id and digest of the session that this one replaces, or null;
- * `$4`, `$5` id and digest; `$6` created at, null for now; `$7` expires at, or `$8` seconds from now;
- * `$9` persistent; `$10` data, as JSON.
+ * `$1` the user, as JSON; `$2`, `$3` id and digest; `$4` created at, null for now; `$5` expires at, or
+ * `$6` seconds from now; `$7` persistent; `$8` data, as JSON.
  */
-export const INSERT: Statement = statement("store the session", insertion(ownPlace));
+export const INSERT: Statement = statement(
+  "store the session",
+  `${given(ownPlace)}
+${INSERTION}
+returning ${answer(INSERTED)}`,
+);
+
+/**
+ * The same, and ends the session of a presented token with it: a statement of its own, as most sign-ins
+ * come without one.
+ *
+ * `$1` to `$8` as above; `$9`, `$10` id and digest of the session that this one replaces.
+ */
+export const REPLACE: Statement = statement(
+  INSERT.purpose,
+  `${given(ownPlace, true)}, ${REPLACED}
+${INSERTION}
+returning ${answer(AND_REPLACED)}`,
+);
 
 /**
  * Ends the sessions of one user beyond a number of live ones, those first that were not used for
@@ -204,7 +213,56 @@ returning ${answer({ id: "s.id", userId: key("s.user_id") })}`,
 
 // ── Who is it ───────────────────────────────────────────────────────────────────────────────────────
 
-/** What every statement about a presented token answers. */
+/** What {@linkcode VALIDATE} answers: what its row holds, for the policy of the moment to judge. */
+export interface FoundRow extends SessionRow {
+  readonly digest: string;
+  /** The database's clock. */
+  readonly now: number;
+  /** What a row has only once it was revoked or rotated. */
+  readonly past: Past | null;
+}
+
+/** What has happened to a session. Instants as above; null for what has not. */
+export interface Past {
+  readonly revoked: boolean;
+  readonly revokedReason: string | null;
+  readonly previousDigest: string | null;
+  readonly rotatedAt: number | null;
+  readonly rotationSeenAt: number | null;
+}
+
+const validation = (at: Place, source = "", prefix = "") => `
+select ${prefix}${
+  answer({
+    ...SESSION,
+    username: usernameOf("s"),
+    digest: "encode(s.digest, 'hex')",
+    expiresAt: instant("s.expires_at"),
+    now: NOW,
+    past: `case when s.revoked_at is not null or s.rotated_at is not null then ${
+      object({
+        revoked: "s.revoked_at is not null",
+        revokedReason: "s.revoked_reason",
+        previousDigest: "encode(s.previous_digest, 'hex')",
+        rotatedAt: instant("s.rotated_at"),
+        rotationSeenAt: instant("s.rotation_seen_at"),
+      })
+    } end`,
+  }, `${at(0)}::text`)
+}
+from ${source}coatcheck.sessions s
+where s.id = ${at(1)}::uuid and decode(${at(2)}, 'hex') in (s.digest, s.previous_digest)`;
+
+/**
+ * Reads, takes no lock, and judges nothing: what it finds is judged beside the policy, in
+ * `judgement.ts`, as each expression here would cost a server more than all of them cost there. A secret
+ * that is neither the current nor the previous one finds no row, so that a prober learns nothing.
+ *
+ * `$1`, `$2` id and digest.
+ */
+export const VALIDATE: Statement = statement("validate the session", validation(ownPlace));
+
+/** What every statement about a presented token answers that judges it. */
 export interface PresentedRow extends SessionRow {
   /** The digest in the row that the presented one equalled, as hexadecimal digits. */
   readonly digest: string;
@@ -219,16 +277,14 @@ type Written =
   & Pick<SessionRow, "authenticatedAt" | "lastSeenAt" | "expiresAt" | "version" | "data">
   & { readonly now: number };
 
-// The session of a presented token, and what is to be said about it. A secret that is neither the
-// current nor the previous one finds no row, so that a prober learns nothing.
+// The session of a presented token, and what is to be said about it, as `judgement.ts` says it.
 //
 // `$1`, `$2` id and digest; `$3` absoluteTimeout, `$4` idleTimeout, `$5` rotationGrace.
-const presented = (at: Place, own = "", source = "") => `
+const PRESENTED = `
   select s.*, u.username, a.*, p.deadline, p.is_current, p.is_settled, v.refusal
   from (
-    select ${at(0)}::text as call, ${at(1)}::uuid as asked_id,
-      decode(${at(2)}, 'hex') as asked_digest, ${seconds(at(3))} as absolute,
-      ${seconds(at(4))} as idle, ${seconds(at(5))} as grace${own}${source}
+    select $1::uuid as asked_id, decode($2, 'hex') as asked_digest, ${seconds("$3")} as absolute,
+      ${seconds("$4")} as idle, ${seconds("$5")} as grace
   ) a
   join coatcheck.sessions s
     on s.id = a.asked_id and a.asked_digest in (s.digest, s.previous_digest)
@@ -247,7 +303,6 @@ const presented = (at: Place, own = "", source = "") => `
       when u.username is null then 'user'
     end) as refusal
   ) v`;
-const PRESENTED = presented(ownPlace);
 
 // Of a row `s` of the above.
 const JUDGED: Pairs = {
@@ -257,53 +312,8 @@ const JUDGED: Pairs = {
   refusal: "s.refusal",
   revokedReason: "s.revoked_reason",
 };
-const NOW = instant("statement_timestamp()");
 const NEVER_SEEN = "s.previous_digest is not null and s.rotation_seen_at is null";
 const FIRST_SIGHT = `s.is_current and ${NEVER_SEEN}`;
-
-/** What {@linkcode VALIDATE} answers. */
-export interface ValidatedRow extends PresentedRow {
-  /** Whether the user's last proof is longer ago than the caller asked for. */
-  readonly stale: boolean;
-  /**
-   * What of it is to be written down: a rotation also where the secret is the old one, and nobody has
-   * come with the new one. Then the answer that carried it was lost, and it is handed out once more.
-   */
-  readonly due: "rotation" | "touch" | null;
-}
-
-const validation = (at: Place, source = "", prefix = "") => `
-with s as (${
-  presented(
-    at,
-    `,
-      ${seconds(at(6))} as within, ${seconds(at(7))} as rotate_after,
-      ${seconds(at(8))} as touch_interval`,
-    source,
-  )
-}
-)
-select ${prefix}${
-  answer({
-    ...JUDGED,
-    stale: "coalesce(s.authenticated_at <= statement_timestamp() - s.within, false)",
-    due: `case
-      when s.rotate_after is not null and s.is_current and s.is_settled
-        and coalesce(s.rotated_at, s.authenticated_at) <= statement_timestamp() - s.rotate_after
-        or not s.is_current and ${NEVER_SEEN} then 'rotation'
-      when s.last_seen_at <= statement_timestamp() - s.touch_interval or ${FIRST_SIGHT}
-        then 'touch'
-    end`,
-  }, "s.call")
-}
-from s`;
-
-/**
- * Reads, and takes no lock.
- *
- * `$1` to `$5` as above; `$6` authenticatedWithin, `$7` rotateAfter, `$8` touchInterval, or null.
- */
-export const VALIDATE: Statement = statement("validate the session", validation(ownPlace));
 
 /** What {@linkcode TOUCH} answers, if it touched the session. */
 export interface TouchedRow {
@@ -313,8 +323,8 @@ export interface TouchedRow {
 /**
  * Notes the use of a session, and the first sight of a rotated secret, where one of the two is due.
  *
- * The conditions are those of {@linkcode VALIDATE} once more: between the two statements somebody may
- * have revoked the session, and a touch must not outlive that. A row that is held by another
+ * The conditions are those of the judgement once more: after {@linkcode VALIDATE} somebody may have
+ * revoked the session, and a touch must not outlive that. A row that is held by another
  * statement is skipped: its holder is touching it too, or ending it, and else the next use is noted.
  *
  * `$1` to `$5` as above; `$6` touchInterval, or null.
@@ -669,11 +679,11 @@ const IMPATIENT = `(
  */
 export const VALIDATE_MANY: Statement = statement(
   VALIDATE.purpose,
-  validation(elementPlace, `\n    from ${CALLS}`, "s.call || ' ' || "),
+  validation(elementPlace, `${CALLS} cross join `, `${elementPlace(0)} || ' ' || `),
 );
 
 /**
- * {@linkcode INSERT} for many calls: all are stored, or, where one of them cannot be, none.
+ * {@linkcode INSERT} and {@linkcode REPLACE} for many calls: all are stored, or, where one of them cannot be, none.
  *
  * A user whose row somebody holds must not hold up the others: it gives up after half a second.
  *
@@ -681,5 +691,11 @@ export const VALIDATE_MANY: Statement = statement(
  */
 export const INSERT_MANY: Statement = statement(
   INSERT.purpose,
-  insertion(elementPlace, `\n    from ${IMPATIENT} cross join ${CALLS}`, "g.call || ' ' || "),
+  `${given(elementPlace, true, `${IMPATIENT} cross join ${CALLS} cross join `)}, ${REPLACED},
+inserted as (
+${INSERTION}
+returning *
+)
+select g.call || ' ' || ${answer(AND_REPLACED, "g.call")}
+from inserted s join given g on g.id = s.id`,
 );

@@ -31,7 +31,9 @@ export const UUID: RegExp = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0
 
 // One canonical spelling only: 43 characters carry 258 bits, so the last one of a 32-byte secret
 // ends in two zero bits. Without that, four cookies would open one session.
-const SECRET = /^[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]$/;
+const TOKEN = new RegExp(
+  `${UUID.source.slice(0, -1)}\\.[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]$`,
+);
 
 /**
  * Makes the credential of a new session from 256 random bits, by WebCrypto's generator.
@@ -86,10 +88,10 @@ export function keyOf({ id, digest }: Pick<Token, "id" | "digest">): TokenKey {
 
 /** Reads a token as a client presented it; null for everything that {@linkcode createToken} and a stored UUID cannot have made. */
 export function parseToken(token: string): PresentedToken | null {
-  const id = token.slice(0, 36);
-  const encoded = token.slice(37);
-  if (token[36] !== "." || !UUID.test(id) || !SECRET.test(encoded)) return null;
-  const decoded = atob(encoded.replaceAll("-", "+").replaceAll("_", "/"));
-  const secret = Uint8Array.from(decoded, (character) => character.charCodeAt(0));
-  return { id, digest: bytesToHex(sha256(secret)), secret };
+  if (!TOKEN.test(token)) return null;
+  const decoded = atob(token.slice(37).replaceAll("-", "+").replaceAll("_", "/"));
+  // By hand, as Uint8Array.from with a function takes longer than all else here but the digest.
+  const secret = new Uint8Array(32);
+  for (let index = 0; index < 32; index++) secret[index] = decoded.charCodeAt(index);
+  return { id: token.slice(0, 36), digest: bytesToHex(sha256(secret)), secret };
 }

@@ -51,12 +51,8 @@ export async function getUserId(
 ): Promise<string | number> {
   const rules = rulesOf(options, []);
   requireUsername(username);
-  const { userId } = await askOfOne<FoundUser>(
-    sql,
-    FIND_USER,
-    [JSON.stringify({ username })],
-    rules,
-  );
+  const values = [JSON.stringify({ username })];
+  const { userId } = await askOfOne<FoundUser>(sql, FIND_USER, values, rules);
   if (typeof userId !== "string" && typeof userId !== "number") {
     throw unexpected(FIND_USER.purpose, "a user's key", kindOf(userId));
   }
@@ -97,39 +93,37 @@ export async function askOfUsers<Row>(
   values: readonly SqlValue[],
   rules: Rules,
 ): Promise<Row[]> {
-  return await query<Row>(sql, statement, values, rules.queryTimeout, asNoSuchUser);
+  const translate = (error: unknown) => asNotOneUser(statement.purpose, error);
+  return await query<Row>(sql, statement, values, rules.queryTimeout, translate);
 }
 
-/** Sends a statement that begins with finding one user. */
-export async function askOfOne<Answer extends { readonly matches: number }>(
+/** Sends a statement that answers nothing where there is no such user. */
+export async function askOfOne<Answer>(
   sql: Sql,
   statement: Statement,
   values: readonly SqlValue[],
   rules: Rules,
 ): Promise<Answer> {
   const rows = await askOfUsers<Answer>(sql, statement, values, rules);
-  const [answer] = rows;
-  if (rows.length !== 1 || typeof answer?.matches !== "number") {
-    throw unexpected(statement.purpose, "one row", `${rows.length} rows`);
-  }
-  if (answer.matches === 0) throw userNotFound();
-  if (answer.matches > 1) {
-    throw new SessionError(
-      "UNEXPECTED_RESULT",
-      `Cannot ${statement.purpose} as coatcheck.users must have one row for the user: received more`,
-    );
-  }
-  return answer;
+  if (rows.length > 1) throw unexpected(statement.purpose, "one row", `${rows.length} rows`);
+  if (rows.length === 0) throw userNotFound();
+  return rows[0]!;
 }
 
-// A foreign key that fails (23503) is a user who was deleted since the statement found them. The
+// A look-up of one row that finds two fails (21000). A foreign key that fails (23503) is a user who was deleted since the statement found them. The
 // others are about the user as well, because all else was checked before: text that is no uuid
 // (22P02), a number beyond integer (22003), a name too long for its column (22001) or against the
 // rule of its domain (23514). A check of the app's own on the sessions fails in the same way, but of
 // a table.
-function asNoSuchUser(error: unknown): SessionError | undefined {
+function asNotOneUser(purpose: string, error: unknown): SessionError | undefined {
   const { table, table_name } = coded(error);
   const sqlstate = sqlstateOf(error) ?? "";
+  if (sqlstate === "21000") {
+    return new SessionError(
+      "UNEXPECTED_RESULT",
+      `Cannot ${purpose} as coatcheck.users must have one row for the user: received more`,
+    );
+  }
   const isAboutUser = /^(23503|22P02|22003|22001)$/.test(sqlstate) ||
     sqlstate === "23514" && !table && !table_name;
   return isAboutUser ? userNotFound() : undefined;

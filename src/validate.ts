@@ -1,11 +1,12 @@
 import type { RequestHeaders } from "./cookie.ts";
 import { requireSeconds } from "./input.ts";
+import { type Judgement, judgementOf } from "./judgement.ts";
 import { LONGEST_COOKIE, type Policy, type Rules, rulesOf } from "./policy.ts";
 import { rotateDue } from "./rotate.ts";
-import type { Sql } from "./sql.ts";
-import { VALIDATE, type ValidatedRow } from "./statements.ts";
+import { query, type Sql } from "./sql.ts";
+import { type FoundRow, VALIDATE } from "./statements.ts";
 import type { PresentedToken } from "./token.ts";
-import { grant, isRefused, judge, readVisitor, refusal, touch, type Visit } from "./visit.ts";
+import { admit, grant, isRefused, readVisitor, refusal, touch, type Visit } from "./visit.ts";
 
 /** What belongs to one call of {@linkcode validateSession}. */
 export interface ValidateCall {
@@ -57,16 +58,13 @@ export async function validateSession<Data extends object = Record<string, unkno
 ): Promise<Visit<Data>> {
   const rules = rulesOf(options, ["authenticatedWithin"]);
   const { authenticatedWithin } = options ?? {};
-  if (authenticatedWithin !== undefined) {
-    requireSeconds("authenticatedWithin", authenticatedWithin, 0, LONGEST_COOKIE);
-  }
+  requireWithin(authenticatedWithin);
   const token = readVisitor(headers, sql, rules);
   if (isRefused(token)) return token;
-  const row = await judge<ValidatedRow>(token, sql, rules, VALIDATE, [
-    authenticatedWithin ?? null,
-    rules.rotateAfter || null,
-    rules.touchInterval === false ? null : rules.touchInterval,
-  ]);
+  const values = [token.id, token.digest];
+  const found = await query<FoundRow>(sql, VALIDATE, values, rules.queryTimeout);
+  const judged = found.map((row) => judgementOf(row, token, rules, authenticatedWithin));
+  const row = await admit(token, judged, sql, rules, VALIDATE);
   if (isRefused(row)) return row;
   const visit = await note<Data>(token, row, sql, rules);
   if (visit.session === null || !row.stale) return visit;
@@ -75,10 +73,15 @@ export async function validateSession<Data extends object = Record<string, unkno
   return { ...refusal(rules, { reason: "stale", id, userId }), headers: visit.headers };
 }
 
+/** Refuses an `authenticatedWithin` that is no such number of seconds. */
+export function requireWithin(value: unknown): void {
+  if (value !== undefined) requireSeconds("authenticatedWithin", value, 0, LONGEST_COOKIE);
+}
+
 /** Writes down what a validation found due, if it may. */
 async function note<Data extends object>(
   token: PresentedToken,
-  row: ValidatedRow,
+  row: Judgement,
   sql: Sql,
   rules: Rules,
 ): Promise<Visit<Data>> {

@@ -85,11 +85,7 @@ export function isRefused(it: object): it is Refused {
   return "session" in it;
 }
 
-/**
- * Asks a statement about a presented token, and refuses what opens nothing.
- *
- * @param own The values of the statement after `$5`.
- */
+/** Asks a statement that judges about a presented token, and refuses what opens nothing. */
 export async function judge<Row extends PresentedRow>(
   token: PresentedToken,
   sql: Sql,
@@ -98,11 +94,14 @@ export async function judge<Row extends PresentedRow>(
   own: readonly SqlValue[],
 ): Promise<Row | Refused> {
   const rows = await askOf<Row>(token, sql, rules, statement, own);
-  if (rows.length === 0) return refusal(rules, { reason: "unknown", id: token.id });
-  return await judgeRow(requireRow(statement.purpose, rows, token), sql, rules, statement);
+  return await admit(token, rows, sql, rules, statement);
 }
 
-/** Asks a statement about a presented token. */
+/**
+ * Asks a statement that judges about a presented token.
+ *
+ * @param own The values of the statement after `$5`.
+ */
 export async function askOf<Row>(
   token: PresentedToken,
   sql: Sql,
@@ -115,18 +114,22 @@ export async function askOf<Row>(
   return await query<Row>(sql, statement, [...judging, ...own], queryTimeout);
 }
 
-/** Refuses a row that opens nothing, and ends the session of a secret that came back. */
-export async function judgeRow<Row extends PresentedRow>(
-  row: Row,
+/** Takes the row that a statement answered, and refuses what opens nothing. */
+export async function admit<Row extends PresentedRow>(
+  token: PresentedToken,
+  rows: readonly Row[],
   sql: Sql,
   rules: Rules,
   statement: Statement,
 ): Promise<Row | Refused> {
+  if (rows.length === 0) return refusal(rules, { reason: "unknown", id: token.id });
+  const row = requireRow(statement.purpose, rows, token);
   const { id, userId, refusal: reason, revokedReason } = row;
   if (reason === null) return row;
   const mayWrite = statement !== VALIDATE || rules.touchInterval !== false;
   if (reason === "reused" && mayWrite) {
-    // As text: Bun.SQL sends a number as a double, of which extra_float_digits may cut the last digits.
+    // Two parties hold the session, so it ends. As text: Bun.SQL sends a number as a double, of which
+    // extra_float_digits may cut the last digits.
     const values = [id, String(row.authenticatedAt)];
     const ended = await query(sql, REVOKE_REUSED, values, rules.queryTimeout);
     if (ended.length > 0) tell(rules.onEvent, { type: "reused", id, userId });

@@ -20,6 +20,8 @@ import {
   sweepSessions,
   updateSession,
   validateSession,
+  type Visit,
+  withSession,
 } from "../mod.ts";
 import { rulesOf } from "../src/policy.ts";
 
@@ -30,8 +32,8 @@ const COOKIE = "name, domain, path, secure, sameSite, partitioned, persistent";
 const rules = (policy?: Policy) => rulesOf(policy, []);
 
 /** The values of a statement, but for the number of the call, which no policy decides. */
-const withoutNumber = (values: unknown[]) =>
-  values.filter((value) => !/^q[0-9a-z]+$/.test(String(value)));
+const isNumber = (value: unknown) => /^q\d+_\d+$/.test(String(value));
+const withoutNumber = (values: unknown[]) => values.filter((value) => !isNumber(value));
 
 describe("the defaults", () => {
   test("are 7 days without use, 30 days in all, one touch in 5 minutes, and 5 seconds for the database", () => {
@@ -679,6 +681,11 @@ const [createdAt, expiresAt] = [new Date("2026-01-01"), new Date("2027-01-01")];
 const record = { id, digest, userId: 1, createdAt, expiresAt };
 
 type Call = (...args: unknown[]) => Promise<unknown>;
+/** withSession in the form of the verbs: it makes a handler, which is asked once. */
+const asked = (make: typeof withSession): Call => async (headers, sql, options) => {
+  const handle = make(() => new Response(), sql as Sql, options as Policy);
+  return await handle(new Request("https://app.example/", { headers: headers as Headers }));
+};
 const unbound: Record<string, unknown> = {
   createSession,
   insertSession,
@@ -691,6 +698,7 @@ const unbound: Record<string, unknown> = {
   revokeSession,
   revokeSessions,
   sweepSessions,
+  withSession: asked(withSession),
 };
 
 /** Every verb that takes a policy: what it is about, and the options of the call alone. */
@@ -706,6 +714,7 @@ const verbs: { name: string; own: string; about: unknown[] }[] = [
   { name: "revokeSession", own: "reason", about: [headers] },
   { name: "revokeSessions", own: "reason", about: [{ userId: 1 }] },
   { name: "sweepSessions", own: "retention, idleTimeout, onProgress, signal", about: [] },
+  { name: "withSession", own: "authenticatedWithin, origin, trustedOrigins", about: [headers] },
 ];
 const keysOf = (list: string) => list === "" ? [] : list.split(", ");
 const OWN = [...new Set(verbs.flatMap(({ own }) => keysOf(own)))];
@@ -782,20 +791,31 @@ describe("authenticatedWithin", () => {
   }
 
   const accepted = [
-    { name: "0", value: 0, expected: 0 },
-    { name: "400 days", value: 400 * DAY, expected: 400 * DAY },
-    { name: "beyond absoluteTimeout, which comes first", value: 31 * DAY, expected: 31 * DAY },
-    { name: "undefined, which asks for nothing", value: undefined, expected: null },
+    { name: "0, which is stale at once", value: 0, ago: 0, reason: "stale" },
+    { name: "a second more than the proof is old", value: 60, ago: 59, reason: undefined },
+    { name: "as many seconds as the proof is old", value: 60, ago: 60, reason: "stale" },
+    { name: "400 days", value: 400 * DAY, ago: 60, reason: undefined },
+    {
+      name: "beyond absoluteTimeout, which comes first",
+      value: 31 * DAY,
+      ago: 30 * DAY,
+      reason: "expired",
+    },
+    { name: "undefined, which asks for nothing", value: undefined, ago: DAY, reason: undefined },
   ];
-  for (const { name, value, expected } of accepted) {
-    test(`is sent to the database, bound or not, where it is ${name}`, async () => {
+  for (const { name, value, ago, reason } of accepted) {
+    test(`judges the last proof, bound or not, where it is ${name}`, async () => {
+      const answering: Sql = (_, ...values) => {
+        const [of, id, digest] = [values.find(isNumber), ...values.filter((it) => !isNumber(it))];
+        const now = 1_767_225_600;
+        const session = { userId: 1, username: "ada", createdAt: now, lastSeenAt: now };
+        const lasting = { persistent: true, version: 0, data: {}, expiresAt: now + 60, past: null };
+        const row = { of, id, digest, now, authenticatedAt: now - ago, ...session, ...lasting };
+        return Promise.resolve([{ json: JSON.stringify(row) }]);
+      };
       for (const validate of [validateSession, bound.validateSession] as unknown as Call[]) {
-        let sent: unknown[] = [];
-        await validate(headers, (_: unknown, ...values: unknown[]) => {
-          sent = withoutNumber(values);
-          return Promise.resolve([]);
-        }, { authenticatedWithin: value });
-        assert.deepEqual(sent.slice(2), [30 * DAY, 7 * DAY, 30, expected, null, 300]);
+        const visit = await validate(headers, answering, { authenticatedWithin: value });
+        assert.equal((visit as Visit).reason, reason);
       }
     });
   }
@@ -810,7 +830,11 @@ describe("authenticatedWithin", () => {
 });
 
 describe("configure", () => {
-  const bind = (policy: Policy) => configure(policy) as unknown as Record<string, Call>;
+  const bind = (policy: Policy) => {
+    const sessions = configure(policy);
+    const handled = asked(sessions.withSession as typeof withSession);
+    return { ...sessions, withSession: handled } as unknown as Record<string, Call>;
+  };
   const bound = bind({
     idleTimeout: 60,
     absoluteTimeout: 120,
@@ -848,7 +872,8 @@ describe("configure", () => {
     createSession: [120],
     insertSession: [120],
     getUserId: [],
-    validateSession: [120, 60, 7, 90, 11],
+    validateSession: [],
+    withSession: [],
     rotateSession: [120, 60, 7],
     reauthenticateSession: [120, 60, 7],
     updateSession: [120, 60, 7],

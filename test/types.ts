@@ -4,9 +4,12 @@ import {
   configure,
   createSession,
   getUserId,
+  type HandlerCall,
   insertSession,
+  isCrossOrigin,
   listSessions,
   type Observer,
+  type OriginRequest,
   type Patch,
   type Policy,
   type Reason,
@@ -25,6 +28,7 @@ import {
   validateSession,
   type Visit,
   type Whose,
+  withSession,
 } from "../mod.ts";
 
 declare const request: Request;
@@ -435,4 +439,136 @@ export function bound(signal: AbortSignal): void {
   sessions.updateSession(headers, {}, sql, { reason: "admin" });
   // @ts-expect-error: not a theme.
   sessions.createSession("ada", sql, { data: { theme: "red" } });
+}
+
+// What isCrossOrigin takes for a request.
+declare const context: { req: { raw: Request; method: string; url: string; header(): string } };
+export const asked: OriginRequest[] = [
+  request,
+  context.req.raw,
+  { method: "POST", url: "/", headers: new Map<string, string>() as unknown as Headers },
+];
+isCrossOrigin(request, { origin: "https://app.example", trustedOrigins: ["https://pay.example"] });
+isCrossOrigin(request, { trustedOrigins: ["https://pay.example"] as const });
+// @ts-expect-error: Hono's own request has no headers.
+isCrossOrigin(context.req);
+// @ts-expect-error: headers alone have no method.
+isCrossOrigin(request.headers);
+// @ts-expect-error: the check has no policy.
+isCrossOrigin(request, { idleTimeout: 60 });
+// @ts-expect-error: trusted origins are a list.
+isCrossOrigin(request, { trustedOrigins: "https://pay.example" });
+
+// withSession makes a handler of each server as it stands.
+export const bunServer: Bun.Serve.Options<undefined> = {
+  fetch: withSession((request, { session }) => Response.json({ session, url: request.url }), sql),
+};
+export function bunServers(): void {
+  Bun.serve({
+    routes: {
+      "/": withSession((_, { session, reason }) => new Response(session?.username ?? reason), sql),
+      "/users/:id": withSession(
+        (request, { session }) => Response.json({ id: request.params.id, own: session?.id }),
+        sql,
+      ),
+      "/session": {
+        GET: withSession((_, { session }) => Response.json(session), sql),
+        POST: withSession(async (request) => new Response(await request.text()), sql),
+      },
+    },
+  });
+  // A handler of WebSockets needs the server, and may answer with nothing.
+  Bun.serve<string>({
+    fetch: withSession(
+      (request: Request, { session }, server: Bun.Server<string>) => {
+        if (!session) return new Response(null, { status: 401 });
+        if (server.upgrade(request, { data: session.id })) return;
+        return new Response(null, { status: 400 });
+      },
+      sql,
+    ),
+    websocket: { message: (socket) => noted(socket.data) },
+  });
+}
+
+type DenoHandler = (
+  request: Request,
+  info: { remoteAddr: { hostname: string }; completed: Promise<void> },
+) => Response | Promise<Response>;
+export const denoHandlers: DenoHandler[] = [
+  withSession((_, { session }) => Response.json(session), sql),
+  withSession(async (_, { session }, info) => {
+    await info.completed;
+    return Response.json({ session, from: info.remoteAddr.hostname });
+  }, sql),
+  // @ts-expect-error: Deno takes no answer but a Response.
+  withSession(() => undefined, sql),
+];
+
+interface ExportedHandler<Env> {
+  fetch?: (
+    request: Request & { cf?: { country: string } },
+    env: Env,
+    ctx: { waitUntil(promise: Promise<unknown>): void },
+  ) => Response | Promise<Response>;
+}
+type Env = { DATABASE_URL: string };
+declare const clientOf: (env: Env) => Sql;
+export const worker: ExportedHandler<Env> = {
+  fetch: withSession((request, { session }, env, ctx) => {
+    ctx.waitUntil(Promise.resolve(request.cf?.country));
+    return Response.json({ session, at: env.DATABASE_URL });
+  }, sql),
+};
+const { withSession: withTheme } = configure<Theme>({ idleTimeout: 60 });
+export const workerWithClient: ExportedHandler<Env> = {
+  fetch: (request, env) =>
+    withTheme((_, { session }) => Response.json(session?.data.theme), clientOf(env))(request),
+};
+
+type HonoMiddleware = (
+  c: { req: { raw: Request }; res: Response },
+  next: () => Promise<void>,
+) => Promise<Response | void>;
+export const middleware: HonoMiddleware = async (c, next) => {
+  c.res = await withSession(async () => {
+    await next();
+    return c.res;
+  }, sql)(c.req.raw);
+};
+
+// The type of data is the handler's to name, or configure's.
+export const themed = [
+  withSession((_: Request, { session }: Visit<Theme>) => new Response(session?.data.theme), sql),
+  withTheme((_, { session }) => new Response(session?.data.theme), sql),
+  // @ts-expect-error: unknown data is no text.
+  withSession((_, { session }) => new Response(session?.data.theme), sql),
+];
+// An answer is there, unless the handler may give none.
+export async function answers(): Promise<void> {
+  const response: Response = await withSession(async () => await fetch("/"), sql)(request);
+  // @ts-expect-error: it may be nothing.
+  const maybe: Response = await withSession(() => undefined, sql)(request);
+  noted(response, maybe);
+  // @ts-expect-error: text is no answer.
+  withSession(() => "hi", sql);
+  // @ts-expect-error: the handler asks for a server.
+  withSession((_: Request, _visit, server: Server) => Response.json(server), sql)(request);
+}
+interface Server {
+  port: number;
+}
+// Options: the policy, where none is bound, and what belongs to the call.
+export function handling(call: HandlerCall): void {
+  const handler = (): Response => new Response();
+  withSession(handler, sql, { ...call, idleTimeout: 60, cookie: { secure: false } });
+  withTheme(handler, sql, { authenticatedWithin: 60, origin: "https://app.example" });
+  // @ts-expect-error: policy was bound before.
+  withTheme(handler, sql, { idleTimeout: 60 });
+  // @ts-expect-error: origins are no policy.
+  configure({ trustedOrigins: [] });
+  // @ts-expect-error: data is for createSession.
+  withSession(handler, sql, { data: {} });
+  // @ts-expect-error: the handler comes first.
+  withSession(sql, handler);
 }

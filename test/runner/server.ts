@@ -61,6 +61,20 @@ function announced(child: ChildProcess): Promise<string> {
   });
 }
 
+/** Sends a request as it is written, and gives the beginning of the answer. */
+export async function sendLines(port: number, ...lines: string[]): Promise<string> {
+  const socket = connect(port, "127.0.0.1");
+  await once(socket, "connect");
+  socket.write(lines.map((line) => `${line}\r\n`).join("") + "\r\n");
+  let answer = "";
+  for await (const chunk of socket) {
+    answer += chunk;
+    if (answer.includes("\r\n\r\n")) break;
+  }
+  socket.destroy();
+  return answer;
+}
+
 /** A browser as far as these tests need one: it keeps cookies by name, and follows no redirect. */
 export interface Browser {
   readonly cookies: Map<string, string>;
