@@ -6,7 +6,16 @@ import { join } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
-import { createToken, getUserId, SessionError, type Sql, validateSession } from "../mod.ts";
+import { conformance } from "../conformance.ts";
+import {
+  createSession,
+  createToken,
+  getUserId,
+  listSessions,
+  SessionError,
+  type Sql,
+  validateSession,
+} from "../mod.ts";
 import { closing, sideBySide } from "./runner/cells.ts";
 import { clients, packages } from "./runner/clients.ts";
 import { type Database, openDatabase } from "./runner/database.ts";
@@ -103,6 +112,80 @@ describe("pg's query, which is no tagged template", () => {
       "like postgres(url): received a function of 3 parameters, like pg's query\n";
     assert.equal(stdout, `${refusal.repeat(4)}goes on\n`);
   });
+});
+
+describe("the conformance suite", () => {
+  /** Its tests, by their names, and what runs after them. */
+  function suiteOf(
+    sql: Sql,
+  ): { cases: Map<string, () => Promise<void>>; finish: () => Promise<void> } {
+    const cases = new Map<string, () => Promise<void>>();
+    let finish = async () => {};
+    conformance({
+      test: (name, run) => cases.set(name, run),
+      afterAll: (run) => finish = run,
+      open: () => ({ sql }),
+    });
+    return { cases, finish: () => finish() };
+  }
+
+  test("refuses a database with sessions in it, and touches nothing", async () => {
+    const { sql, close } = await openDatabase();
+    try {
+      const { session } = await createSession("ada", sql);
+      const { cases, finish } = suiteOf(sql);
+      for (const run of cases.values()) await assert.rejects(run, /the database must be empty/);
+      await finish();
+      assert.deepEqual((await listSessions(1, sql)).map(({ id }) => id), [session.id]);
+    } finally {
+      await close();
+    }
+  });
+
+  type Rows = readonly Record<string, string>[];
+  const wrong: { name: string; change: (rows: Rows) => unknown; claim: string }[] = [
+    {
+      name: "parses JSON",
+      change: (rows) =>
+        rows.map(({ json }) => ({ json: json?.startsWith("{") ? JSON.parse(json) : json })),
+      claim: "hands over JSON as the text that it is",
+    },
+    {
+      name: "loses a row",
+      change: (rows) => rows.length > 999 ? rows.slice(1) : rows,
+      claim: "hands over a thousand rows in their order",
+    },
+    {
+      name: "trims what it reads",
+      change: (rows) => rows.map(({ json }) => ({ json: json?.trim() })),
+      claim: "takes parameters as they are, and makes no text of them",
+    },
+    {
+      name: "answers with the first row alone",
+      change: (rows) => rows[0],
+      claim: "hands over rows of one column of text",
+    },
+  ];
+  for (const { name, change, claim } of wrong) {
+    test(`finds out a client that ${name}`, async () => {
+      const { sql, close } = await openDatabase({ bare: true });
+      let isBroken = false;
+      const broken: Sql = async (strings, ...values) => {
+        const rows = await sql(strings, ...values);
+        return (isBroken ? change(rows as unknown as Rows) : rows) as Rows;
+      };
+      const { cases, finish } = suiteOf(broken);
+      try {
+        await cases.get(claim)!();
+        isBroken = true;
+        await assert.rejects(cases.get(claim)!, { name: "Nonconformity" });
+      } finally {
+        isBroken = false;
+        await finish();
+        await close();
+      }
+    });
+  }
 });
 
 describe("the README", () => {
