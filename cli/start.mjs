@@ -105,7 +105,15 @@ function welcome(where) {
   const url = `http://localhost:${port}`;
   return `
   The demo is at ${url}
-  Sign in as ada (password ada-demo) or grace (password grace-demo). Or without a browser:
+  Sign in as ada (password ada-demo) or grace (password grace-demo). Then try this:
+
+    See both timeouts run down: after 2 minutes without use you are signed out, and told why.
+    Sign in with a second browser, or in a private window, and end it from Devices.
+    Change the password: every other session ends.
+    Wait for half a minute, and ask for the recovery code: it wants the password again.
+    Let your cookie be stolen, and watch the thief being caught.
+
+  Or without a browser:
 
     curl -i -c cookies.txt -d username=ada -d password=ada-demo ${url}/sign-in
     curl -b cookies.txt ${url}/session

@@ -1,11 +1,12 @@
 // Runs every test on Bun, on Deno and on a current Node, against one PostgreSQL, and adds them up.
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
+import { findChromium } from "./chromium.mjs";
 import { install } from "./install.mjs";
 import { startPostgres } from "./postgres.mjs";
-import { bin, run, stop } from "./run.mjs";
+import { bin, root, run, stop } from "./run.mjs";
 
 const { DATABASE_URL } = process.env;
 try {
@@ -19,22 +20,31 @@ try {
 await install();
 const reports = mkdtempSync(join(tmpdir(), "coatcheck-reports-"));
 
-// Files at a time on Deno and Node, whatever the cores: most of them wait for a database or a deadline.
+// Files at a time on Deno and Node, and tests in the browser, whatever the cores: most of them wait.
 const AT_ONCE = 4;
 
 // `npm test -- create` runs the files whose name has that word.
 const words = process.argv.slice(2);
+const every = readdirSync(join(root, "test")).filter((name) => name.endsWith(".test.ts"));
+const asked = words.length ? words.map((word) => `${word}.test.ts`) : every;
+
+// A browser does not see which runtime drives it, and takes its time: once is enough.
+const BROWSER = "browser.test.ts";
+const needsBrowser = asked.includes(BROWSER);
+const chromium = needsBrowser ? findChromium() : undefined;
+const files = asked.filter((name) => name !== BROWSER).map((name) => `test/${name}`);
+
 const report = (name) => join(reports, `${name}.xml`);
-const files = words.length ? words.map((word) => `test/${word}.test.ts`) : ["test/"];
-const nodeFiles = words.length ? files : ["test/*.test.ts"];
 const runtimes = {
   Bun: [
     bin("bun"),
     "test",
     "--timeout=60000",
+    `--max-concurrency=${AT_ONCE}`,
     "--reporter=junit",
     `--reporter-outfile=${report("Bun")}`,
     ...files,
+    ...(chromium ? [`test/${BROWSER}`] : []),
   ],
   Deno: [
     bin("deno"),
@@ -55,9 +65,12 @@ const runtimes = {
     "--test-reporter-destination=stdout",
     "--test-reporter=junit",
     `--test-reporter-destination=${report("Node")}`,
-    ...nodeFiles,
+    ...files,
   ],
 };
+
+const NO_BROWSER = `!! The tests in a real browser did NOT run: there is no Chromium here.
+!! Install chromium, or say where one is: CHROMIUM=/path/to/chrome npm test`;
 
 let postgres;
 try {
@@ -67,12 +80,14 @@ try {
   const env = {
     ...process.env,
     DATABASE_URL: postgres.url,
+    CHROMIUM: chromium,
     DENO_JOBS: String(AT_ONCE),
     NO_COLOR: "1",
   };
   let passed = 0;
   let failed = 0;
   for (const [name, command] of Object.entries(runtimes)) {
+    if (!command.some((it) => it.endsWith(".test.ts"))) continue;
     console.log(`\n── ${name} ──`);
     const succeeded = await run(command, { env });
     stop.throwIfAborted();
@@ -82,6 +97,10 @@ try {
     console.log(`${name}: ${count.passed} passed, ${count.failed} failed`);
     passed += count.passed;
     failed += count.failed;
+  }
+  if (needsBrowser && !chromium) {
+    console.error(`\n${NO_BROWSER}`);
+    if (process.env.CI || passed === 0) failed++;
   }
   console.log(`\n${passed} passed, ${failed} failed`);
   process.exitCode = failed === 0 ? 0 : 1;

@@ -61,7 +61,10 @@ describe("the package", () => {
   test("names tests for its guarantees that are there", async () => {
     const files = (await readdir(join(root, "test"))).filter((name) => name.endsWith(".test.ts"));
     const code = (await Promise.all(files.map((name) => read(join("test", name))))).join("\n");
-    const names = Array.from(code.matchAll(/\btest\(\s*["`](.*?)["`],/g), ([, name]) => name!);
+    const names = Array.from(
+      code.matchAll(/\btest(?:\.concurrent)?\(\s*["`](.*?)["`],/g),
+      ([, name]) => name!,
+    );
     for (const document of ["README.md", "SECURITY.md"]) {
       const said = Array.from(
         (await read(document)).matchAll(/(?<!\*)\*([^*]+)\*(?!\*)/g),

@@ -1,0 +1,515 @@
+import { afterAll, beforeAll, describe, test } from "bun:test";
+import axe from "axe-core";
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
+import process from "node:process";
+import {
+  type Browser,
+  type BrowserContext,
+  type BrowserContextOptions,
+  chromium,
+  type Cookie,
+  type Page,
+} from "playwright-core";
+import { type Database, openDatabase } from "./runner/database.ts";
+import { type Server, startServer } from "./runner/server.ts";
+import { openTls } from "./runner/tls.ts";
+
+// On Bun alone, where cli/test.mjs has found a Chromium: a browser does not see which runtime drives it.
+const command = ["bun", "examples/demo/server.ts"];
+
+const ada = { username: "ada", password: "ada-demo" };
+const grace = { username: "grace", password: "grace-demo" };
+/** Somebody of whom a test knows every session, whatever runs beside it. */
+const lin = { username: "lin", password: "ada-demo" };
+
+/** What has the focus, as a page tells it. */
+interface Focused {
+  readonly outline: string;
+  readonly names: readonly string[];
+}
+
+const FOCUSED = `((it) => ({
+  outline: getComputedStyle(it).outlineWidth,
+  names: [it.id, it.name, it.textContent],
+}))(document.querySelector(":focus-visible"))`;
+
+/** What is to be reached by scrolling sideways, or not at all. */
+const TOO_WIDE = `[...document.body.querySelectorAll("*")]
+  .filter((it) => it.getBoundingClientRect().right > 360)
+  .map((it) => it.outerHTML)`;
+
+/** What axe has to complain about in a page: the rule, and where it is broken. */
+const complain = (options: object) => `
+  axe.run(${JSON.stringify({ ...options, resultTypes: ["violations"] })}).then(({ violations }) =>
+    violations.map(({ id, nodes }) => [id, ...nodes.map(({ html }) => html)]))`;
+
+describe("the demo in Chromium", () => {
+  let database: Database;
+  let server: Server;
+  let plain: Server;
+  let tls: { port: number; close: () => void };
+  let chrome: Browser;
+  /** By http://localhost, where Chromium takes a cookie with Secure. */
+  let demo: string;
+
+  beforeAll(async () => {
+    database = await openDatabase({ bare: true });
+    server = await startServer(command, { DATABASE_URL: database.url });
+    plain = await startServer(command, { DATABASE_URL: database.url, COOKIE: "plain" });
+    tls = await openTls(server.url);
+    demo = atLocalhost(server.url);
+    await database.sql`
+      insert into coatcheck_demo.users (username, password_hash)
+      select ${lin.username}, password_hash from coatcheck_demo.users where username = 'ada'`;
+    chrome = await chromium.launch({
+      executablePath: process.env.CHROMIUM!,
+      // The back button as people have it: a page may come back out of the browser's memory.
+      ignoreDefaultArgs: ["--disable-back-forward-cache"],
+    });
+  });
+
+  afterAll(async () => {
+    await chrome?.close();
+    tls?.close();
+    await plain?.close();
+    await server?.close();
+    await database?.close();
+  });
+
+  const atLocalhost = (url: string) => url.replace("127.0.0.1", "localhost");
+
+  /** Opens a browser that shares no cookie with another, and lets it do something. */
+  async function withBrowser(
+    act: (page: Page, context: BrowserContext) => Promise<void>,
+    options: BrowserContextOptions = {},
+  ): Promise<void> {
+    const context = await chrome.newContext({
+      baseURL: demo,
+      ignoreHTTPSErrors: true,
+      ...options,
+    });
+    context.setDefaultTimeout(20_000);
+    try {
+      await act(await context.newPage(), context);
+    } finally {
+      await context.close();
+    }
+  }
+
+  async function fillIn(page: Page, fields: Record<string, string>): Promise<void> {
+    for (const [label, text] of Object.entries(fields)) await page.getByLabel(label).fill(text);
+  }
+
+  async function press(page: Page, name: string): Promise<void> {
+    await page.getByRole("button", { name, exact: true }).click();
+  }
+
+  /** Signs a browser in, and goes to a page. */
+  async function enter(page: Page, path: string, form = ada): Promise<void> {
+    // A request beside the pages, which shares their cookies, and takes less time than a form.
+    await page.request.post("/sign-in", { form, maxRedirects: 0 });
+    await page.goto(path);
+  }
+
+  async function heading(page: Page): Promise<string> {
+    return await page.getByRole("heading", { level: 1 }).innerText();
+  }
+
+  /** What the form says to somebody who was signed out. */
+  async function why(page: Page): Promise<string> {
+    assert.equal(await heading(page), "Sign in");
+    return await page.getByRole("status").innerText();
+  }
+
+  async function onlyCookie(context: BrowserContext): Promise<Cookie> {
+    const cookies = await context.cookies();
+    assert.equal(cookies.length, 1);
+    return cookies[0]!;
+  }
+
+  async function sessionId(context: BrowserContext): Promise<string> {
+    return (await onlyCookie(context)).value.slice(0, 36);
+  }
+
+  /** Lets the grace of a rotation pass: the row is aged. */
+  async function passGrace(context: BrowserContext): Promise<void> {
+    const aged = await database.sql`
+      update coatcheck.sessions set rotation_seen_at = rotation_seen_at - interval '11 seconds'
+      where id = ${await sessionId(context)} and rotation_seen_at is not null`;
+    assert.equal(aged.count, 1);
+  }
+
+  /** Lets the time pass for which a password is proof enough. */
+  async function passProof(context: BrowserContext): Promise<void> {
+    await database.sql`
+      update coatcheck.sessions set authenticated_at = authenticated_at - interval '31 seconds'
+      where id = ${await sessionId(context)}`;
+  }
+
+  test.concurrent("is accessible on every page, in light and dark, and fits 360 pixels", async () => {
+    await withBrowser(async (page, context) => {
+      const complaints: string[] = [];
+      // Such as a script or a style that the Content-Security-Policy refused.
+      page.on("console", (message) => complaints.push(message.text()));
+      page.on("pageerror", (error) => complaints.push(String(error)));
+      let visited = 0;
+
+      async function look(title: string): Promise<void> {
+        visited++;
+        assert.equal(await page.title(), `${title} – coatcheck demo`);
+        assert.deepEqual(await page.evaluate(TOO_WIDE), [], title);
+        await page.evaluate(axe.source);
+        for (const colorScheme of ["light", "dark"] as const) {
+          await page.emulateMedia({ colorScheme });
+          // In the dark only the colours are others.
+          const runOnly = colorScheme === "dark" ? { runOnly: "color-contrast" } : {};
+          assert.deepEqual(await page.evaluate(complain(runOnly)), [], `${title}, ${colorScheme}`);
+        }
+      }
+
+      await page.goto("/");
+      await look("Sign in");
+      await fillIn(page, { Username: "ada", Password: "wrong" });
+      await press(page, "Sign in");
+      await look("Not signed in");
+      await enter(page, "/");
+      await look("Signed in as ada");
+      await page.goto("/devices");
+      await page.getByText("User agent").first().click();
+      await look("Your devices");
+      await page.goto("/password");
+      await look("Change the password");
+      await page.goto("/recovery-code");
+      await look("Recovery code");
+      await passProof(context);
+      await page.reload();
+      await look("Is it you?");
+      await page.goto("/theft");
+      await press(page, "Let a thief copy my cookie");
+      await press(page, "Give me a new secret");
+      await look("The stolen cookie");
+      await passGrace(context);
+      await press(page, "Use the copy");
+      await look("Caught");
+      await page.goto("/");
+      await look("Signed out");
+      await page.goto("/nowhere");
+      await look("Not here");
+      assert.equal(visited, 11);
+      const refusals = /^Failed to load resource: the server responded with a status of 40[14] /;
+      assert.deepEqual(complaints.filter((it) => !refusals.test(it)), []);
+    }, { viewport: { width: 360, height: 740 } });
+  });
+
+  const places = [
+    { name: "http://localhost", url: () => demo, cookie: "__Host-session", secure: true },
+    {
+      name: "https with a certificate of our own",
+      url: () => `https://localhost:${tls.port}`,
+      cookie: "__Host-session",
+      secure: true,
+    },
+    {
+      name: "http://localhost with COOKIE=plain",
+      url: () => atLocalhost(plain.url),
+      cookie: "session",
+      secure: false,
+    },
+  ];
+  for (const { name, url, cookie, secure } of places) {
+    test.concurrent(`keeps the cookie with all its attributes, out of reach of scripts, by ${name}`, async () => {
+      await withBrowser(async (page, context) => {
+        await page.goto("/");
+        await fillIn(page, { Username: "ada", Password: "ada-demo" });
+        await page.getByLabel("Remember me").check();
+        await press(page, "Sign in");
+        assert.equal(await heading(page), "ada");
+        const { value, expires, ...attributes } = await onlyCookie(context);
+        assert.match(value, /^.{36}\..{43}$/);
+        assert.ok(Math.abs(expires - Date.now() / 1000 - 600) < 10);
+        assert.deepEqual(attributes, {
+          name: cookie,
+          domain: "localhost",
+          path: "/",
+          httpOnly: true,
+          secure,
+          sameSite: "Lax",
+        });
+        assert.equal(await page.evaluate("document.cookie"), "");
+
+        await press(page, "Sign out");
+        assert.equal(await heading(page), "Sign in");
+        assert.deepEqual(await context.cookies(), []);
+      }, { baseURL: url() });
+    });
+  }
+
+  test.concurrent("shares a session among tabs, until the browser closes or one of them signs out", async () => {
+    await withBrowser(async (page, context) => {
+      await enter(page, "/");
+      assert.equal((await onlyCookie(context)).expires, -1);
+      const tab = await context.newPage();
+      await tab.goto("/");
+      assert.equal(await heading(tab), "ada");
+      await press(tab, "Sign out");
+      await page.reload();
+      assert.equal(await heading(page), "Sign in");
+    });
+  });
+
+  for (const javaScriptEnabled of [true, false]) {
+    const script = javaScriptEnabled ? "a script" : "no script";
+    test.concurrent(`shows nothing private by the back button after a sign-out, with ${script}`, async () => {
+      await withBrowser(async (page) => {
+        await enter(page, "/devices");
+        await press(page, "Sign out");
+        assert.equal(await heading(page), "Sign in");
+        await page.goBack({ waitUntil: "commit" });
+        assert.equal(await heading(page), "Sign in");
+      }, { javaScriptEnabled });
+    });
+  }
+
+  test.concurrent("shows nothing private by the back button after an end from elsewhere", async () => {
+    await withBrowser(async (page, context) => {
+      await enter(page, "/devices");
+      await page.goto("/password");
+      await database.sql`delete from coatcheck.sessions where id = ${await sessionId(context)}`;
+      // The page is in the browser's memory still, as no cookie has changed: page.js asks for it again.
+      await page.goBack({ waitUntil: "commit" });
+      await page.getByRole("heading", { name: "Sign in" }).waitFor();
+    });
+  });
+
+  test.concurrent("lists both browsers of a user, ends one of them or all others, and tells it why", async () => {
+    await withBrowser(async (page) => {
+      await withBrowser(async (phone) => {
+        await enter(phone, "/", lin);
+        await enter(page, "/devices", lin);
+        const devices = page.getByRole("listitem");
+        assert.equal(await devices.count(), 2);
+        assert.match(await devices.nth(0).innerText(), /^Chrome on \w+\s+This one\n/);
+        assert.match(await devices.nth(1).innerText(), /^Firefox on Android\n/);
+
+        await page.getByRole("button", { name: /^Sign out Firefox on Android, last used/ }).click();
+        assert.equal(await devices.count(), 1);
+        await phone.reload();
+        assert.match(await why(phone), /You ended this session from another device\.$/);
+        await enter(phone, "/", lin);
+        await page.reload();
+        await press(page, "Sign out everywhere else");
+        assert.equal(await devices.count(), 1);
+        await phone.reload();
+        assert.match(await why(phone), /You ended this session from another device\.$/);
+        await page.reload();
+        assert.equal(await heading(page), "Your devices");
+      }, { userAgent: "Mozilla/5.0 (Android 16; Mobile; rv:144.0) Gecko/144.0 Firefox/144.0" });
+    });
+  });
+
+  test.concurrent("changes the password, which ends the other session and renews this one's secret", async () => {
+    await withBrowser(async (page, context) => {
+      await withBrowser(async (other) => {
+        await enter(other, "/", grace);
+        await enter(page, "/password", grace);
+        const before = await onlyCookie(context);
+        const label = "New password, of 8 characters or more";
+        await fillIn(page, { "Current password": "ada-demo", [label]: "hopper-1906" });
+        await press(page, "Change the password");
+        assert.equal(await page.getByRole("alert").innerText(), "Wrong password.");
+        await fillIn(page, { "Current password": "grace-demo", [label]: "hopper-1906" });
+        await press(page, "Change the password");
+        assert.equal(await heading(page), "Password changed");
+
+        const after = await onlyCookie(context);
+        assert.equal(after.value.slice(0, 36), before.value.slice(0, 36));
+        assert.notEqual(after.value, before.value);
+        await other.reload();
+        assert.match(await why(other), /Your password was changed on another device\.$/);
+        await fillIn(other, { Username: "grace", Password: "hopper-1906" });
+        await press(other, "Sign in");
+        assert.equal(await heading(other), "grace");
+      });
+    });
+  });
+
+  test.concurrent("asks for the password again before what is dangerous", async () => {
+    await withBrowser(async (page, context) => {
+      await enter(page, "/recovery-code");
+      assert.equal(await heading(page), "Recovery code");
+      await passProof(context);
+      const before = await onlyCookie(context);
+      await page.reload();
+      assert.equal(await heading(page), "Is it you?");
+      assert.ok(!(await page.content()).includes("COAT-"));
+      await fillIn(page, { Password: "grace-demo" });
+      await press(page, "Show the recovery code");
+      assert.equal(await page.getByRole("alert").innerText(), "Wrong password.");
+      await fillIn(page, { Password: "ada-demo" });
+      await press(page, "Show the recovery code");
+      assert.equal(await heading(page), "Recovery code");
+      assert.match(await page.getByRole("main").innerText(), /COAT-/);
+      assert.notEqual((await onlyCookie(context)).value, before.value);
+    });
+  });
+
+  test.concurrent("plays the story of the stolen cookie to its end", async () => {
+    await withBrowser(async (page, context) => {
+      await enter(page, "/theft");
+      await press(page, "Let a thief copy my cookie");
+      await press(page, "First use the copy");
+      assert.equal(await heading(page), "The thief is let in");
+      await page.getByRole("link", { name: "Back to the story" }).click();
+      await press(page, "Give me a new secret");
+      await press(page, "Use the copy");
+      assert.equal(await heading(page), "The thief is let in");
+      await page.getByRole("link", { name: "Back to the story" }).click();
+      await passGrace(context);
+      await press(page, "Use the copy");
+      assert.equal(await heading(page), "Caught");
+      assert.match(await page.getByRole("main").innerText(), /The thief\s+Signed out: reused\n/);
+      await page.goto("/devices");
+      assert.match(await why(page), /An old copy of your cookie came back/);
+    });
+  });
+
+  test.concurrent("catches a stolen cookie in a second browser, and tells both", async () => {
+    await withBrowser(async (page, context) => {
+      await enter(page, "/theft");
+      await withBrowser(async (thief, thiefs) => {
+        await thiefs.addCookies([await onlyCookie(context)]);
+        await thief.goto("/");
+        assert.equal(await heading(thief), "ada");
+        await press(page, "Let a thief copy my cookie");
+        await press(page, "Give me a new secret");
+        await thief.reload();
+        assert.equal(await heading(thief), "ada");
+        await passGrace(context);
+        await page.reload();
+        assert.equal(await heading(page), "The stolen cookie");
+        for (const it of [thief, page]) {
+          await it.reload();
+          assert.match(
+            await why(it),
+            /^You were signed out\. An old copy of your cookie came back/,
+          );
+        }
+      });
+    });
+  });
+
+  test.concurrent("refuses the forms of other sites, and of other ports of its own", async () => {
+    const attacker = createServer((request, response) => {
+      const target = new URL(request.url!, "http://localhost").searchParams.get("to")!;
+      response.setHeader("content-type", "text/html");
+      response.end(`<form method="post" action="${target}">
+        <input name="username" value="grace"><input name="password" value="grace-demo">
+        <button>Win a coat</button></form>`);
+    }).listen(0, "127.0.0.1");
+    await once(attacker, "listening");
+    const { port } = attacker.address() as AddressInfo;
+    try {
+      await withBrowser(async (page, context) => {
+        await enter(page, "/");
+        const cookie = await onlyCookie(context);
+        for (const origin of [`http://127.0.0.1:${port}`, `http://localhost:${port}`]) {
+          for (const path of ["/sign-in", "/sign-out"]) {
+            await page.goto(`${origin}/?to=${demo}${path}`);
+            await press(page, "Win a coat");
+            assert.equal(page.url(), demo + path);
+            assert.equal(await heading(page), "Refused");
+          }
+        }
+        assert.deepEqual(await onlyCookie(context), cookie);
+        await page.goto("/");
+        assert.equal(await heading(page), "ada");
+      });
+    } finally {
+      attacker.close();
+    }
+  });
+
+  test.concurrent("counts both timeouts down, and says when they are over", async () => {
+    await withBrowser(async (page) => {
+      await page.clock.install();
+      await enter(page, "/");
+      const clocks = page.getByRole("timer");
+      await page.clock.pauseAt(Date.now() + 1000);
+      const [idle = 0, absolute = 0] = (await clocks.allInnerTexts()).map(inSeconds);
+      assert.ok(idle > 110 && idle <= 120 && absolute > 590 && absolute <= 600);
+      await page.clock.runFor(60_000);
+      const later = (await clocks.allInnerTexts()).map(inSeconds);
+      assert.deepEqual(later, [idle - 60, absolute - 60]);
+      await page.clock.runFor(60_000);
+      assert.equal(await clocks.nth(0).innerText(), "Over");
+    });
+  });
+
+  function inSeconds(text: string): number {
+    const [, minutes, seconds] = text.match(/^(\d+):(\d\d)$/)!;
+    return Number(minutes) * 60 + Number(seconds);
+  }
+
+  test.concurrent("does all but the countdown without a script", async () => {
+    await withBrowser(async (page) => {
+      await enter(page, "/");
+      assert.equal(await page.getByRole("timer").count(), 0);
+      assert.match(
+        await page.getByRole("main").innerText(),
+        /Ends if unused\s+\d+ \w+ \d{4}, \d\d:/,
+      );
+      await page.goto("/theft");
+      await press(page, "Let a thief copy my cookie");
+      await press(page, "First use the copy");
+      assert.equal(await heading(page), "The thief is let in");
+      await press(page, "Sign out");
+      assert.equal(await heading(page), "Sign in");
+    }, { javaScriptEnabled: false });
+  });
+
+  test.concurrent("is used by keyboard alone, with the focus in sight", async () => {
+    await withBrowser(async (page) => {
+      const { keyboard } = page;
+      async function tabTo(text: string): Promise<void> {
+        for (let tabs = 0; tabs < 20; tabs++) {
+          await keyboard.press("Tab");
+          const { outline, names } = await page.evaluate(FOCUSED) as Focused;
+          assert.ok(Number.parseFloat(outline) >= 2);
+          if (names.includes(text)) return;
+        }
+        assert.fail(`No way to ${text}`);
+      }
+      await page.goto("/");
+      await tabTo("username");
+      await keyboard.type("ada");
+      await tabTo("password");
+      await keyboard.type("ada-demo");
+      await tabTo("remember");
+      await keyboard.press("Space");
+      await keyboard.press("Enter");
+      await page.getByRole("heading", { name: "ada" }).waitFor();
+
+      await tabTo("To the content");
+      await keyboard.press("Enter");
+      await page.waitForURL("**/#ticket");
+      await page.goto("/");
+      await tabTo("Devices");
+      await keyboard.press("Enter");
+      await page.getByRole("heading", { name: "Your devices" }).waitFor();
+      await tabTo("User agent");
+      await keyboard.press("Enter");
+      await page.getByText("Mozilla/5.0").first().waitFor();
+      await page.goto("/theft");
+      await tabTo("Let a thief copy my cookie");
+      await keyboard.press("Enter");
+      await page.getByText("Done").waitFor();
+      await page.goto("/");
+      await tabTo("Sign out");
+      await keyboard.press("Enter");
+      await page.getByRole("heading", { name: "Sign in" }).waitFor();
+    });
+  });
+});
