@@ -1,5 +1,5 @@
-// Builds dist/: one module and its types, with what it takes from other packages inside, so that npm
-// users install no dependency.
+// Builds dist/: the module and the conformance suite, with their types, and with what they take from other
+// packages inside, so that npm users install no dependency.
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import process from "node:process";
@@ -8,9 +8,25 @@ import { bin, root, run } from "./run.mjs";
 
 await install();
 // Under Bun, as tsup does not run on Node 20.
-const options = ["--format=esm", "--target=es2022", "--platform=neutral", "--dts", "--clean"];
-const tsup = [bin("bun"), "--bun", bin("tsup"), "mod.ts", ...options, "--no-config", "--silent"];
-if (!await run(tsup)) process.exit(1);
+const options = ["--format=esm", "--target=es2022", "--platform=neutral", "--dts"];
+const tsup = [bin("bun"), "--bun", bin("tsup"), ...options, "--no-config", "--silent"];
+if (!await run([...tsup, "mod.ts", "--clean"])) process.exit(1);
+// The suite is about the module that is there, and holds none of its own.
+if (!await run([...tsup, "conformance.ts", "--external=./mod.ts"])) process.exit(1);
+for (const name of ["conformance.js", "conformance.d.ts"]) {
+  const file = join(root, "dist", name);
+  writeFileSync(file, readFileSync(file, "utf8").replaceAll("./mod.ts", "./mod.js"));
+}
+
+// A statement that nobody asks for shall not be in their bundle: bundlers drop a constant only where they
+// see that making it does nothing else.
+const module = join(root, "dist", "mod.js");
+const made =
+  /^var (\w+) = (?=[a-z]\w*\(|`)(.*?);\n(?=\n*(?:var |(?:async )?function |\/\/ |export ))/gms;
+writeFileSync(
+  module,
+  readFileSync(module, "utf8").replace(made, "var $1 = /* @__PURE__ */ (() => $2)();\n"),
+);
 
 // Both are under the MIT licence, as we are: the text differs in its copyright line alone.
 const [ours] = /^Copyright.*$/m.exec(readFileSync(join(root, "LICENSE"), "utf8"));

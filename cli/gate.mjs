@@ -7,7 +7,7 @@ import { bin, root, run } from "./run.mjs";
 
 await install();
 const deno = (verb, ...args) => [bin("deno"), verb, "--config=deno.npm.json", ...args];
-const sources = ["mod.ts", "src", "test", "cli", "examples", "bench"]
+const sources = ["mod.ts", "conformance.ts", "src", "test", "cli", "examples", "bench"]
   .filter((it) => existsSync(join(root, it)));
 const env = { ...process.env, NO_COLOR: "1" };
 const floating = ["-D", "typescript/no-floating-promises", "-D", "typescript/no-misused-promises"];
@@ -21,16 +21,19 @@ const claims = {
     "--deny-warnings",
     ...floating,
     "mod.ts",
+    "conformance.ts",
     "src",
   ],
   "Types hold, and src/ uses Web APIs alone": [bin("tsc"), "--project", "."],
   "Types hold in the tests": [bin("tsc"), "--project", "test"],
   "Types hold in the examples": [bin("tsc"), "--project", "examples"],
-  "Types hold on Deno": deno("check", "mod.ts", "examples/deno.ts"),
-  "Every export is documented": deno("doc", "--lint", "mod.ts"),
+  "Types hold on Deno": deno("check", "mod.ts", "conformance.ts", "examples/deno.ts"),
+  "Every export is documented": deno("doc", "--lint", "mod.ts", "conformance.ts"),
   "The module has no slow types": deno("publish", "--dry-run", "--allow-dirty"),
   "Rooms import as docs/architecture.md says": rooms,
   "The package builds": [process.execPath, "cli/build.mjs"],
+  "The public API is what docs/api.md says": [process.execPath, "cli/api.mjs", "--check"],
+  "The tools of users accept the package": [process.execPath, "cli/users.mjs"],
   "Every test passes": [process.execPath, "cli/test.mjs"],
 };
 

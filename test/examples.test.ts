@@ -2,7 +2,11 @@ import { afterAll, beforeAll, describe, test } from "bun:test";
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import { createHash } from "node:crypto";
+import { readFile } from "node:fs/promises";
+import { createUsers } from "../examples/users.ts";
+import { migrate } from "../mod.ts";
 import { type Database, openDatabase } from "./runner/database.ts";
+import { npmNode, runtime } from "./runner/runtime.ts";
 import {
   type Browser,
   openBrowser,
@@ -13,165 +17,202 @@ import {
   type Way,
 } from "./runner/server.ts";
 
-// Each runtime starts its own example; what the example must do is the same on all three.
-const runtime = "Bun" in globalThis ? "bun" : "Deno" in globalThis ? "deno" : "node";
-const deno = ["deno", "run", "--config=deno.npm.json", "--allow-all", "--no-check"];
-const command = {
-  bun: ["bun", "examples/bun.ts"],
-  deno: [...deno, "examples/deno.ts"],
-  node: ["node", "--import=./test/runner/node.mjs", "examples/node.ts"],
-}[runtime];
+interface Example {
+  readonly name: string;
+  /** How its row in the README's table of runtimes begins. */
+  readonly row: string;
+  readonly command: readonly string[];
+  /** Makes the schema, where the example does not. */
+  readonly prepare?: (database: Database) => Promise<unknown>;
+}
 
-describe(`examples/${runtime}.ts`, () => {
-  let database: Database;
-  let way: Way;
-  let server: Server;
-
-  beforeAll(async () => {
-    database = await openDatabase({ bare: true });
-    // The example makes its own.
-    await database.sql`drop table users`;
-    way = await openWay(database.url);
-    server = await startServer(command, { DATABASE_URL: way.url });
+// Each runtime starts its own example; what the example must do is the same on all of them.
+const name = runtime.name.toLowerCase();
+const examples: Example[] = [
+  {
+    name: `examples/${name}.ts`,
+    row: `${runtime.name} ${runtime.major}`,
+    command: [...runtime.run, `examples/${name}.ts`],
+  },
+];
+// Bun starts what runs no tests by itself: workerd, and the oldest Node, which takes no TypeScript.
+if (runtime.name === "Bun") {
+  examples.push({
+    name: "examples/workers.ts on workerd",
+    row: "Cloudflare Workers, in workerd",
+    command: ["node", "test/runner/workers.mjs"],
+    prepare: async ({ sql }) => {
+      await createUsers(sql);
+      await migrate(sql, { users: { table: "users", id: "id", username: "username" } });
+    },
+  }, {
+    name: "examples/node.ts on the Node that runs npm",
+    row: "Node 20 or later, the one that runs npm",
+    command: [npmNode, "test/runner/bundled.mjs", "examples/node.ts"],
   });
+}
 
-  afterAll(async () => {
-    await server?.close();
-    await way?.cut();
-    await database?.close();
-  });
+for (const example of examples) {
+  describe(example.name, () => {
+    let database: Database;
+    let way: Way;
+    let server: Server;
 
-  async function signIn(username = "ada"): Promise<Browser> {
-    const browser = openBrowser(server);
-    const response = await browser.post("/sign-in", { username, password: `${username}-demo` });
-    assert.equal(response.status, 303);
-    return browser;
-  }
+    beforeAll(async () => {
+      database = await openDatabase({ bare: true });
+      // The example makes its own.
+      await database.sql`drop table users`;
+      way = await openWay(database.url);
+      await example.prepare?.(database);
+      server = await startServer(example.command, { DATABASE_URL: way.url });
+    });
 
-  /** The token's two halves, as the cookie has them. */
-  function tokenOf(browser: Browser): string[] {
-    return browser.cookies.get("__Host-session")!.split(".");
-  }
+    afterAll(async () => {
+      await server?.close();
+      await way?.cut();
+      await database?.close();
+    });
 
-  test("signs in, and goes home with a cookie that no cache keeps", async () => {
-    const form = { username: "ada", password: "ada-demo" };
-    const { status, headers } = await openBrowser(server).post("/sign-in", form);
-    assert.equal(status, 303);
-    assert.equal(headers.get("location"), "/");
-    assert.equal(headers.get("cache-control"), "no-store");
-    assert.equal(headers.getSetCookie().length, 1);
-    assert.match(headers.getSetCookie()[0]!, /^__Host-session=.{80}; Secure; HttpOnly; /);
-  });
-
-  test("says who is signed in", async () => {
-    const { status, session } = await (await signIn("grace")).ask();
-    assert.equal(status, 200);
-    assert.equal(session?.username, "grace");
-    assert.ok(session && new Date(session.expiresAt!) > new Date(session.createdAt!));
-  });
-
-  test("stores the digest of the secret, and the secret nowhere", async () => {
-    const [id = "", secret = ""] = tokenOf(await signIn());
-    const bytes = Buffer.from(secret, "base64url");
-    const [row] = await database.sql`
-      select encode(digest, 'hex') as digest from coatcheck.sessions where id = ${id}`;
-    assert.equal(row!.digest, createHash("sha256").update(bytes).digest("hex"));
-
-    const rows = await database.sql<{ text: string }[]>`
-      select s::text as text from coatcheck.sessions s union all select u::text from users u`;
-    const stored = rows.map(({ text }) => text).join("\n");
-    assert.ok(stored.includes(id));
-    const spellings = [secret, bytes.toString("base64"), bytes.toString("hex")];
-    // A column of bytes is shown as hexadecimal digits, whatever the bytes spell.
-    for (const spelling of [...spellings, Buffer.from(secret).toString("hex")]) {
-      assert.ok(!stored.includes(spelling));
+    async function signIn(username = "ada"): Promise<Browser> {
+      const browser = openBrowser(server);
+      const response = await browser.post("/sign-in", { username, password: `${username}-demo` });
+      assert.equal(response.status, 303);
+      return browser;
     }
-  });
 
-  test("knows nobody without a cookie", async () => {
-    assert.deepEqual(await openBrowser(server).ask(), { status: 401, reason: "absent" });
-  });
+    /** The token's two halves, as the cookie has them. */
+    function tokenOf(browser: Browser): string[] {
+      return browser.cookies.get("__Host-session")!.split(".");
+    }
 
-  const wrong = [
-    { name: "a wrong password", form: { username: "ada", password: "grace-demo" } },
-    { name: "an unknown user", form: { username: "eve", password: "ada-demo" } },
-    { name: "a username with a NUL", form: { username: "ada\0", password: "ada-demo" } },
-    { name: "an empty form", form: {} },
-  ];
-  for (const { name, form } of wrong) {
-    test(`refuses ${name}, and sets no cookie`, async () => {
-      const response = await openBrowser(server).post("/sign-in", form);
-      assert.equal(response.status, 401);
+    test("is in the README's table of runtimes", async () => {
+      const readme = await readFile(new URL("../README.md", import.meta.url), "utf8");
+      const row = readme.split("\n").find((line) => line.startsWith(`| ${example.row} |`));
+      assert.ok(row?.includes(`\`${example.name.split(" ")[0]}\``), example.row);
+    });
+
+    test("signs in, and goes home with a cookie that no cache keeps", async () => {
+      const form = { username: "ada", password: "ada-demo" };
+      const { status, headers } = await openBrowser(server).post("/sign-in", form);
+      assert.equal(status, 303);
+      assert.equal(headers.get("location"), "/");
+      assert.equal(headers.get("cache-control"), "no-store");
+      assert.equal(headers.getSetCookie().length, 1);
+      assert.match(headers.getSetCookie()[0]!, /^__Host-session=.{80}; Secure; HttpOnly; /);
+    });
+
+    test("says who is signed in", async () => {
+      const { status, session } = await (await signIn("grace")).ask();
+      assert.equal(status, 200);
+      assert.equal(session?.username, "grace");
+      assert.ok(session && new Date(session.expiresAt!) > new Date(session.createdAt!));
+    });
+
+    test("stores the digest of the secret, and the secret nowhere", async () => {
+      const [id = "", secret = ""] = tokenOf(await signIn());
+      const bytes = Buffer.from(secret, "base64url");
+      const [row] = await database.sql`
+      select encode(digest, 'hex') as digest from coatcheck.sessions where id = ${id}`;
+      assert.equal(row!.digest, createHash("sha256").update(bytes).digest("hex"));
+
+      const rows = await database.sql<{ text: string }[]>`
+      select s::text as text from coatcheck.sessions s union all select u::text from users u`;
+      const stored = rows.map(({ text }) => text).join("\n");
+      assert.ok(stored.includes(id));
+      const spellings = [secret, bytes.toString("base64"), bytes.toString("hex")];
+      // A column of bytes is shown as hexadecimal digits, whatever the bytes spell.
+      for (const spelling of [...spellings, Buffer.from(secret).toString("hex")]) {
+        assert.ok(!stored.includes(spelling));
+      }
+    });
+
+    test("knows nobody without a cookie", async () => {
+      assert.deepEqual(await openBrowser(server).ask(), { status: 401, reason: "absent" });
+    });
+
+    const wrong = [
+      { name: "a wrong password", form: { username: "ada", password: "grace-demo" } },
+      { name: "an unknown user", form: { username: "eve", password: "ada-demo" } },
+      { name: "a username with a NUL", form: { username: "ada\0", password: "ada-demo" } },
+      { name: "an empty form", form: {} },
+    ];
+    for (const { name, form } of wrong) {
+      test(`refuses ${name}, and sets no cookie`, async () => {
+        const response = await openBrowser(server).post("/sign-in", form);
+        assert.equal(response.status, 401);
+        assert.deepEqual(response.headers.getSetCookie(), []);
+      });
+    }
+
+    test("ends the session that a sign-in replaces", async () => {
+      const browser = await signIn();
+      const [id = ""] = tokenOf(browser);
+      await browser.post("/sign-in", { username: "grace", password: "grace-demo" });
+      const [row] = await database.sql`
+      select revoked_reason from coatcheck.sessions where id = ${id}`;
+      assert.equal(row!.revoked_reason, "replaced");
+      assert.equal((await browser.ask()).session?.username, "grace");
+    });
+
+    test("signs out: the row is revoked, the cookie cleared, and a copy of it opens nothing", async () => {
+      const browser = await signIn();
+      const thief = openBrowser(server);
+      thief.cookies.set("__Host-session", browser.cookies.get("__Host-session")!);
+      const [id = ""] = tokenOf(browser);
+
+      const response = await browser.post("/sign-out");
+      assert.equal(response.status, 303);
+      assert.equal(response.headers.get("location"), "/");
+      assert.equal(browser.cookies.size, 0);
+      const [row] = await database.sql`
+      select revoked_at, revoked_reason from coatcheck.sessions where id = ${id}`;
+      assert.ok(row!.revoked_at instanceof Date);
+      assert.equal(row!.revoked_reason, "signed-out");
+
+      assert.deepEqual(await browser.ask(), { status: 401, reason: "absent" });
+      assert.deepEqual(await thief.ask(), { status: 401, reason: "revoked" });
+    });
+
+    test("refuses a form of another origin, so that nobody signs a stranger in", async () => {
+      const form = { username: "ada", password: "ada-demo" };
+      const from = { origin: "https://evil.example" };
+      const response = await openBrowser(server).post("/sign-in", form, from);
+      assert.equal(response.status, 403);
       assert.deepEqual(response.headers.getSetCookie(), []);
     });
-  }
 
-  test("ends the session that a sign-in replaces", async () => {
-    const browser = await signIn();
-    const [id = ""] = tokenOf(browser);
-    await browser.post("/sign-in", { username: "grace", password: "grace-demo" });
-    const [row] = await database.sql`
-      select revoked_reason from coatcheck.sessions where id = ${id}`;
-    assert.equal(row!.revoked_reason, "replaced");
-    assert.equal((await browser.ask()).session?.username, "grace");
-  });
-
-  test("signs out: the row is revoked, the cookie cleared, and a copy of it opens nothing", async () => {
-    const browser = await signIn();
-    const thief = openBrowser(server);
-    thief.cookies.set("__Host-session", browser.cookies.get("__Host-session")!);
-    const [id = ""] = tokenOf(browser);
-
-    const response = await browser.post("/sign-out");
-    assert.equal(response.status, 303);
-    assert.equal(response.headers.get("location"), "/");
-    assert.equal(browser.cookies.size, 0);
-    const [row] = await database.sql`
-      select revoked_at, revoked_reason from coatcheck.sessions where id = ${id}`;
-    assert.ok(row!.revoked_at instanceof Date);
-    assert.equal(row!.revoked_reason, "signed-out");
-
-    assert.deepEqual(await browser.ask(), { status: 401, reason: "absent" });
-    assert.deepEqual(await thief.ask(), { status: 401, reason: "revoked" });
-  });
-
-  test("refuses a form of another origin, so that nobody signs a stranger in", async () => {
-    const form = { username: "ada", password: "ada-demo" };
-    const from = { origin: "https://evil.example" };
-    const response = await openBrowser(server).post("/sign-in", form, from);
-    assert.equal(response.status, 403);
-    assert.deepEqual(response.headers.getSetCookie(), []);
-  });
-
-  const strange = [
-    { name: "a Host that is no host", lines: ["POST /sign-in HTTP/1.1", "Host: a b"] },
-    { name: "no Host", lines: ["POST /sign-in HTTP/1.0"] },
-    { name: "TRACE", lines: ["TRACE / HTTP/1.1", "Host: app.example"] },
-    { name: "a method of its own", lines: ["BREW / HTTP/1.1", "Host: app.example"] },
-  ];
-  for (const { name, lines } of strange) {
-    test(`survives a request with ${name}`, async () => {
-      const { port } = new URL(server.url);
-      const answer = await sendLines(Number(port), ...lines, "Content-Length: 0");
-      // Bun and Deno hand on a Host that is none, and the example's `new URL` throws: a 500.
-      const refused = runtime === "node" ? /^HTTP\/1\.[01] 4\d\d / : /^HTTP\/1\.[01] [45]\d\d |^$/;
-      assert.match(answer, refused);
-      assert.equal((await openBrowser(server).ask()).status, 401);
-    });
-  }
-
-  test("answers 503 while the store fails, and keeps everybody signed in", async () => {
-    const browser = await signIn();
-    await way.cut();
-    const form = { username: "ada", password: "ada-demo" };
-    const answers = [
-      await browser.get("/session"),
-      await browser.post("/sign-out"),
-      await browser.post("/sign-in", form),
+    const strange = [
+      { name: "a Host that is no host", lines: ["POST /sign-in HTTP/1.1", "Host: a b"] },
+      { name: "no Host", lines: ["POST /sign-in HTTP/1.0"] },
+      { name: "TRACE", lines: ["TRACE / HTTP/1.1", "Host: app.example"] },
+      { name: "a method of its own", lines: ["BREW / HTTP/1.1", "Host: app.example"] },
     ];
-    await way.mend();
-    assert.deepEqual(answers.map(({ status }) => status), [503, 503, 503]);
-    assert.deepEqual(answers.flatMap(({ headers }) => headers.getSetCookie()), []);
-    assert.equal((await browser.ask()).session?.username, "ada");
+    for (const { name, lines } of strange) {
+      test(`survives a request with ${name}`, async () => {
+        const { port } = new URL(server.url);
+        const answer = await sendLines(Number(port), ...lines, "Content-Length: 0");
+        // Bun and Deno hand on a Host that is none, and the example's `new URL` throws: a 500.
+        const refused = example.name.startsWith("examples/node.ts")
+          ? /^HTTP\/1\.[01] 4\d\d /
+          : /^HTTP\/1\.[01] [45]\d\d |^$/;
+        assert.match(answer, refused);
+        assert.equal((await openBrowser(server).ask()).status, 401);
+      });
+    }
+
+    test("answers 503 while the store fails, and keeps everybody signed in", async () => {
+      const browser = await signIn();
+      await way.cut();
+      const form = { username: "ada", password: "ada-demo" };
+      const answers = [
+        await browser.get("/session"),
+        await browser.post("/sign-out"),
+        await browser.post("/sign-in", form),
+      ];
+      await way.mend();
+      assert.deepEqual(answers.map(({ status }) => status), [503, 503, 503]);
+      assert.deepEqual(answers.flatMap(({ headers }) => headers.getSetCookie()), []);
+      assert.equal((await browser.ask()).session?.username, "ada");
+    });
   });
-});
+}

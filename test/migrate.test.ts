@@ -2,7 +2,23 @@ import { afterAll, beforeAll, describe, test } from "bun:test";
 import assert from "node:assert/strict";
 import { readdir, readFile } from "node:fs/promises";
 import postgres from "postgres";
-import { createSession, migrate, migrations, revokeSession, validateSession } from "../mod.ts";
+import {
+  batched,
+  createSession,
+  createToken,
+  getUserId,
+  insertSession,
+  listSessions,
+  migrate,
+  migrations,
+  reauthenticateSession,
+  revokeSession,
+  revokeSessions,
+  rotateSession,
+  sweepSessions,
+  updateSession,
+  validateSession,
+} from "../mod.ts";
 import { type Database, openDatabase, withCookie } from "./runner/database.ts";
 
 const SQL_FOLDER = new URL("../sql/", import.meta.url);
@@ -346,7 +362,19 @@ describe("sql/", () => {
       await db.sql`update coatcheck.sessions set last_seen_at = last_seen_at - interval '1 hour'`;
       assert.ok((await validateSession(withCookie(again.headers), app)).session);
       assert.ok((await revokeSession(withCookie(again.headers), app)).session);
-      await app`delete from coatcheck.sessions where revoked_at is not null`;
+      const { id, digest } = createToken();
+      const [createdAt, expiresAt] = [new Date(), new Date(Date.now() + 3_600_000)];
+      const userId = await getUserId("ada", app);
+      await insertSession({ id, digest, userId, createdAt, expiresAt }, app);
+      const last = await createSession("ada", batched(app), { maxSessions: 1 });
+      assert.ok((await updateSession(withCookie(last.headers), { seen: 1 }, app)).session);
+      const rotated = await rotateSession(withCookie(last.headers), app);
+      const proved = await reauthenticateSession(withCookie(rotated.headers), app);
+      assert.equal((await validateSession(withCookie(rotated.headers), app)).reason, "unknown");
+      assert.ok((await validateSession(withCookie(proved.headers), batched(app))).session);
+      assert.deepEqual((await listSessions(userId, app)).map(({ id }) => id), [last.session.id]);
+      assert.equal((await revokeSessions({ userId }, app)).length, 1);
+      assert.equal((await sweepSessions(app, { retention: 0 })).swept, 4);
       for (const forbidden of ["select from users", "create table coatcheck.mine ()"]) {
         await assert.rejects(app.unsafe(forbidden), { code: "42501" });
       }

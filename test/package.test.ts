@@ -1,12 +1,14 @@
 import { afterAll, beforeAll, describe, test } from "bun:test";
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
-import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, readdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
+import { brotliCompressSync, gzipSync } from "node:zlib";
+import { migrate } from "../mod.ts";
 import { type Database, openDatabase } from "./runner/database.ts";
 
 const run = promisify(execFile);
@@ -19,11 +21,24 @@ describe("the package", () => {
     assert.equal((await json("deno.json")).version, (await json("package.json")).version);
   });
 
-  test("has one entry, on npm and on JSR", async () => {
+  test("has the same two entries, on npm and on JSR", async () => {
     const { exports } = await json("package.json");
-    assert.deepEqual(Object.keys(exports), ["."]);
-    assert.equal((await json("deno.json")).exports, "./mod.ts");
-    assert.deepEqual(exports["."], { types: "./dist/mod.d.ts", default: "./dist/mod.js" });
+    const places = Object.entries((await json("deno.json")).exports as Record<string, string>);
+    assert.deepEqual(places, [[".", "./mod.ts"], ["./conformance", "./conformance.ts"]]);
+    assert.deepEqual(exports, {
+      ...Object.fromEntries(
+        places.map(([entry, source]) => {
+          const built = `./dist/${source.slice(2, -3)}`;
+          return [entry, { types: `${built}.d.ts`, default: `${built}.js` }];
+        }),
+      ),
+      "./package.json": "./package.json",
+    });
+  });
+
+  test("has a changelog whose newest entry is its version", async () => {
+    const [, version] = (await read("CHANGELOG.md")).match(/^## (\S+)/m)!;
+    assert.equal(version, (await json("package.json")).version);
   });
 
   test("asks npm users to install nothing", async () => {
@@ -89,26 +104,36 @@ if ("Bun" in globalThis) {
   });
 
   describe("what npm users install", () => {
+    const node = process.env.npm_node_execpath ?? "node";
+    const bin = (name: string) => join(root, "node_modules", ".bin", name);
     let db: Database;
     let folder: string;
+    let env: NodeJS.ProcessEnv;
+
+    /** Runs a program in the project. */
+    async function go(program: string, ...args: string[]): Promise<string> {
+      return (await run(program, args, { cwd: folder, env })).stdout;
+    }
+
+    // An empty project, and the tarball in it. What else there is was put there by its users.
     beforeAll(async () => {
       db = await openDatabase();
       folder = await mkdtemp(join(tmpdir(), "coatcheck-package-"));
-    });
-    afterAll(async () => {
-      await rm(folder, { recursive: true });
-      await db.close();
-    });
-
-    test("works on the Node that runs npm, alone", async () => {
-      const node = process.env.npm_node_execpath ?? "node";
-      await run(node, [join(root, "cli", "build.mjs")]);
-      await writeFile(join(folder, "mod.js"), await read("dist/mod.js"));
+      env = { ...process.env, DATABASE_URL: db.url, NO_COLOR: "1" };
+      const { npm_execpath } = process.env;
+      const npm = npm_execpath?.endsWith("npm-cli.js") ? [node, npm_execpath] : ["npm"];
+      const [program = "", ...args] = [...npm, "--loglevel=error"];
+      await run(program, [...args, "pack", "--pack-destination", folder], { cwd: root });
+      const [tarball = ""] = await readdir(folder);
       await writeFile(join(folder, "package.json"), `{ "type": "module" }`);
+      await run(program, [...args, "install", "--offline", `./${tarball}`], { cwd: folder });
+      installed = await readdir(join(folder, "node_modules"));
+      const client = join("node_modules", "postgres");
+      await symlink(join(root, client), join(folder, client));
       await writeFile(
         join(folder, "app.js"),
-        `import { createSession, revokeSession, validateSession } from "./mod.js";
-        import postgres from ${JSON.stringify(import.meta.resolve("postgres"))};
+        `import { createSession, revokeSession, validateSession } from "coatcheck";
+        import postgres from "postgres";
         const sql = postgres(process.env.DATABASE_URL);
         const { headers } = await createSession("ada", sql);
         const request = new Headers({ cookie: headers.get("set-cookie").split(";")[0] });
@@ -118,9 +143,83 @@ if ("Bun" in globalThis) {
         console.log(session.username, reason);
         await sql.end();`,
       );
-      const env = { ...process.env, DATABASE_URL: db.url };
-      const { stdout } = await run(node, ["app.js"], { cwd: folder, env });
-      assert.equal(stdout, "ada revoked\n");
+    });
+    let installed: string[];
+
+    afterAll(async () => {
+      await rm(folder, { recursive: true });
+      await db.close();
+    });
+
+    test("is one package, with the module, the schema and the licences", async () => {
+      assert.deepEqual(installed.filter((name) => !name.startsWith(".")), ["coatcheck"]);
+      const files = await readdir(join(folder, "node_modules", "coatcheck"), { recursive: true });
+      assert.deepEqual(files.sort(), [
+        "CHANGELOG.md",
+        "LICENSE",
+        "README.md",
+        "dist",
+        "dist/LICENSES.txt",
+        "dist/conformance.d.ts",
+        "dist/conformance.js",
+        "dist/mod.d.ts",
+        "dist/mod.js",
+        "package.json",
+        "sql",
+        "sql/001_users.sql",
+        "sql/002_sessions.sql",
+        "sql/grants.sql",
+      ]);
+    });
+
+    const runtimes = [
+      { name: "the Node that runs npm", command: [node] },
+      { name: "the current Node", command: [bin("node")] },
+      { name: "Bun", command: [bin("bun")] },
+      { name: "Deno", command: [bin("deno"), "run", "--allow-all", "--no-check"] },
+    ];
+    for (const { name, command: [program = "", ...args] } of runtimes) {
+      test(`works on ${name}`, async () => {
+        assert.equal(await go(program, ...args, "app.js"), "ada revoked\n");
+      });
+    }
+
+    test("works on Deno under the name npm:coatcheck", async () => {
+      const code = await readFile(join(folder, "app.js"), "utf8");
+      await writeFile(join(folder, "npm.js"), code.replace(`"coatcheck"`, `"npm:coatcheck"`));
+      const args = ["run", "--allow-all", "--no-check", "--node-modules-dir=manual", "npm.js"];
+      assert.equal(await go(bin("deno"), ...args), "ada revoked\n");
+    });
+
+    test("conforms on the Node that runs npm, by the suite in the package", async () => {
+      await writeFile(
+        join(folder, "conformance.test.js"),
+        `import { after, test } from "node:test";
+        import { conformance } from "coatcheck/conformance";
+        import postgres from "postgres";
+        conformance({ test, afterAll: after, open() {
+          const sql = postgres(process.env.DATABASE_URL, { max: 3, onnotice() {} });
+          return { sql, begin: (run) => sql.begin(run), close: () => sql.end() };
+        } });`,
+      );
+      await db.sql`drop schema coatcheck cascade`;
+      const output = await go(node, "--test", "--test-reporter=tap", "conformance.test.js");
+      await migrate(db.sql);
+      const [, passed] = output.match(/# pass (\d+)\n# fail 0\n/) ?? [];
+      assert.ok(Number(passed) > 20, output);
+    });
+
+    test("costs a worker that creates and validates no more than 11 KiB, and no module of Node's", async () => {
+      await writeFile(
+        join(folder, "edge.js"),
+        `export { createSession, validateSession } from "coatcheck";`,
+      );
+      const args = ["build", "edge.js", "--minify", "--target=browser", "--outfile=bundle.js"];
+      await go(bin("bun"), ...args);
+      const bundle = await readFile(join(folder, "bundle.js"));
+      const sizes = { gzip: gzipSync(bundle).length, brotli: brotliCompressSync(bundle).length };
+      assert.ok(sizes.brotli <= 11 * 1024, JSON.stringify(sizes));
+      assert.doesNotMatch(bundle.toString(), /\brequire\(|\bimport\b|"node:/);
     });
   });
 }

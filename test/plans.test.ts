@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, test } from "bun:test";
 import assert from "node:assert/strict";
 import postgres from "postgres";
+import { startPostgres } from "../cli/postgres.mjs";
 import {
   configure,
   createSession,
@@ -153,11 +154,25 @@ describe("the plan of a hot statement", () => {
   });
 });
 
-// On Bun, which runs one file at a time: an open transaction, even in another database, keeps pages from
-// being tidied up for as long as it lasts, and other tests have such.
+// On a server of its own, and so on one runtime: an open transaction, even in another database, keeps pages
+// from being tidied up for as long as it lasts, and other tests have such.
 if ("Bun" in globalThis) {
   describe("an update of a session", () => {
-    // All of them on a server that does nothing else.
+    let quiet: { url: string; stop: () => Promise<void> };
+    let db: Database;
+    let own: postgres.Sql;
+    beforeAll(async () => {
+      quiet = await startPostgres(undefined, ["fsync=off"]);
+      db = await openDatabase({ server: quiet.url });
+      own = postgres(db.url, { max: 1, onnotice: () => {} });
+    });
+    afterAll(async () => {
+      await own?.end({ timeout: 5 });
+      await db?.close();
+      await quiet?.stop();
+    });
+
+    // All of them, but for what autovacuum reads meanwhile.
     const NEARLY = 0.95;
     const counters = async () => {
       const [row] = await own`select n_tup_upd::integer as all, n_tup_hot_upd::integer as hot

@@ -15,8 +15,10 @@ export interface Database {
 }
 
 /** Makes a database with the users ada (1) and grace (2), and the schema unless `bare`. */
-export async function openDatabase(options: { bare?: boolean } = {}): Promise<Database> {
-  const server = process.env.DATABASE_URL;
+export async function openDatabase(
+  options: { bare?: boolean; server?: string } = {},
+): Promise<Database> {
+  const server = options.server ?? process.env.DATABASE_URL;
   if (!server) throw new Error("Run the tests with: npm test");
   const name = `coatcheck_test_${crypto.randomUUID().replaceAll("-", "")}`;
   const admin = postgres(server, { max: 1, onnotice: () => {} });

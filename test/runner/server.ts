@@ -3,7 +3,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { type AddressInfo, connect, createServer, type Socket } from "node:net";
-import { join } from "node:path";
+import { resolve } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
 
@@ -21,7 +21,7 @@ export async function startServer(
   [program = "", ...args]: readonly string[],
   env: Strings,
 ): Promise<Server> {
-  const child = spawn(join(root, "node_modules", ".bin", program), args, {
+  const child = spawn(resolve(root, "node_modules", ".bin", program), args, {
     cwd: root,
     env: { ...process.env, ...env, PORT: "0", NO_COLOR: "1" },
     stdio: ["ignore", "pipe", "pipe"],

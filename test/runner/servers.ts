@@ -1,0 +1,80 @@
+// Servers that npm does not have, where this machine has them.
+import { spawn } from "node:child_process";
+import { chmod, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { existsSync } from "node:fs";
+import { once } from "node:events";
+import { type AddressInfo, connect, createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import process from "node:process";
+
+/** Where Debian puts PostgreSQL 15's programs and PgBouncer; undefined where they are not. */
+export const postgres15: string | undefined = where("/usr/lib/postgresql/15");
+export const pgbouncer: string | undefined = where("/usr/sbin/pgbouncer");
+
+function where(place: string): string | undefined {
+  if (existsSync(place)) return place;
+  console.warn(
+    `\n!! NOT RUN: ${place} is not installed, so what is tested on it was not run here !!\n`,
+  );
+  return undefined;
+}
+
+/** A PgBouncer in transaction mode, in front of the server of a database. */
+export async function startPgBouncer(
+  program: string,
+  database: string,
+): Promise<{ url: string; close: () => Promise<void> }> {
+  const { hostname, port, username, password } = new URL(database);
+  const folder = await mkdtemp(join(tmpdir(), "coatcheck-pgbouncer-"));
+  const own = await freePort();
+  const file = join(folder, "pgbouncer.ini");
+  await writeFile(
+    file,
+    `[databases]
+* = host=${hostname} port=${port} user=${username} password=${password}
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = ${own}
+unix_socket_dir =
+auth_type = any
+pool_mode = transaction
+default_pool_size = 5
+max_client_conn = 200
+`,
+  );
+  // PgBouncer refuses to run as root.
+  await chmod(folder, 0o755);
+  const user = process.getuid?.() === 0 ? ["-u", "nobody"] : [];
+  const child = spawn(program, [...user, "-q", file], { stdio: "ignore" });
+  const exited = once(child, "exit");
+  await listening(own);
+  return {
+    url: Object.assign(new URL(database), { hostname: "127.0.0.1", port: String(own) }).href,
+    close: async () => {
+      child.kill("SIGINT");
+      await exited;
+      await rm(folder, { recursive: true });
+    },
+  };
+}
+
+async function freePort(): Promise<number> {
+  const probe = createServer().listen(0, "127.0.0.1");
+  await once(probe, "listening");
+  const { port } = probe.address() as AddressInfo;
+  probe.close();
+  await once(probe, "close");
+  return port;
+}
+
+async function listening(port: number): Promise<void> {
+  for (let tries = 0; tries < 200; tries++) {
+    const socket = connect(port, "127.0.0.1");
+    const heard = await once(socket, "connect").then(() => true, () => false);
+    socket.destroy();
+    if (heard) return;
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+  throw new Error("PgBouncer does not listen");
+}

@@ -1,0 +1,79 @@
+import { afterAll, beforeAll } from "bun:test";
+import assert from "node:assert/strict";
+import { startPostgres } from "../cli/postgres.mjs";
+import type { Client } from "../conformance.ts";
+import { closing, sideBySide } from "./runner/cells.ts";
+import { clients } from "./runner/clients.ts";
+import { openDatabase } from "./runner/database.ts";
+import process from "node:process";
+import { pgbouncer, postgres15, startPgBouncer } from "./runner/servers.ts";
+
+// On one runtime: what is looked at is the server. It is there once the tests run.
+if ("Bun" in globalThis) {
+  let old: { url: string; stop: () => Promise<void> };
+  let bouncer: { url: string; close: () => Promise<void> };
+  const cells: Record<string, () => Promise<Client>> = {};
+
+  if (postgres15) {
+    beforeAll(async () => {
+      old = await startPostgres(undefined, ["fsync=off"], postgres15);
+    });
+    afterAll(() => old?.stop());
+    for (const name of ["postgres.js", "Bun.SQL"]) {
+      cells[`${name} to PostgreSQL 15`] = async () => {
+        const database = await openDatabase({ bare: true, server: old.url });
+        return closing(await clients[name]!(database.url), database.close);
+      };
+    }
+  }
+
+  if (pgbouncer) {
+    const program = pgbouncer;
+    beforeAll(async () => {
+      bouncer = await startPgBouncer(program, process.env.DATABASE_URL!);
+    });
+    afterAll(() => bouncer?.close());
+    for (const name of ["postgres.js, prepare: false", "Bun.SQL, prepare: false"]) {
+      cells[`${name} to PgBouncer in transaction mode`] = async () => {
+        const database = await openDatabase({ bare: true });
+        const { hostname, port } = new URL(bouncer.url);
+        const url = Object.assign(new URL(database.url), { hostname, port }).href;
+        return closing(await clients[name]!(url), database.close);
+      };
+    }
+  }
+
+  // What other people's databases are set to, and what stands in them.
+  const settings = {
+    timezone: "'Asia/Kathmandu'",
+    datestyle: "'SQL, DMY'",
+    intervalstyle: "'sql_standard'",
+    search_path: "odd, public",
+    bytea_output: "'escape'",
+    extra_float_digits: "0",
+    standard_conforming_strings: "off",
+  };
+  for (const name of ["Bun.SQL", "pg"]) {
+    cells[`${name} to a database of odd settings, with sessions of somebody else`] = async () => {
+      const database = await openDatabase({ bare: true });
+      const { sql } = database;
+      for (const [setting, value] of Object.entries(settings)) {
+        const place = new URL(database.url).pathname.slice(1);
+        await sql.unsafe(`alter database ${place} set ${setting} to ${value}`);
+      }
+      // As Rails' and Laravel's are, with the names of ours; connect-pg-simple's is called session.
+      await sql`create schema odd`;
+      await sql`create table odd.sessions (id text primary key, user_id bigint, payload text)`;
+      await sql`create index sessions_user_id on odd.sessions (user_id)`;
+      await sql`insert into odd.sessions values ('theirs', 1, 'kept')`;
+      await sql`create table session (sid varchar primary key, sess json, expire timestamp)`;
+      return closing(await clients[name]!(database.url), async () => {
+        const rows = await sql`select * from odd.sessions`;
+        assert.deepEqual([...rows], [{ id: "theirs", user_id: "1", payload: "kept" }]);
+        await database.close();
+      });
+    };
+  }
+
+  sideBySide(cells);
+}
