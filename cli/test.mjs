@@ -1,5 +1,5 @@
 // Runs every test on Bun, on Deno and on a current Node, against one PostgreSQL, and adds them up.
-import { mkdtempSync, openSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
@@ -20,13 +20,22 @@ try {
 await install();
 const reports = mkdtempSync(join(tmpdir(), "coatcheck-reports-"));
 
-// Files at a time on Deno and Node, and tests in the browser, whatever the cores: most of them wait.
+// Files at a time, and tests in the browser, whatever the cores: most of them wait.
 const AT_ONCE = 4;
 
-// `npm test -- create` runs the files whose name has that word.
+// What others make of the module: their clients, servers and package managers, and the guide's apps. They
+// take as long as all else together, so that they are for the gate, and for whoever asks by name.
+const OUTSIDE = ["clients", "guide", "package", "pglite", "servers"].map((it) => `${it}.test.ts`);
+
+// `npm test -- create` runs the file of that name, and `npm test -- --all` every one.
 const words = process.argv.slice(2);
 const every = readdirSync(join(root, "test")).filter((name) => name.endsWith(".test.ts"));
-const asked = words.length ? words.map((word) => `${word}.test.ts`) : every;
+const asked = words.includes("--all")
+  ? every
+  : words.length
+  ? words.map((word) => `${word}.test.ts`)
+  : every.filter((name) => !OUTSIDE.includes(name));
+const left = words.length ? [] : OUTSIDE;
 
 // A browser does not see which runtime drives it, and takes its time: once is enough.
 const BROWSER = "browser.test.ts";
@@ -40,11 +49,13 @@ const runtimes = {
     bin("bun"),
     "test",
     "--timeout=60000",
+    `--parallel=${AT_ONCE}`,
     `--max-concurrency=${AT_ONCE}`,
     "--reporter=junit",
     `--reporter-outfile=${report("Bun")}`,
-    ...files,
+    // First, as it takes longest.
     ...(chromium ? [`test/${BROWSER}`] : []),
+    ...files,
   ],
   Deno: [
     bin("deno"),
@@ -84,22 +95,17 @@ try {
     DENO_JOBS: String(AT_ONCE),
     NO_COLOR: "1",
   };
-  // Most tests wait, and Bun runs its files one after the other: so the others run beside it. What they
-  // say comes when all have ended.
-  const said = join(reports, "said");
-  const output = openSync(said, "w");
-  const beside = async () => [
-    await runTests("Deno", env, output),
-    await runTests("Node", env, output),
-  ];
-  const counts = (await Promise.all([runTests("Bun", env, "inherit"), beside()])).flat();
-  stop.throwIfAborted();
-  console.log(readFileSync(said, "utf8"));
-
   let passed = 0;
   let failed = 0;
-  for (const [index, name] of Object.keys(runtimes).entries()) {
-    const count = counts[index];
+  for (const [name, command] of Object.entries(runtimes)) {
+    // The browser's alone are on Bun alone.
+    if (!command.some((it) => it.endsWith(".test.ts"))) continue;
+    console.log(`\n── ${name} ──`);
+    const succeeded = await run(command, { env });
+    stop.throwIfAborted();
+    const count = counts(report(name));
+    // A runner that crashed, or found no test, has failed, whatever it wrote.
+    if (count.failed === 0 && (!succeeded || count.passed === 0)) count.failed = 1;
     console.log(`${name}: ${count.passed} passed, ${count.failed} failed`);
     passed += count.passed;
     failed += count.failed;
@@ -108,6 +114,7 @@ try {
     console.error(`\n${NO_BROWSER}`);
     if (process.env.CI || passed === 0) failed++;
   }
+  if (left.length) console.log(`\nFor the gate: npm test -- --all (${left.join(", ")})`);
   console.log(`\n${passed} passed, ${failed} failed`);
   process.exitCode = failed === 0 ? 0 : 1;
 } catch (error) {
@@ -118,15 +125,10 @@ try {
   rmSync(reports, { recursive: true, force: true });
 }
 
-/** Runs the tests on one runtime, and counts them. */
-async function runTests(name, env, output) {
-  const command = runtimes[name];
-  // Such as the browser's, which Bun alone has.
-  if (!command.some((it) => it.endsWith(".test.ts"))) return { passed: 0, failed: 0 };
-  const succeeded = await run(command, { env, stdio: ["ignore", output, output] });
+function counts(file) {
   let xml = "";
   try {
-    xml = readFileSync(report(name), "utf8");
+    xml = readFileSync(file, "utf8");
   } catch {
     // No report: the runner did not get that far.
   }
@@ -139,7 +141,5 @@ async function runTests(name, env, output) {
     !cases.some((it) => it.name.startsWith(`${name} &gt; `))
   );
   const failed = tests.filter(({ fails }) => fails).length;
-  const passed = tests.length - failed;
-  // A runner that crashed, or found no test, has failed, whatever it wrote.
-  return { passed, failed: failed || (succeeded && passed > 0 ? 0 : 1) };
+  return { passed: tests.length - failed, failed };
 }
