@@ -94,7 +94,9 @@ export function openBrowser({ url }: Server): Browser {
     if (cookies.size > 0) {
       headers.set("cookie", [...cookies].map(([name, value]) => `${name}=${value}`).join("; "));
     }
-    const response = await fetch(url + path, { ...init, headers, redirect: "manual" });
+    // On Bun a connection of its own: one that is kept may be closed by the server just then.
+    const own = { redirect: "manual", keepalive: false } as const;
+    const response = await fetch(url + path, { ...init, headers, ...own });
     for (const line of response.headers.getSetCookie()) {
       const [, name = "", value = ""] = line.match(/^([^=]+)=([^;]*)/) ?? [];
       if (/; Expires=Thu, 01 Jan 1970/.test(line)) cookies.delete(name);
