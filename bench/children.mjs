@@ -62,3 +62,25 @@ export function startChild(runtime, script, ...args) {
 export function stopChildren() {
   for (const child of running) child.kill();
 }
+
+/**
+ * Sees to it that a run ends: with Ctrl-C, and after so many seconds, as a peer that hangs must not hold
+ * the machine for ever. Without its processes the run ends by itself.
+ *
+ * @returns {() => void} To be called once it has ended.
+ */
+export function watch(server, seconds) {
+  // The embedded server has a process group of its own, which Ctrl-C does not reach.
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) {
+    process.once(signal, async () => {
+      stopChildren();
+      await server.close();
+      process.exit(1);
+    });
+  }
+  const patience = setTimeout(() => {
+    console.error(`Given up after ${seconds} s.`);
+    stopChildren();
+  }, seconds * 1000);
+  return () => clearTimeout(patience);
+}

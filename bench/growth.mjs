@@ -24,7 +24,7 @@ const plan = {
 const GIGABYTES = quick ? 3 : 10;
 
 await installAll();
-const { startChild, stopChildren } = await import("./children.mjs");
+const { startChild, stopChildren, watch } = await import("./children.mjs");
 const { describeServer, openServer } = await import("./database.mjs");
 const { describeMachine, describeVersions } = await import("./machine.mjs");
 const { insert, keep } = await import("./publish.mjs");
@@ -36,17 +36,7 @@ const { default: postgres } = await import("postgres");
 
 if (process.env.DATABASE_URL === undefined) requireDisk();
 const server = await openServer();
-for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) {
-  process.once(signal, async () => {
-    stopChildren();
-    await server.close();
-    process.exit(1);
-  });
-}
-const patience = setTimeout(() => {
-  console.error(`Given up after ${plan.givenUpAfter} s.`);
-  stopChildren();
-}, plan.givenUpAfter * 1000);
+const ended = watch(server, plan.givenUpAfter);
 
 const opened = [];
 try {
@@ -81,7 +71,7 @@ try {
   console.error(error.message.startsWith("Cannot ") ? error.message : error);
   process.exitCode = 1;
 } finally {
-  clearTimeout(patience);
+  ended();
   await closeAll();
   stopChildren();
   await server.close();

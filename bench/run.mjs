@@ -9,7 +9,7 @@ const options = readOptions();
 const plan = planOf(options);
 await installAll();
 
-const { startChild, stopChildren } = await import("./children.mjs");
+const { startChild, stopChildren, watch } = await import("./children.mjs");
 const { describeServer, openServer, requireConnections } = await import("./database.mjs");
 const { describeMachine, describeVersions } = await import("./machine.mjs");
 const { findPgbench } = await import("./pgbench.mjs");
@@ -21,20 +21,8 @@ const { choose, openContestant, openPgbenchTurn, openServerTurn } = await import
 const machine = describeMachine();
 const versions = describeVersions();
 const server = await openServer();
-// The embedded server has a process group of its own, which Ctrl-C does not reach.
-for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) {
-  process.once(signal, async () => {
-    stopChildren();
-    await server.close();
-    process.exit(1);
-  });
-}
 
-// A peer that hangs must not hold the machine for ever: without its processes the run ends by itself.
-const patience = setTimeout(() => {
-  console.error(`Given up after ${plan.givenUpAfter} s.`);
-  stopChildren();
-}, plan.givenUpAfter * 1000);
+const ended = watch(server, plan.givenUpAfter);
 
 const opened = [];
 try {
@@ -78,7 +66,7 @@ try {
   console.error(error.message.startsWith("Cannot ") ? error.message : error);
   process.exitCode = 1;
 } finally {
-  clearTimeout(patience);
+  ended();
   await Promise.allSettled(opened.map(({ close }) => close()));
   stopChildren();
   await server.close();
