@@ -1,10 +1,18 @@
 import { giveUp, requireSql, type Sql, sqlstateOf, type SqlValue, type Statement } from "./sql.ts";
-import { INSERT, INSERT_MANY, REPLACE, VALIDATE, VALIDATE_MANY } from "./statements.ts";
+import {
+  INSERT,
+  INSERT_MANY,
+  REPLACE,
+  REPLACE_MANY,
+  VALIDATE,
+  VALIDATE_MANY,
+} from "./statements.ts";
 
-/** What is sent for many calls at once, and the statements of which each may be one. */
-const MANY: readonly (readonly [many: Statement, ...ones: Statement[]])[] = [
-  [VALIDATE_MANY, VALIDATE],
-  [INSERT_MANY, INSERT, REPLACE],
+/** The statements of which many are sent as one, and that one. */
+const MANY: readonly (readonly [one: Statement, many: Statement])[] = [
+  [VALIDATE, VALIDATE_MANY],
+  [INSERT, INSERT_MANY],
+  [REPLACE, REPLACE_MANY],
 ];
 
 // Two, so that one is on its way while the server works on the other.
@@ -13,7 +21,7 @@ const LARGEST_BATCH = 128;
 // Where all statements that may be under way are free, what waits is shared out among them: callers that
 // were answered together come back together, and else app and server would take turns. Fewer than these
 // are not worth a flush of their own.
-const SMALLEST_SHARE = 16;
+const SMALLEST_SHARE = 8;
 // Of those that are sent again, alone: one that waits for a lock must not hold up the next.
 const MOST_APART = 8;
 const LONGEST_QUEUE = 10_000;
@@ -59,10 +67,7 @@ const ABOUT_ALL = /^(08|25|3F|53|57|58|XX|42P01|42703)/;
  */
 export function batched(sql: Sql): Sql {
   requireSql(sql);
-  const queues = new Map(MANY.flatMap(([many, ...ones]) => {
-    const enqueue = openQueue(sql, many);
-    return ones.map((one) => [one.strings, enqueue(one)]);
-  }));
+  const queues = new Map(MANY.map(([one, many]) => [one.strings, openQueue(sql, one, many)]));
   return (strings, ...values) => queues.get(strings)?.(values) ?? sql(strings, ...values);
 }
 
@@ -70,7 +75,6 @@ type Answer = Awaited<ReturnType<Sql>>;
 
 /** A call that has not been answered. */
 interface Call {
-  readonly one: Statement;
   /** In the order of their numbers, as the statement for many reads them. */
   readonly values: readonly SqlValue[];
   readonly resolve: (answer: Answer) => void;
@@ -81,9 +85,9 @@ interface Call {
   leave?: () => void;
 }
 
-function openQueue(sql: Sql, many: Statement) {
+function openQueue(sql: Sql, one: Statement, many: Statement) {
   const apart = openLane(MOST_APART, 1, async ([call]) => {
-    const { one, values, resolve, reject } = call!;
+    const { values, resolve, reject } = call!;
     try {
       resolve(await sql(one.strings, ...one.order.map((number) => values[number] as SqlValue)));
     } catch (error) {
@@ -104,7 +108,7 @@ function openQueue(sql: Sql, many: Statement) {
     }
   });
 
-  return (one: Statement) => (parameters: readonly SqlValue[]): PromiseLike<Answer> => {
+  return (parameters: readonly SqlValue[]): PromiseLike<Answer> => {
     if (together.isFull()) {
       return Promise.reject(Object.assign(new Error("The queue is full"), { code: "QUEUE_FULL" }));
     }
@@ -112,7 +116,7 @@ function openQueue(sql: Sql, many: Statement) {
     one.order.forEach((number, place) => values[number] = parameters[place] as SqlValue);
     let call: Call;
     const answer = new Promise<Answer>((resolve, reject) => {
-      call = { one, values, resolve, reject, over: false };
+      call = { values, resolve, reject, over: false };
       together.push(call);
     });
     return Object.assign(answer, {
@@ -176,11 +180,17 @@ function deal(calls: readonly Call[], answer: Answer): void {
   const dealt = new Map(calls.map(({ values: [number] }): [unknown, unknown[]] => [number, []]));
   for (const row of Array.isArray(rows) ? rows : [undefined]) {
     const text = Object.values(row ?? {})[0];
-    const [, number, json] = typeof text === "string" ? /^(\w+) (.*)$/s.exec(text) ?? [] : [];
+    const [number, json] = typeof text === "string" ? halves(text) : [];
     const own = dealt.get(number);
     // Not ours: whose was which cannot be told, so that nobody gets any.
     if (!own) return calls.forEach(({ resolve }) => resolve([undefined]));
     own.push({ json });
   }
   calls.forEach(({ values: [number], resolve }) => resolve(dealt.get(number)!));
+}
+
+/** What comes before the first space of a row, and what after it. */
+function halves(text: string): [string, string] {
+  const space = text.indexOf(" ");
+  return [text.slice(0, space), text.slice(space + 1)];
 }

@@ -58,7 +58,8 @@ function isBlank(character: string | undefined): boolean {
  * that staying signed in never depends on a cookie that was delivered. Unset: until the browser ends.
  */
 export function issueCookie(rules: CookieRules, token: string, maxAge?: number): Headers {
-  return cookieHeaders(rules, token, maxAge === undefined ? {} : { maxAge });
+  const lifetime = maxAge === undefined ? "" : `; Max-Age=${maxAge}`;
+  return cookieHeaders(`${rules.name}=${token}${attributesOf(rules, lifetime)}`);
 }
 
 /**
@@ -66,18 +67,33 @@ export function issueCookie(rules: CookieRules, token: string, maxAge?: number):
  * past, as the grammar has no Max-Age of 0 (RFC 6265bis, section 4.1.1).
  */
 export function clearCookie(rules: CookieRules): Headers {
-  return cookieHeaders(rules, "", { expires: new Date(0) });
+  const past = new Date(0).toUTCString();
+  return cookieHeaders(`${rules.name}=${attributesOf(rules, "")}; Expires=${past}`);
 }
 
-function cookieHeaders(
-  { name, domain, path, secure, sameSite, partitioned }: CookieRules,
-  value: string,
-  lifetime: { maxAge?: number; expires?: Date },
-): Headers {
+function cookieHeaders(cookie: string): Headers {
   const headers = new Headers();
-  const attributes = { path, secure, httpOnly: true, sameSite, partitioned, ...lifetime };
-  setCookie(headers, { name, value, ...(domain !== undefined && { domain }), ...attributes });
+  headers.append("set-cookie", cookie);
   // A shared cache that keeps a Set-Cookie signs strangers in (CVE-2025-48947, CVE-2025-64762).
-  headers.set("cache-control", "no-store");
+  headers.append("cache-control", "no-store");
   return headers;
+}
+
+// Written once for each set of rules: setCookie looks at every character of a value, which takes longer
+// than all else of a sign-in here, and a token of ours needs no look.
+const written = new WeakMap<CookieRules, string>();
+const LIFETIME = "; Max-Age=0";
+
+/** What stands after a cookie's value. */
+function attributesOf(rules: CookieRules, lifetime: string): string {
+  let attributes = written.get(rules);
+  if (attributes === undefined) {
+    const { name, domain, path, secure, sameSite, partitioned } = rules;
+    const cookie = { name, value: "", path, secure, httpOnly: true, sameSite, partitioned };
+    const headers = new Headers();
+    setCookie(headers, { ...cookie, maxAge: 0, ...(domain !== undefined && { domain }) });
+    attributes = headers.get("set-cookie")!.slice(`${name}=`.length);
+    written.set(rules, attributes);
+  }
+  return attributes.replace(LIFETIME, lifetime);
 }

@@ -1,5 +1,5 @@
 import type { Rules } from "./policy.ts";
-import type { FoundRow, PresentedRow } from "./statements.ts";
+import type { FoundRow, Instant, PresentedRow } from "./statements.ts";
 import type { TokenKey } from "./token.ts";
 
 /** What a validation says of a session. */
@@ -28,10 +28,11 @@ export function judgementOf(
   rules: Rules,
   within?: number,
 ): Judgement {
-  const { now, past } = row;
+  const { past } = row;
+  const now = Number(row.now);
   // PostgreSQL counts microseconds, of which a double holds a quarter until the year 2106.
-  const hasPassed = (instant: number, seconds: number) =>
-    Math.round((now - instant - seconds) * 1e6) >= 0;
+  const hasPassed = (instant: Instant, seconds: number) =>
+    Math.round((now - Number(instant) - seconds) * 1e6) >= 0;
 
   const isCurrent = row.digest === presented.digest;
   const previous = past?.previousDigest ?? null;
@@ -39,7 +40,6 @@ export function judgementOf(
   const isSettled = previous === null || seenAt !== null && hasPassed(seenAt, rules.rotationGrace);
   const isNeverSeen = previous !== null && seenAt === null;
 
-  // What is not finite is text in JSON.
   const createdAt = Number(row.createdAt);
   const authenticatedAt = Number(row.authenticatedAt);
   const lastSeenAt = Number(row.lastSeenAt);

@@ -1,5 +1,5 @@
 import { refuse, requireKeys, requireObject, requireSeconds, requireText } from "./input.ts";
-import { answer, query, type Sql, statement } from "./sql.ts";
+import { answer, escaped, orNull, query, type Sql, statement } from "./sql.ts";
 
 /** Your users' table, as the view `coatcheck.users` is made from it. */
 export interface UsersTable {
@@ -46,15 +46,15 @@ const OWN_LEDGER = statement(
   "migrate",
   `select ${
     answer({
-      isOwn: `obj_description(to_regclass('coatcheck.migrations'), 'pg_class')
-      = 'coatcheck: the migrations that were applied'`,
+      isOwn: orNull(`(obj_description(to_regclass('coatcheck.migrations'), 'pg_class')
+      = 'coatcheck: the migrations that were applied')::text`),
     })
   }`,
 );
 
 const APPLIED = statement(
   "migrate",
-  `select ${answer({ name: "name" })} from coatcheck.migrations`,
+  `select ${answer({ name: escaped("name") })} from coatcheck.migrations`,
 );
 
 /**

@@ -1,5 +1,5 @@
 import { unexpected } from "./sql.ts";
-import type { SessionRow } from "./statements.ts";
+import type { Instant, SessionRow } from "./statements.ts";
 import type { TokenKey } from "./token.ts";
 
 /**
@@ -46,8 +46,8 @@ export function toSession<Data extends object>(row: SessionRow): Session<Data> {
 }
 
 /** Reads an instant of an answer. What is below a millisecond falls away, and half of a millionth is none. */
-export function toDate(instant: number): Date {
-  return new Date(Math.floor(instant * 1000 + 0.0005));
+export function toDate(instant: Instant): Date {
+  return new Date(Math.floor(Number(instant) * 1000 + 0.0005));
 }
 
 /**

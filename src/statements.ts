@@ -1,14 +1,28 @@
-import { answer, instant, object, type Pairs, type Statement, statement } from "./sql.ts";
+import {
+  answer,
+  epoch,
+  escaped,
+  instant,
+  object,
+  orNull,
+  type Pairs,
+  quoted,
+  type Statement,
+  statement,
+} from "./sql.ts";
 
-/** A session as its row tells it. Instants are seconds since 1970, as numbers if they are finite. */
+/** Seconds since 1970: as text where a row tells it, which may be "Infinity", and else as a number. */
+export type Instant = string | number;
+
+/** A session as its row tells it. */
 export interface SessionRow {
   readonly id: string;
   readonly userId: string | number;
   readonly username: string | null;
-  readonly createdAt: number;
-  readonly authenticatedAt: number;
-  readonly lastSeenAt: number;
-  readonly expiresAt: number;
+  readonly createdAt: Instant;
+  readonly authenticatedAt: Instant;
+  readonly lastSeenAt: Instant;
+  readonly expiresAt: Instant;
   readonly persistent: boolean;
   readonly version: number;
   readonly data: object;
@@ -17,22 +31,25 @@ export interface SessionRow {
 // Every statement answers with one column of JSON text, so that every client agrees on dates, numbers
 // and names. A key of four bytes or less is a number in JavaScript; a bigint would be rounded and stays
 // text.
-const key = (sql: string) => `
-  case when pg_typeof(${sql}) in ('smallint'::regtype, 'integer'::regtype)
-    then to_json(${sql}) else to_json(${sql}::text) end`;
+const key = (sql: string, typed = sql) => `
+  case when pg_typeof(${typed}) in ('smallint'::regtype, 'integer'::regtype)
+    then ${sql}::text else to_json(${sql}::text)::text end`;
 
-// Of a row `s` that has its user's name in a column beside its own.
-const SESSION: Pairs = {
-  id: "s.id",
+// Of a row `s`.
+const session = (username: string, expiresAt: string): Pairs => ({
+  id: quoted("s.id"),
   userId: key("s.user_id"),
-  username: "s.username",
+  username: escaped(username),
   createdAt: instant("s.created_at"),
   authenticatedAt: instant("s.authenticated_at"),
   lastSeenAt: instant("s.last_seen_at"),
-  persistent: "s.persistent",
+  expiresAt: instant(expiresAt),
+  persistent: "s.persistent::text",
   version: "s.version",
   data: "s.data",
-};
+});
+
+const digest = (sql: string) => quoted(`encode(${sql}, 'hex')`);
 
 const NOW = instant("statement_timestamp()");
 
@@ -63,15 +80,15 @@ const seconds = (value: string) => `make_interval(secs => ${value}::integer)`;
 
 // ── The way in ──────────────────────────────────────────────────────────────────────────────────────
 
-// The key of the one user whom a name or a key means, as JSON: a look-up that finds two fails. Both are
-// tried, as whoever is asked for by a key has no name here; a row without a name is nobody, as its
-// sessions would be. jsonb_populate_record gives the value its column's own type: as text it would find
-// nobody by a citext name, and scan the table.
-const keyOfUser = (person: string) => {
+// The one user whom a name or a key means, as JSON: a look-up that finds two fails. Both are tried, as
+// whoever is asked for by a key has no name here; a row without a name is nobody, as its sessions would
+// be. jsonb_populate_record gives the value its column's own type: as text it would find nobody by a
+// citext name, and scan the table.
+const userOf = (person: string) => {
   const asked = `jsonb_populate_record(null::coatcheck.users, ${person}) asked`;
   return `coalesce(
-      (select u.id from ${asked} join coatcheck.users u on u.username = asked.username),
-      (select u.id from ${asked} join coatcheck.users u on u.id = asked.id
+      (select u from ${asked} join coatcheck.users u on u.username = asked.username),
+      (select u from ${asked} join coatcheck.users u on u.id = asked.id
         where u.username is not null))`;
 };
 
@@ -83,15 +100,9 @@ export interface FoundUser {
 /** The key in the type that sessions keep it in, also of a domain. `$1` the user, as JSON. */
 export const FIND_USER: Statement = statement(
   "find the user",
-  `select ${
-    answer({
-      userId: `case when pg_typeof((null::coatcheck.sessions).user_id)
-      in ('smallint'::regtype, 'integer'::regtype)
-    then to_json(found.id::text::integer) else to_json(found.id::text) end`,
-    })
-  }
+  `select ${answer({ userId: key("found.id", "(null::coatcheck.sessions).user_id") })}
 from (
-  select ${keyOfUser("p.person")} as id from (select $1::text::jsonb as person) p
+  select (${userOf("p.person")}).id from (select $1::text::jsonb as person) p
 ) found
 where found.id is not null`,
 );
@@ -121,7 +132,7 @@ with given as materialized (
     coalesce(${at(4)}::timestamptz, statement_timestamp()) as created_at,
     coalesce(${at(5)}::timestamptz, statement_timestamp() + ${seconds(at(6))}) as expires_at,
     ${at(7)}::boolean as persistent, ${at(8)}::text::jsonb as data,
-    ${keyOfUser("p.person")} as user_id
+    ${userOf("p.person")} as owner
   from ${source}lateral (select ${at(1)}::text::jsonb as person) p
 )`;
 
@@ -132,28 +143,29 @@ const REPLACED = `replaced as (
   from given g
   where s.id = any(array(select o.replaced_id from given o))
     and s.id = g.replaced_id and g.replaced_digest in (s.digest, s.previous_digest)
-    and s.revoked_at is null and g.user_id is not null
+    and s.revoked_at is null and (g.owner).id is not null
   returning s.id, s.user_id, g.id as heir
 )`;
 
 const INSERTION = `insert into coatcheck.sessions as s
   (id, user_id, digest, created_at, authenticated_at, last_seen_at, expires_at, persistent, data)
-select g.id, g.user_id, g.digest, g.created_at, least(g.created_at, statement_timestamp()),
+select g.id, (g.owner).id, g.digest, g.created_at, least(g.created_at, statement_timestamp()),
   statement_timestamp(), g.expires_at, g.persistent, g.data
 from given g
-where g.user_id is not null`;
+where (g.owner).id is not null`;
 
-const INSERTED: Pairs = {
-  ...SESSION,
-  username: usernameOf("s"),
-  digest: "encode(s.digest, 'hex')",
-  expiresAt: instant("s.expires_at"),
-};
-const AND_REPLACED: Pairs = {
-  ...INSERTED,
-  replaced: `(
-    select ${object({ id: "r.id", userId: key("r.user_id") })} from replaced r where r.heir = s.id
-  )`,
+// What was inserted as `s`, for the user of a row `g`.
+const inserted = (owner: string): Pairs => ({
+  ...session(`(${owner}).username::text`, "s.expires_at"),
+  digest: digest("s.digest"),
+});
+const INSERTED = inserted("(select g.owner from given g)");
+const REPLACEMENT: Pairs = {
+  replaced: orNull(`(
+    select ${
+    object({ id: quoted("r.id"), userId: key("r.user_id") })
+  } from replaced r where r.heir = s.id
+  )`),
 };
 
 /**
@@ -180,7 +192,7 @@ export const REPLACE: Statement = statement(
   INSERT.purpose,
   `${given(ownPlace, true)}, ${REPLACED}
 ${INSERTION}
-returning ${answer(AND_REPLACED)}`,
+returning ${answer({ ...INSERTED, ...REPLACEMENT })}`,
 );
 
 /**
@@ -210,7 +222,7 @@ export const LIMIT: Statement = statement(
 update coatcheck.sessions s
 set revoked_at = statement_timestamp(), revoked_reason = 'limit'
 where s.id = any(array(select id from excess))
-returning ${answer({ id: "s.id", userId: key("s.user_id") })}`,
+returning ${answer({ id: quoted("s.id"), userId: key("s.user_id") })}`,
 );
 
 // ── Who is it ───────────────────────────────────────────────────────────────────────────────────────
@@ -219,7 +231,7 @@ returning ${answer({ id: "s.id", userId: key("s.user_id") })}`,
 export interface FoundRow extends SessionRow {
   readonly digest: string;
   /** The database's clock. */
-  readonly now: number;
+  readonly now: Instant;
   /** What a row has only once it was revoked or rotated. */
   readonly past: Past | null;
 }
@@ -229,27 +241,25 @@ export interface Past {
   readonly revoked: boolean;
   readonly revokedReason: string | null;
   readonly previousDigest: string | null;
-  readonly rotatedAt: number | null;
-  readonly rotationSeenAt: number | null;
+  readonly rotatedAt: Instant | null;
+  readonly rotationSeenAt: Instant | null;
 }
+
+const PAST = object({
+  revoked: "(s.revoked_at is not null)::text",
+  revokedReason: escaped("s.revoked_reason"),
+  previousDigest: escaped("encode(s.previous_digest, 'hex')"),
+  rotatedAt: escaped(`${epoch("s.rotated_at")}::text`),
+  rotationSeenAt: escaped(`${epoch("s.rotation_seen_at")}::text`),
+});
 
 const validation = (at: Place, from = (rows: string) => `from ${rows}`, prefix = "") => `
 select ${prefix}${
   answer({
-    ...SESSION,
-    username: usernameOf("s"),
-    digest: "encode(s.digest, 'hex')",
-    expiresAt: instant("s.expires_at"),
+    ...session(usernameOf("s"), "s.expires_at"),
+    digest: digest("s.digest"),
     now: NOW,
-    past: `case when s.revoked_at is not null or s.rotated_at is not null then ${
-      object({
-        revoked: "s.revoked_at is not null",
-        revokedReason: "s.revoked_reason",
-        previousDigest: "encode(s.previous_digest, 'hex')",
-        rotatedAt: instant("s.rotated_at"),
-        rotationSeenAt: instant("s.rotation_seen_at"),
-      })
-    } end`,
+    past: orNull(`case when s.revoked_at is not null or s.rotated_at is not null then ${PAST} end`),
   }, `${at(0)}::text`)
 }
 ${
@@ -279,7 +289,7 @@ export interface PresentedRow extends SessionRow {
 
 type Written =
   & Pick<SessionRow, "authenticatedAt" | "lastSeenAt" | "expiresAt" | "version" | "data">
-  & { readonly now: number };
+  & { readonly now: Instant };
 
 // The session of a presented token, and what is to be said about it, as `judgement.ts` says it.
 //
@@ -310,18 +320,17 @@ const PRESENTED = `
 
 // Of a row `s` of the above.
 const JUDGED: Pairs = {
-  ...SESSION,
-  digest: "encode(case when s.is_current then s.digest else s.previous_digest end, 'hex')",
-  expiresAt: instant("s.deadline"),
-  refusal: "s.refusal",
-  revokedReason: "s.revoked_reason",
+  ...session("s.username", "s.deadline"),
+  digest: digest("case when s.is_current then s.digest else s.previous_digest end"),
+  refusal: escaped("s.refusal"),
+  revokedReason: escaped("s.revoked_reason"),
 };
 const NEVER_SEEN = "s.previous_digest is not null and s.rotation_seen_at is null";
 const FIRST_SIGHT = `s.is_current and ${NEVER_SEEN}`;
 
 /** What {@linkcode TOUCH} answers, if it touched the session. */
 export interface TouchedRow {
-  readonly lastSeenAt: number;
+  readonly lastSeenAt: Instant;
 }
 
 /**
@@ -384,7 +393,7 @@ select ${
   answer({
     ...JUDGED,
     ...pairs,
-    written: `(
+    written: orNull(`(
     select ${
       object({
         authenticatedAt: instant("w.authenticated_at"),
@@ -395,7 +404,7 @@ select ${
         now: NOW,
       })
     } from written w
-  )`,
+  )`),
   })
 }
 from s`;
@@ -403,16 +412,16 @@ from s`;
 /** What {@linkcode ROTATE} answers. */
 export interface RotatedRow extends PresentedRow {
   /** Where the presented secret is the old one: how to make the new one of it. */
-  readonly heir: { readonly salt: string; readonly digest: string; readonly now: number } | null;
+  readonly heir: { readonly salt: string; readonly digest: string; readonly now: Instant } | null;
 }
 
-const HEIR = `case when not s.is_current and s.rotation_salt is not null then ${
+const HEIR = orNull(`case when not s.is_current and s.rotation_salt is not null then ${
   object({
-    salt: "encode(s.rotation_salt, 'hex')",
-    digest: "encode(s.digest, 'hex')",
+    salt: quoted("encode(s.rotation_salt, 'hex')"),
+    digest: digest("s.digest"),
     now: NOW,
   })
-} end`;
+} end`);
 
 const rotation = (lock: string) =>
   statement(
@@ -482,7 +491,7 @@ export const UPDATE: Statement = statement(
     version = w.version + 1,
     rotation_seen_at = case when ${FIRST_SIGHT} then statement_timestamp() else w.rotation_seen_at end`,
     where: `(select octet_length(data::text) from merged) <= ${LARGEST_MERGED}`,
-    pairs: { size: "(select octet_length(data::text) from merged)" },
+    pairs: { size: orNull("(select octet_length(data::text) from merged)::text") },
     expressions: `asked as (
   select $6::text::jsonb as patch, array(select jsonb_array_elements_text($7::text::jsonb)) as removed,
     $8::integer as version
@@ -499,7 +508,7 @@ export const UPDATE: Statement = statement(
 /** What {@linkcode REVOKE} and {@linkcode REVOKE_MANY} answer for each session that they ended. */
 export interface RevokedRow extends SessionRow {
   readonly digest: string;
-  readonly revokedAt: number;
+  readonly revokedAt: Instant;
   readonly revokedReason: string;
 }
 
@@ -510,14 +519,13 @@ const DURABLE = `durable as materialized (
     then set_config('synchronous_commit', 'on', true) end
 )`;
 
-const revoked = (digest: string) => `
+const revoked = (presented: string) => `
 select ${
   answer({
-    ...SESSION,
-    digest: `encode(${digest}, 'hex')`,
-    expiresAt: instant("s.expires_at"),
+    ...session("s.username", "s.expires_at"),
+    digest: digest(presented),
     revokedAt: instant("s.revoked_at"),
-    revokedReason: "s.revoked_reason",
+    revokedReason: escaped("s.revoked_reason"),
   })
 }
 from (select r.*, ${usernameOf("r")} as username from revoked r cross join durable) s
@@ -554,9 +562,9 @@ export const REVOKE_REUSED: Statement = statement(
 update coatcheck.sessions s
 set revoked_at = statement_timestamp(), revoked_reason = 'reused'
 from durable
-where s.id = $1::uuid and date_part('epoch', s.authenticated_at) = $2::text::double precision
+where s.id = $1::uuid and ${epoch("s.authenticated_at")} = $2::text::numeric
   and s.revoked_at is null
-returning ${answer({ id: "s.id" })}`,
+returning ${answer({ id: quoted("s.id") })}`,
 );
 
 /**
@@ -608,7 +616,7 @@ export const LIST: Statement = statement(
   select r.user_id, ${seconds("$2")} as absolute, ${seconds("$3")} as idle
   from jsonb_populate_record(null::coatcheck.sessions, $1::text::jsonb) r
 )
-select ${answer({ ...SESSION, expiresAt: instant("s.deadline") })}
+select ${answer(session("s.username", "s.deadline"))}
 from (
   select s.*, ${usernameOf("s")} as username, ${deadline("s", "a.absolute")} as deadline
   from coatcheck.sessions s, a
@@ -691,20 +699,29 @@ export const VALIDATE_MANY: Statement = statement(
   ),
 );
 
+const insertion = (replacing: boolean) =>
+  statement(
+    INSERT.purpose,
+    `${given(elementPlace, replacing, `${IMPATIENT} cross join ${CALLS} cross join `)}, ${
+      replacing ? `${REPLACED}, ` : ""
+    }inserted as (
+${INSERTION}
+returning *
+)
+select g.call || ' ' || ${
+      answer({ ...inserted("g.owner"), ...(replacing ? REPLACEMENT : {}) }, "g.call")
+    }
+from inserted s join given g on g.id = s.id`,
+  );
+
 /**
- * {@linkcode INSERT} and {@linkcode REPLACE} for many calls: all are stored, or, where one of them cannot be, none.
+ * {@linkcode INSERT} for many calls: all are stored, or, where one of them cannot be, none.
  *
  * A user whose row somebody holds must not hold up the others: it gives up after half a second.
  *
  * `$1` as above.
  */
-export const INSERT_MANY: Statement = statement(
-  INSERT.purpose,
-  `${given(elementPlace, true, `${IMPATIENT} cross join ${CALLS} cross join `)}, ${REPLACED},
-inserted as (
-${INSERTION}
-returning *
-)
-select g.call || ' ' || ${answer(AND_REPLACED, "g.call")}
-from inserted s join given g on g.id = s.id`,
-);
+export const INSERT_MANY: Statement = insertion(false);
+
+/** {@linkcode REPLACE} for many calls, in the same way. */
+export const REPLACE_MANY: Statement = insertion(true);

@@ -1,6 +1,7 @@
 import { hmac } from "@noble/hashes/hmac.js";
 import { sha256 } from "@noble/hashes/sha2.js";
 import { bytesToHex } from "@noble/hashes/utils.js";
+import { fromBase64url, toBase64url } from "./base64url.ts";
 
 /** A freshly made credential, and what of it may be stored. */
 export interface Token {
@@ -76,8 +77,7 @@ export function deriveToken({ id, secret }: PresentedToken, salt: Uint8Array): T
 }
 
 function tokenOf(id: string, bytes: Uint8Array): Token {
-  const secret = btoa(String.fromCharCode(...bytes))
-    .replaceAll("+", "-").replaceAll("/", "_").replace("=", "");
+  const secret = toBase64url(bytes);
   return { id, secret, digest: sha256(bytes), token: `${id}.${secret}` };
 }
 
@@ -86,12 +86,12 @@ export function keyOf({ id, digest }: Pick<Token, "id" | "digest">): TokenKey {
   return { id, digest: bytesToHex(digest) };
 }
 
-/** Reads a token as a client presented it; null for everything that {@linkcode createToken} and a stored UUID cannot have made. */
+/**
+ * Reads a token as a client presented it; null for everything that {@linkcode createToken} and a stored
+ * UUID cannot have made.
+ */
 export function parseToken(token: string): PresentedToken | null {
   if (!TOKEN.test(token)) return null;
-  const decoded = atob(token.slice(37).replaceAll("-", "+").replaceAll("_", "/"));
-  // By hand, as Uint8Array.from with a function takes longer than all else here but the digest.
-  const secret = new Uint8Array(32);
-  for (let index = 0; index < 32; index++) secret[index] = decoded.charCodeAt(index);
+  const secret = fromBase64url(token.slice(37));
   return { id: token.slice(0, 36), digest: bytesToHex(sha256(secret)), secret };
 }

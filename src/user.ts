@@ -110,11 +110,11 @@ export async function askOfOne<Answer>(
   return rows[0]!;
 }
 
-// A look-up of one row that finds two fails (21000). A foreign key that fails (23503) is a user who was deleted since the statement found them. The
-// others are about the user as well, because all else was checked before: text that is no uuid
-// (22P02), a number beyond integer (22003), a name too long for its column (22001) or against the
-// rule of its domain (23514). A check of the app's own on the sessions fails in the same way, but of
-// a table.
+// A look-up of one row that finds two fails (21000). A foreign key that fails (23503) is a user who was
+// deleted since the statement found them. The others are about the user as well, because all else was
+// checked before: text that is no uuid (22P02), a number beyond integer (22003), a name too long for
+// its column (22001) or against the rule of its domain (23514). A check of the app's own on the
+// sessions fails in the same way, but of a table.
 function asNotOneUser(purpose: string, error: unknown): SessionError | undefined {
   const { table, table_name } = coded(error);
   const sqlstate = sqlstateOf(error) ?? "";

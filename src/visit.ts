@@ -4,6 +4,7 @@ import { LONGEST_COOKIE, type Rules } from "./policy.ts";
 import { requireRow, type Session, toSession } from "./session.ts";
 import { query, requireSql, type Sql, type SqlValue, type Statement } from "./sql.ts";
 import {
+  type Instant,
   type PresentedRow,
   REVOKE_REUSED,
   TOUCH,
@@ -128,8 +129,7 @@ export async function admit<Row extends PresentedRow>(
   if (reason === null) return row;
   const mayWrite = statement !== VALIDATE || rules.touchInterval !== false;
   if (reason === "reused" && mayWrite) {
-    // Two parties hold the session, so it ends. As text: Bun.SQL sends a number as a double, of which
-    // extra_float_digits may cut the last digits.
+    // Two parties hold the session, so it ends.
     const values = [id, String(row.authenticatedAt)];
     const ended = await query(sql, REVOKE_REUSED, values, rules.queryTimeout);
     if (ended.length > 0) tell(rules.onEvent, { type: "reused", id, userId });
@@ -172,12 +172,12 @@ export function grant<Data extends object>(
   rules: Rules,
   row: PresentedRow,
   token?: Token | null,
-  now = 0,
+  now: Instant = 0,
 ): Granted<Data> {
-  const session = toSession<Data>({ ...row, ...row.written });
+  const session = toSession<Data>(row.written ? { ...row, ...row.written } : row);
   if (!token) return { session, headers: new Headers() };
   // At most as long as a browser keeps a cookie. The millisecond is what a Date has lost.
-  const left = Math.floor(session.expiresAt.getTime() / 1000 - now + 0.001);
+  const left = Math.floor(session.expiresAt.getTime() / 1000 - Number(now) + 0.001);
   const maxAge = session.persistent ? Math.min(Math.max(left, 1), LONGEST_COOKIE) : undefined;
   return { session, headers: issueCookie(rules.cookie, token.token, maxAge) };
 }

@@ -218,7 +218,7 @@ describe("judgementOf", () => {
       });
       assert.equal(judged.digest, digest);
       assert.equal(judged.revokedReason, found.past?.revokedReason ?? null);
-      const [stored, byPolicy] = [found.expiresAt, Number(found.authenticatedAt) + 1000];
+      const [stored, byPolicy] = [Number(found.expiresAt), Number(found.authenticatedAt) + 1000];
       assert.equal(judged.expiresAt, Math.min(stored, byPolicy));
     });
   }

@@ -238,6 +238,12 @@ const many: Verb[] = [
     name: "createSession, batched",
     purpose: "store the session",
     about: "a user",
+    call: (sql, policy) => twice(sql, (both) => createSession(USERNAME, both, { ...policy, data })),
+  },
+  {
+    name: "createSession that replaces, batched",
+    purpose: "store the session",
+    about: "a user",
     call: (sql, policy) => {
       const options = { ...policy, data, replaces: headers };
       return twice(sql, (both) => createSession(USERNAME, both, options));
@@ -250,7 +256,8 @@ const many: Verb[] = [
     call: (sql, policy) => twice(sql, (both) => validateSession(headers, both, policy)),
   },
 ];
-const MANY = [statements.VALIDATE_MANY.strings, statements.INSERT_MANY.strings];
+const { VALIDATE_MANY, INSERT_MANY, REPLACE_MANY } = statements;
+const MANY = [VALIDATE_MANY, INSERT_MANY, REPLACE_MANY].map(({ strings }) => strings);
 
 /** The values of each call that a statement was sent for. */
 function callsOf(strings: TemplateStringsArray, values: unknown[]): unknown[][] {
@@ -496,9 +503,9 @@ describe("a statement", () => {
   test("makes its answers objects that bring back the number of the call", () => {
     const { strings, order } = statement("ask", `select ${answer({ a: "$1", b: "2" })}`);
     assert.deepEqual([...strings], [
-      "select json_build_object('of', ",
-      "::text, 'a', ",
-      ", 'b', 2)::text as json",
+      `select concat('{"of":"', `,
+      `::text, '","a":', `,
+      `, ',"b":', 2, '}') as json`,
     ]);
     assert.deepEqual(order, [0, 1]);
   });

@@ -1,0 +1,30 @@
+// Base64url without padding (RFC 4648, section 5), by hand: btoa takes seven times as long, and bytes have
+// a way of their own in the newest runtimes alone.
+
+const ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+const VALUES = new Uint8Array(128);
+for (let value = 0; value < 64; value++) VALUES[ALPHABET.charCodeAt(value)] = value;
+
+/** Spells bytes. */
+export function toBase64url(bytes: Uint8Array): string {
+  let text = "";
+  let held = 0;
+  let bits = 0;
+  for (let index = 0; index < bytes.length; index++) {
+    held = held << 8 | bytes[index]!;
+    for (bits += 8; bits >= 6;) text += ALPHABET[held >> (bits -= 6) & 63];
+  }
+  return bits > 0 ? text + ALPHABET[held << 6 - bits & 63] : text;
+}
+
+/** Reads what the caller has checked. */
+export function fromBase64url(text: string): Uint8Array {
+  const bytes = new Uint8Array(text.length * 3 >> 2);
+  let held = 0;
+  let bits = 0;
+  for (let index = 0, read = 0; index < text.length; index++) {
+    held = held << 6 | VALUES[text.charCodeAt(index)]!;
+    if ((bits += 6) >= 8) bytes[read++] = held >> (bits -= 8);
+  }
+  return bytes;
+}
