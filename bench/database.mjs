@@ -1,4 +1,5 @@
 import process from "node:process";
+import { findServer } from "./programs.mjs";
 
 // What PostgreSQL does where nobody has set anything: a commit is on the disk before it is answered.
 const DURABLE = [
@@ -14,13 +15,16 @@ const CONNECTIONS = 300;
 /**
  * Starts the one server of a run, or takes that of DATABASE_URL.
  *
+ * What is installed comes before what npm brings: that is built to be small, and takes the processor twice
+ * the time.
+ *
  * Each contestant's tables are in a database of their own on it, as several call theirs `users`.
  */
 export async function openServer() {
   const own = process.env.DATABASE_URL === undefined;
   const { startPostgres } = await import("../cli/postgres.mjs");
   const server = own
-    ? await startPostgres(undefined, [...DURABLE, `max_connections=${CONNECTIONS}`])
+    ? await startPostgres(undefined, [...DURABLE, `max_connections=${CONNECTIONS}`], findServer())
     : { url: process.env.DATABASE_URL, stop: async () => {} };
   const { default: postgres } = await import("postgres");
   const admin = postgres(server.url, { max: 1, onnotice: () => {} });

@@ -1,34 +1,12 @@
 // The limit: what PostgreSQL does when its own load generator, in C, sends the same statements.
 import { execFile } from "node:child_process";
-import { accessSync, constants, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import os from "node:os";
-import { delimiter, join } from "node:path";
+import { join } from "node:path";
 import process from "node:process";
 import { promisify } from "node:util";
 import postgres from "postgres";
 import { USERS } from "./sample.mjs";
-
-const LAYOUT = "/usr/lib/postgresql";
-
-/** Finds pgbench, which no npm package brings; null where there is none. */
-export function findPgbench() {
-  const folders = (process.env.PATH ?? "").split(delimiter);
-  try {
-    const versions = readdirSync(LAYOUT).sort((a, b) => Number(b) - Number(a));
-    folders.push(...versions.map((version) => join(LAYOUT, version, "bin")));
-  } catch {
-    // Not a Debian.
-  }
-  const found = folders.filter(Boolean).map((folder) => join(folder, "pgbench")).find((path) => {
-    try {
-      accessSync(path, constants.X_OK);
-      return true;
-    } catch {
-      return false;
-    }
-  });
-  return found ?? null;
-}
 
 export const ROWS = 50;
 

@@ -12,7 +12,7 @@ await installAll();
 const { startChild, stopChildren, watch } = await import("./children.mjs");
 const { describeServer, openServer, requireConnections } = await import("./database.mjs");
 const { describeMachine, describeVersions } = await import("./machine.mjs");
-const { findPgbench } = await import("./pgbench.mjs");
+const { findProgram } = await import("./programs.mjs");
 const { publish } = await import("./publish.mjs");
 const { runRounds } = await import("./rounds.mjs");
 const { seedAll } = await import("./seeding.mjs");
@@ -81,7 +81,7 @@ async function knowsBatched() {
 }
 
 function knownPgbench() {
-  const path = findPgbench();
+  const path = findProgram("pgbench");
   if (path === null) {
     console.error(
       "\n!! pgbench was not found, so the limit is left out. It comes with PostgreSQL's programs, and " +

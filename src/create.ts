@@ -54,9 +54,10 @@ export interface SessionRecord<Data extends object = Record<string, unknown>> ex
  * Creates a session for a user who has just proved who they are, and hands out its cookie.
  *
  * One SQL statement finds the user by username or key, ends the session that `replaces` presents, and
- * inserts the new one. With `maxSessions` a second one ends what is too many. Nothing is proved here: check the password first. A sign-in that keeps the
- * token of before is session fixation (OWASP Session Management, Renew the Session ID; ASVS 5.0,
- * 7.2.4), so the token is always new; give `replaces` to end the old session with it.
+ * inserts the new one. With `maxSessions` a second one ends what is too many. Nothing is proved here:
+ * check the password first. A sign-in that keeps the token of before is session fixation (OWASP Session
+ * Management, Renew the Session ID; ASVS 5.0, 7.2.4), so the token is always new; give `replaces` to
+ * end the old session with it.
  *
  * @example
  * ```ts
