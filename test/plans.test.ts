@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import postgres from "postgres";
 import { startPostgres } from "../cli/postgres.mjs";
 import {
+  batched,
   configure,
   createSession,
   createToken,
@@ -25,8 +26,8 @@ afterAll(async () => {
   await db.close();
 });
 
-/** The planner is told of a million sessions of ten thousand users, a hundred each. */
-async function pretendMillion(): Promise<void> {
+/** Rows enough for the planner to look at. */
+async function fillTables(): Promise<void> {
   await db.sql`insert into users select i, 'user' || i from generate_series(3, 1002) i`;
   await db.sql`insert into coatcheck.sessions (id, user_id, digest, created_at, authenticated_at,
       last_seen_at, expires_at, persistent, data)
@@ -36,8 +37,13 @@ async function pretendMillion(): Promise<void> {
   await db.sql`alter table users set (autovacuum_enabled = off)`;
   await db.sql`alter table coatcheck.sessions alter column user_id set (n_distinct = 10000)`;
   await db.sql`analyze users, coatcheck.sessions`;
-  // The planner takes the rows of a page from here, and the pages from the file.
-  await db.sql`update pg_class set reltuples = case when relname ~ 'session' then 1e6 else 1e4 end
+}
+
+/** The planner is told of so many sessions, and of ten thousand users. */
+async function pretend(sessions: number): Promise<void> {
+  // It takes the rows of a page from here, and the pages from the file.
+  await db
+    .sql`update pg_class set reltuples = case when relname ~ 'session' then ${sessions} else 1e4 end
     where oid in ('users'::regclass, 'users_pkey'::regclass, 'users_username_key'::regclass,
       'coatcheck.sessions'::regclass, 'coatcheck.sessions_pkey'::regclass,
       'coatcheck.sessions_user_id'::regclass)`;
@@ -96,7 +102,7 @@ describe("the plan of a hot statement", () => {
     headers = withCookie(created.headers);
     return created.session;
   };
-  beforeAll(pretendMillion);
+  beforeAll(fillTables);
 
   const statements: { name: string; age?: string; call: (sql: Sql) => Promise<unknown> }[] = [
     { name: "a sign-in with a limit", call: (sql) => verbs.createSession(user(8), sql) },
@@ -136,8 +142,32 @@ describe("the plan of a hot statement", () => {
       },
     },
   ];
-  for (const { name, age, call } of statements) {
-    test(`of ${name} reads nothing but by an index`, async () => {
+  // Of a small table the planner would rather read the whole.
+  const many = [2, 15, 128].flatMap((count) => {
+    const times = (call: (i: number) => Promise<unknown>) =>
+      Promise.all(Array.from({ length: count }, (_, i) => call(i)));
+    return [
+      {
+        name: `a batch of ${count} sign-ins`,
+        call: (sql: Sql) => times((i) => createSession(user(100 + i), sql)),
+      },
+      {
+        name: `a batch of ${count} sign-ins that replace`,
+        call: (sql: Sql) => times((i) => createSession(user(100 + i), sql, { replaces: headers })),
+      },
+      {
+        name: `a batch of ${count} validations`,
+        call: (sql: Sql) => times(() => validateSession(headers, sql)),
+      },
+    ].map(({ name, call }) => ({ name, call: (sql: Sql) => call(batched(sql)) }));
+  });
+  const cases: (typeof statements[number] & { sessions: number })[] = [
+    ...[...statements, ...many].map((it) => ({ ...it, sessions: 1_000_000 })),
+    ...many.map((it) => ({ ...it, sessions: 2_000 })),
+  ];
+  for (const { name, age, call, sessions } of cases) {
+    test(`of ${name} reads nothing but by an index, of ${sessions} sessions`, async () => {
+      await pretend(sessions);
       await fresh(age);
       const found = await plansOf(call);
       assert.ok(found.length > 0);
