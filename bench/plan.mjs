@@ -12,7 +12,7 @@ export const planOf = ({ quick }) => ({
   // Milliseconds for each figure of each round, for what comes before all, and for what comes before
   // each round, as whoever has waited finds cold caches.
   window: quick ? 150 : 450,
-  warmUp: quick ? 150 : 300,
+  warmUp: quick ? 150 : 1500,
   wakeUp: 80,
   http: { connections: 32, window: quick ? 300 : 700, requests: 8192 },
   pgbench: {

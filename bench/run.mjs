@@ -32,9 +32,10 @@ try {
   requireConnections(database, chosen.connections);
 
   const everybody = [...chosen.contestants, ...chosen.servers];
-  const modules = new Set(everybody.map(({ module }) => module));
-  if (chosen.pgbench) modules.add("coatcheck");
-  const urls = await seedAll([...modules], server, plan.sessions);
+  const databases = Object.fromEntries(everybody.map(({ module }) => [module, module]));
+  // Apart, as what pgbench inserts would make the table of coatcheck larger than that of anybody else.
+  if (chosen.pgbench) databases.pgbench = "coatcheck";
+  const urls = await seedAll(databases, server, plan.sessions);
 
   for (const [index, contestant] of chosen.contestants.entries()) {
     console.log(`Warming up ${contestant.name}`);
@@ -45,7 +46,7 @@ try {
     opened.push(await openServerTurn(it, urls[it.module], plan));
   }
   if (chosen.pgbench) {
-    opened.push(await openPgbenchTurn(chosen.pgbench, urls.coatcheck, plan));
+    opened.push(await openPgbenchTurn(chosen.pgbench, urls.pgbench, plan));
   }
   const mayGoOn = (seconds) => performance.now() / 1000 + seconds < plan.endsAfter;
   const { rounds, cells } = await runRounds(opened, plan.rounds, mayGoOn);

@@ -1,20 +1,25 @@
 import { performance } from "node:perf_hooks";
 import { startChild } from "./children.mjs";
 
-/** Fills the tables of every module, two at a time, and says where they are. */
-export async function seedAll(modules, server, sessions) {
+/**
+ * Fills databases, two at a time, and says where they are.
+ *
+ * @param {Record<string, string>} databases The module whose tables each holds.
+ */
+export async function seedAll(databases, server, sessions) {
   const urls = {};
-  const waiting = [...modules];
+  const waiting = Object.entries(databases);
   const lane = async () => {
-    for (let module = waiting.shift(); module; module = waiting.shift()) {
+    for (let next = waiting.shift(); next; next = waiting.shift()) {
+      const [database, module] = next;
       const start = performance.now();
-      urls[module] = await server.make(module);
+      urls[database] = await server.make(database);
       const child = startChild("Bun", "worker.mjs", module);
-      await child.ask("seed", urls[module], sessions);
+      await child.ask("seed", urls[database], sessions);
       await child.stop();
       const seconds = ((performance.now() - start) / 1000).toFixed(1);
       console.log(
-        `Seeded ${module} with ${sessions.toLocaleString("en")} sessions in ${seconds} s`,
+        `Seeded ${database} with ${sessions.toLocaleString("en")} sessions in ${seconds} s`,
       );
     }
   };

@@ -39,22 +39,17 @@ export function statement(purpose: string, text: string): Statement {
   return { strings: parts as unknown as TemplateStringsArray, order, purpose };
 }
 
-/** What stands in a JSON object, by name: arguments of `concat` that spell each value, none of them null. */
+/** What stands in a JSON object: SQL, by name. */
 export type Pairs = Readonly<Record<string, string>>;
 
-/**
- * Makes the SQL of a JSON object.
- *
- * By hand, as json_build_object looks the type of each value up again for each row: for a session that
- * takes three times as long.
- */
+/** Makes the SQL of a JSON object as text. */
 export function object(pairs: Pairs): string {
-  const spelt = Object.entries(pairs).map(([name, value]) => `'"${name}":', ${value}`);
-  // What is constant, and side by side, becomes one.
-  return `concat('{', ${spelt.join(", ',', ")}, '}')`.replaceAll("', '", "");
+  return `json_build_object(${
+    Object.entries(pairs).map((pair) => `'${pair.join("', ")}`).join(", ")
+  })::text`;
 }
 
-/** Spells text in which nothing needs an escape: UUIDs, digits. */
+/** Spells text in which nothing needs an escape, such as a UUID. */
 export const quoted = (sql: string): string => `'"', ${sql}, '"'`;
 
 /** Spells any text, or null. */
@@ -73,13 +68,19 @@ export const epoch = (sql: string): string => `extract(epoch from ${sql})`;
 export const instant = (sql: string): string => quoted(epoch(sql));
 
 /**
- * Makes the SQL of an answer: a JSON object of these pairs.
+ * Makes the SQL of an answer: a JSON object, put together by `concat`, as json_build_object looks up the
+ * type of each value of each row anew, which for a batch of sessions takes twice as long.
  *
  * It says which call it is an answer to, so that no row of another one is taken for it: Bun.SQL before
  * 1.4 could hand one over (oven-sh/bun #33665).
+ *
+ * @param spelt What spells each value as JSON: arguments of `concat`, of which none is null.
  */
-export function answer(pairs: Pairs, call = "$0::text"): string {
-  return `${object({ of: quoted(call), ...pairs })} as json`;
+export function answer(spelt: Pairs, call = "$0::text"): string {
+  const pairs = Object.entries({ of: quoted(call), ...spelt })
+    .map(([name, value]) => `'"${name}":', ${value}`);
+  // What is constant, and side by side, becomes one.
+  return `concat('{', ${pairs.join(", ',', ")}, '}') as json`.replaceAll("', '", "");
 }
 
 /**

@@ -51,7 +51,7 @@ const session = (username: string, expiresAt: string): Pairs => ({
 
 const digest = (sql: string) => quoted(`encode(${sql}, 'hex')`);
 
-const NOW = instant("statement_timestamp()");
+const NOW = epoch("statement_timestamp()");
 
 const usernameOf = (row: string) =>
   `(select u.username::text from coatcheck.users u where u.id = ${row}.user_id limit 1)`;
@@ -163,7 +163,7 @@ const INSERTED = inserted("(select g.owner from given g)");
 const REPLACEMENT: Pairs = {
   replaced: orNull(`(
     select ${
-    object({ id: quoted("r.id"), userId: key("r.user_id") })
+    object({ id: "r.id", userId: `(${key("r.user_id")})::json` })
   } from replaced r where r.heir = s.id
   )`),
 };
@@ -246,11 +246,11 @@ export interface Past {
 }
 
 const PAST = object({
-  revoked: "(s.revoked_at is not null)::text",
-  revokedReason: escaped("s.revoked_reason"),
-  previousDigest: escaped("encode(s.previous_digest, 'hex')"),
-  rotatedAt: escaped(`${epoch("s.rotated_at")}::text`),
-  rotationSeenAt: escaped(`${epoch("s.rotation_seen_at")}::text`),
+  revoked: "s.revoked_at is not null",
+  revokedReason: "s.revoked_reason",
+  previousDigest: "encode(s.previous_digest, 'hex')",
+  rotatedAt: epoch("s.rotated_at"),
+  rotationSeenAt: epoch("s.rotation_seen_at"),
 });
 
 const validation = (at: Place, from = (rows: string) => `from ${rows}`, prefix = "") => `
@@ -258,7 +258,7 @@ select ${prefix}${
   answer({
     ...session(usernameOf("s"), "s.expires_at"),
     digest: digest("s.digest"),
-    now: NOW,
+    now: quoted(NOW),
     past: orNull(`case when s.revoked_at is not null or s.rotated_at is not null then ${PAST} end`),
   }, `${at(0)}::text`)
 }
@@ -396,9 +396,9 @@ select ${
     written: orNull(`(
     select ${
       object({
-        authenticatedAt: instant("w.authenticated_at"),
-        lastSeenAt: instant("w.last_seen_at"),
-        expiresAt: instant(deadline("w", "s.absolute")),
+        authenticatedAt: epoch("w.authenticated_at"),
+        lastSeenAt: epoch("w.last_seen_at"),
+        expiresAt: epoch(deadline("w", "s.absolute")),
         version: "w.version",
         data: "w.data",
         now: NOW,
@@ -417,8 +417,8 @@ export interface RotatedRow extends PresentedRow {
 
 const HEIR = orNull(`case when not s.is_current and s.rotation_salt is not null then ${
   object({
-    salt: quoted("encode(s.rotation_salt, 'hex')"),
-    digest: digest("s.digest"),
+    salt: "encode(s.rotation_salt, 'hex')",
+    digest: "encode(s.digest, 'hex')",
     now: NOW,
   })
 } end`);
