@@ -1,4 +1,4 @@
-import { bytesToHex, hexToBytes } from "@noble/hashes/utils.js";
+import { fromHex, toHex } from "./bytes.ts";
 import type { RequestHeaders } from "./cookie.ts";
 import { tell } from "./events.ts";
 import { type Policy, type Rules, rulesOf } from "./policy.ts";
@@ -91,7 +91,7 @@ interface Candidate {
 function newCandidate(presented: PresentedToken): Candidate {
   const salt = crypto.getRandomValues(new Uint8Array(16));
   const token = deriveToken(presented, salt);
-  return { token, values: [keyOf(token).digest, bytesToHex(salt)] };
+  return { token, values: [keyOf(token).digest, toHex(salt)] };
 }
 
 async function handOut<Data extends object>(
@@ -119,7 +119,7 @@ async function handOut<Data extends object>(
 function heirOf(presented: PresentedToken, { heir }: RotatedRow): Token | null {
   if (!heir) return null;
   const isSalt = typeof heir.salt === "string" && /^[0-9a-f]{32}$/.test(heir.salt);
-  const salt = isSalt ? hexToBytes(heir.salt) : new Uint8Array();
+  const salt = isSalt ? fromHex(heir.salt) : new Uint8Array();
   const token = deriveToken(presented, salt);
   if (keyOf(token).digest === heir.digest) return token;
   throw unexpected(ROTATE.purpose, "a salt that makes the current secret", "another one");

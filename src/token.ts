@@ -1,7 +1,6 @@
 import { hmac } from "@noble/hashes/hmac.js";
 import { sha256 } from "@noble/hashes/sha2.js";
-import { bytesToHex } from "@noble/hashes/utils.js";
-import { fromBase64url, toBase64url } from "./base64url.ts";
+import { fromBase64url, toBase64url, toHex } from "./bytes.ts";
 
 /** A freshly made credential, and what of it may be stored. */
 export interface Token {
@@ -83,7 +82,7 @@ function tokenOf(id: string, bytes: Uint8Array): Token {
 
 /** What of a token the database is told. */
 export function keyOf({ id, digest }: Pick<Token, "id" | "digest">): TokenKey {
-  return { id, digest: bytesToHex(digest) };
+  return { id, digest: toHex(digest) };
 }
 
 /**
@@ -93,5 +92,5 @@ export function keyOf({ id, digest }: Pick<Token, "id" | "digest">): TokenKey {
 export function parseToken(token: string): PresentedToken | null {
   if (!TOKEN.test(token)) return null;
   const secret = fromBase64url(token.slice(37));
-  return { id: token.slice(0, 36), digest: bytesToHex(sha256(secret)), secret };
+  return { id: token.slice(0, 36), digest: toHex(sha256(secret)), secret };
 }
