@@ -3,10 +3,9 @@ import { join } from "node:path";
 import { root } from "../cli/run.mjs";
 import { picture } from "./picture.mjs";
 import { ratiosOf } from "./ratios.mjs";
-import { report } from "./tables.mjs";
+import { report, summary } from "./tables.mjs";
 
 const folder = join(root, "bench", "results");
-const page = join(root, "docs", "performance.md");
 
 /** Prints the tables and keeps them; a run that was quick or partial changes no published figure. */
 export function publish(measured) {
@@ -17,7 +16,10 @@ export function publish(measured) {
   keep(counts ? "latest.json" : "quick.json", `${JSON.stringify(results, null, 1)}\n`);
   const image = picture(results);
   if (image !== null) keep(counts ? "throughput.svg" : "quick.svg", image);
-  if (counts) insert(page, "bench", text);
+  if (counts) {
+    insert(join(root, "docs", "performance.md"), "bench", text);
+    insert(join(root, "README.md"), "bench", summary(results));
+  }
 }
 
 export function keep(name, text) {

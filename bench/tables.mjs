@@ -59,6 +59,22 @@ export function circumstances(
     `${database.version.split(" on ")[0]} (${settings.join(", ")}). ${named}.`;
 }
 
+/** What each does with 64 calls in flight, on the client and the runtime where it does most. */
+export function summary({ cells }) {
+  const of = cells.filter(({ kind, group, inFlight }) =>
+    kind === "function" && group !== "touching" && inFlight === 64
+  );
+  const titleOf = ({ name }) => name.split(",")[0];
+  const rows = [...new Set(of.map(titleOf))].map((title) => [
+    title.replace(" batched", ", `batched`"),
+    ...VERBS.map((verb) => {
+      const all = of.filter((it) => titleOf(it) === title && it.verb === verb);
+      return whole(Math.max(...all.map(({ perSecond }) => perSecond.median)));
+    }),
+  ]);
+  return table(["a second, with 64 calls in flight", ...VERBS], rows);
+}
+
 function functionRows(cells, verb) {
   const of = cells.filter((it) => it.kind === "function" && it.verb === verb);
   return [...new Set(of.map(({ name }) => name))].map((name) => {

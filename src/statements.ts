@@ -87,9 +87,9 @@ const seconds = (value: string) => `make_interval(secs => ${value}::integer)`;
 const userOf = (person: string) => {
   const asked = `jsonb_populate_record(null::coatcheck.users, ${person}) asked`;
   return `coalesce(
-      (select u from ${asked} join coatcheck.users u on u.username = asked.username),
-      (select u from ${asked} join coatcheck.users u on u.id = asked.id
-        where u.username is not null))`;
+      (select somebody from ${asked} join coatcheck.users somebody using (username)),
+      (select somebody from ${asked} join coatcheck.users somebody using (id)
+        where somebody.username is not null))`;
 };
 
 /** What {@linkcode FIND_USER} answers, if the user was found. */
