@@ -80,16 +80,16 @@ const seconds = (value: string) => `make_interval(secs => ${value}::integer)`;
 
 // ── The way in ──────────────────────────────────────────────────────────────────────────────────────
 
-// The one user whom a name or a key means, as JSON: a look-up that finds two fails. Both are tried, as
-// whoever is asked for by a key has no name here; a row without a name is nobody, as its sessions would
-// be. jsonb_populate_record gives the value its column's own type: as text it would find nobody by a
-// citext name, and scan the table.
-const userOf = (person: string) => {
+// The key of the one user whom a name or a key means, as JSON: a look-up that finds two fails. Both are
+// tried, as whoever is asked for by a key has no name here; a row without a name is nobody, as its
+// sessions would be. jsonb_populate_record gives the value its column's own type: as text it would find
+// nobody by a citext name, and scan the table.
+const keyOfUser = (person: string) => {
   const asked = `jsonb_populate_record(null::coatcheck.users, ${person}) asked`;
   return `coalesce(
-      (select somebody from ${asked} join coatcheck.users somebody using (username)),
-      (select somebody from ${asked} join coatcheck.users somebody using (id)
-        where somebody.username is not null))`;
+      (select u.id from ${asked} join coatcheck.users u on u.username = asked.username),
+      (select u.id from ${asked} join coatcheck.users u on u.id = asked.id
+        where u.username is not null))`;
 };
 
 /** What {@linkcode FIND_USER} answers, if the user was found. */
@@ -102,7 +102,7 @@ export const FIND_USER: Statement = statement(
   "find the user",
   `select ${answer({ userId: key("found.id", "(null::coatcheck.sessions).user_id") })}
 from (
-  select (${userOf("p.person")}).id from (select $1::text::jsonb as person) p
+  select ${keyOfUser("p.person")} as id from (select $1::text::jsonb as person) p
 ) found
 where found.id is not null`,
 );
@@ -132,7 +132,7 @@ with given as materialized (
     coalesce(${at(4)}::timestamptz, statement_timestamp()) as created_at,
     coalesce(${at(5)}::timestamptz, statement_timestamp() + ${seconds(at(6))}) as expires_at,
     ${at(7)}::boolean as persistent, ${at(8)}::text::jsonb as data,
-    ${userOf("p.person")} as owner
+    ${keyOfUser("p.person")} as user_id
   from ${source}lateral (select ${at(1)}::text::jsonb as person) p
 )`;
 
@@ -143,23 +143,21 @@ const REPLACED = `replaced as (
   from given g
   where s.id = any(array(select o.replaced_id from given o))
     and s.id = g.replaced_id and g.replaced_digest in (s.digest, s.previous_digest)
-    and s.revoked_at is null and (g.owner).id is not null
+    and s.revoked_at is null and g.user_id is not null
   returning s.id, s.user_id, g.id as heir
 )`;
 
 const INSERTION = `insert into coatcheck.sessions as s
   (id, user_id, digest, created_at, authenticated_at, last_seen_at, expires_at, persistent, data)
-select g.id, (g.owner).id, g.digest, g.created_at, least(g.created_at, statement_timestamp()),
+select g.id, g.user_id, g.digest, g.created_at, least(g.created_at, statement_timestamp()),
   statement_timestamp(), g.expires_at, g.persistent, g.data
 from given g
-where (g.owner).id is not null`;
+where g.user_id is not null`;
 
-// What was inserted as `s`, for the user of a row `g`.
-const inserted = (owner: string): Pairs => ({
-  ...session(`(${owner}).username::text`, "s.expires_at"),
+const INSERTED: Pairs = {
+  ...session(usernameOf("s"), "s.expires_at"),
   digest: digest("s.digest"),
-});
-const INSERTED = inserted("(select g.owner from given g)");
+};
 const REPLACEMENT: Pairs = {
   replaced: orNull(`(
     select ${
@@ -708,9 +706,7 @@ const insertion = (replacing: boolean) =>
 ${INSERTION}
 returning *
 )
-select g.call || ' ' || ${
-      answer({ ...inserted("g.owner"), ...(replacing ? REPLACEMENT : {}) }, "g.call")
-    }
+select g.call || ' ' || ${answer({ ...INSERTED, ...(replacing ? REPLACEMENT : {}) }, "g.call")}
 from inserted s join given g on g.id = s.id`,
   );
 
