@@ -1,32 +1,47 @@
 // What of PostgreSQL is installed on this machine.
-import { accessSync, constants, readdirSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import { accessSync, constants, readdirSync, realpathSync } from "node:fs";
 import { delimiter, dirname, join } from "node:path";
 import process from "node:process";
 
 const LAYOUT = "/usr/lib/postgresql";
+const OLDEST = 15;
 
-/** Finds a program of PostgreSQL's; null where there is none. */
-export function findProgram(name) {
-  const folders = (process.env.PATH ?? "").split(delimiter);
-  try {
-    const versions = readdirSync(LAYOUT).sort((a, b) => Number(b) - Number(a));
-    folders.push(...versions.map((version) => join(LAYOUT, version, "bin")));
-  } catch {
-    // Not a Debian.
-  }
-  const found = folders.filter(Boolean).map((folder) => join(folder, name)).find((path) => {
-    try {
-      accessSync(path, constants.X_OK);
-      return true;
-    } catch {
-      return false;
-    }
-  });
-  return found ?? null;
+/** The path of pgbench; null where there is none. */
+export function findPgbench() {
+  const folder = folders().find((it) => has(it, "pgbench"));
+  return folder === undefined ? null : join(folder, "pgbench");
 }
 
-/** The folder of an installed server; undefined where there is none. */
+/** The folder of an installed server that coatcheck supports; undefined where there is none. */
 export function findServer() {
-  const initdb = findProgram("initdb");
-  return initdb === null ? undefined : dirname(dirname(initdb));
+  return folders().filter((it) => has(it, "initdb") && has(it, "postgres"))
+    .map((it) => dirname(realpathSync(join(it, "postgres"))))
+    .filter((it) => has(it, "initdb") && versionIn(it) >= OLDEST)
+    .map((bin) => dirname(bin))[0];
+}
+
+function folders() {
+  const known = (process.env.PATH ?? "").split(delimiter).filter(Boolean);
+  try {
+    const versions = readdirSync(LAYOUT).sort((a, b) => Number(b) - Number(a));
+    return [...known, ...versions.map((version) => join(LAYOUT, version, "bin"))];
+  } catch {
+    // Not a Debian.
+    return known;
+  }
+}
+
+function has(folder, name) {
+  try {
+    accessSync(join(folder, name), constants.X_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function versionIn(folder) {
+  const told = execFileSync(join(folder, "postgres"), ["--version"], { encoding: "utf8" });
+  return Number(/ (\d+)/.exec(told)?.[1]);
 }

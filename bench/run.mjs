@@ -12,7 +12,7 @@ await installAll();
 const { startChild, stopChildren, watch } = await import("./children.mjs");
 const { describeServer, openServer, requireConnections } = await import("./database.mjs");
 const { describeMachine, describeVersions } = await import("./machine.mjs");
-const { findProgram } = await import("./programs.mjs");
+const { findPgbench } = await import("./programs.mjs");
 const { publish } = await import("./publish.mjs");
 const { runRounds } = await import("./rounds.mjs");
 const { seedAll } = await import("./seeding.mjs");
@@ -82,7 +82,7 @@ async function knowsBatched() {
 }
 
 function knownPgbench() {
-  const path = findProgram("pgbench");
+  const path = findPgbench();
   if (path === null) {
     console.error(
       "\n!! pgbench was not found, so the limit is left out. It comes with PostgreSQL's programs, and " +

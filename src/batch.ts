@@ -8,11 +8,13 @@ import {
   VALIDATE_MANY,
 } from "./statements.ts";
 
-/** The statements of which many are sent as one, and that one. */
-const MANY: readonly (readonly [one: Statement, many: Statement])[] = [
-  [VALIDATE, VALIDATE_MANY],
-  [INSERT, INSERT_MANY],
-  [REPLACE, REPLACE_MANY],
+/** A statement for one call, and the one for many of its kind. */
+type Kind = readonly [one: Statement, many: Statement];
+
+/** What gathers in one queue: of its kinds, each later one does for many what those before do, and more. */
+const QUEUES: readonly (readonly Kind[])[] = [
+  [[VALIDATE, VALIDATE_MANY]],
+  [[INSERT, INSERT_MANY], [REPLACE, REPLACE_MANY]],
 ];
 
 // Two, so that one is on its way while the server works on the other.
@@ -67,7 +69,7 @@ const ABOUT_ALL = /^(08|25|3F|53|57|58|XX|42P01|42703)/;
  */
 export function batched(sql: Sql): Sql {
   requireSql(sql);
-  const queues = new Map(MANY.map(([one, many]) => [one.strings, openQueue(sql, one, many)]));
+  const queues = new Map(QUEUES.flatMap((kinds) => openQueue(sql, kinds)));
   return (strings, ...values) => queues.get(strings)?.(values) ?? sql(strings, ...values);
 }
 
@@ -75,6 +77,8 @@ type Answer = Awaited<ReturnType<Sql>>;
 
 /** A call that has not been answered. */
 interface Call {
+  /** The index of its kind in the queue. */
+  readonly kind: number;
   /** In the order of their numbers, as the statement for many reads them. */
   readonly values: readonly SqlValue[];
   readonly resolve: (answer: Answer) => void;
@@ -85,9 +89,11 @@ interface Call {
   leave?: () => void;
 }
 
-function openQueue(sql: Sql, one: Statement, many: Statement) {
+/** Opens a queue; gives for each kind the text of its calls, and what puts one in. */
+function openQueue(sql: Sql, kinds: readonly Kind[]) {
   const apart = openLane(MOST_APART, 1, async ([call]) => {
-    const { values, resolve, reject } = call!;
+    const { kind, values, resolve, reject } = call!;
+    const [one] = kinds[kind]!;
     try {
       resolve(await sql(one.strings, ...one.order.map((number) => values[number] as SqlValue)));
     } catch (error) {
@@ -97,6 +103,7 @@ function openQueue(sql: Sql, one: Statement, many: Statement) {
 
   const together = openLane(MOST_TOGETHER, LARGEST_BATCH, async (calls) => {
     if (calls.length === 1) return await apart.send(calls);
+    const [, many] = kinds[Math.max(...calls.map(({ kind }) => kind))]!;
     try {
       deal(calls, await sql(many.strings, JSON.stringify(calls.map(({ values }) => values))));
     } catch (error) {
@@ -108,24 +115,28 @@ function openQueue(sql: Sql, one: Statement, many: Statement) {
     }
   });
 
-  return (parameters: readonly SqlValue[]): PromiseLike<Answer> => {
-    if (together.isFull()) {
-      return Promise.reject(Object.assign(new Error("The queue is full"), { code: "QUEUE_FULL" }));
-    }
-    const values: SqlValue[] = [];
-    one.order.forEach((number, place) => values[number] = parameters[place] as SqlValue);
-    let call: Call;
-    const answer = new Promise<Answer>((resolve, reject) => {
-      call = { values, resolve, reject, over: false };
-      together.push(call);
-    });
-    return Object.assign(answer, {
-      [giveUp]() {
-        call.over = true;
-        call.leave?.();
-      },
-    });
-  };
+  return kinds.map(([one], kind) => {
+    const enqueue = (parameters: readonly SqlValue[]): PromiseLike<Answer> => {
+      if (together.isFull()) {
+        const full = new Error("The queue is full");
+        return Promise.reject(Object.assign(full, { code: "QUEUE_FULL" }));
+      }
+      const values: SqlValue[] = [];
+      one.order.forEach((number, place) => values[number] = parameters[place] as SqlValue);
+      let call: Call;
+      const answer = new Promise<Answer>((resolve, reject) => {
+        call = { kind, values, resolve, reject, over: false };
+        together.push(call);
+      });
+      return Object.assign(answer, {
+        [giveUp]() {
+          call.over = true;
+          call.leave?.();
+        },
+      });
+    };
+    return [one.strings, enqueue] as const;
+  });
 }
 
 /** Calls that wait, and leave in their order: so many statements at a time, of so many calls each. */

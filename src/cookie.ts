@@ -58,7 +58,7 @@ function isBlank(character: string | undefined): boolean {
  * that staying signed in never depends on a cookie that was delivered. Unset: until the browser ends.
  */
 export function issueCookie(rules: CookieRules, token: string, maxAge?: number): Headers {
-  const lifetime = maxAge === undefined ? "" : `; Max-Age=${maxAge}`;
+  const lifetime = Number.isInteger(maxAge) ? `; Max-Age=${maxAge}` : "";
   return cookieHeaders(`${rules.name}=${token}${attributesOf(rules, lifetime)}`);
 }
 

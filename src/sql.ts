@@ -42,9 +42,11 @@ export function statement(purpose: string, text: string): Statement {
 /** What stands in a JSON object: SQL, by name. */
 export type Pairs = Readonly<Record<string, string>>;
 
+// Functions that take any type stand with their schema: one of somebody's own for text alone would come first.
+
 /** Makes the SQL of a JSON object as text. */
 export function object(pairs: Pairs): string {
-  return `json_build_object(${
+  return `pg_catalog.json_build_object(${
     Object.entries(pairs).map((pair) => `'${pair.join("', ")}`).join(", ")
   })::text`;
 }
@@ -53,7 +55,7 @@ export function object(pairs: Pairs): string {
 export const quoted = (sql: string): string => `'"', ${sql}, '"'`;
 
 /** Spells any text, or null. */
-export const escaped = (sql: string): string => orNull(`to_json(${sql})::text`);
+export const escaped = (sql: string): string => orNull(`pg_catalog.to_json(${sql})::text`);
 
 /** Spells what is JSON already, or null. */
 export const orNull = (sql: string): string => `coalesce(${sql}, 'null')`;
@@ -80,7 +82,7 @@ export function answer(spelt: Pairs, call = "$0::text"): string {
   const pairs = Object.entries({ of: quoted(call), ...spelt })
     .map(([name, value]) => `'"${name}":', ${value}`);
   // What is constant, and side by side, becomes one.
-  return `concat('{', ${pairs.join(", ',', ")}, '}') as json`.replaceAll("', '", "");
+  return `pg_catalog.concat('{', ${pairs.join(", ',', ")}, '}') as json`.replaceAll("', '", "");
 }
 
 /**

@@ -31,9 +31,9 @@ export interface SessionRow {
 // Every statement answers with one column of JSON text, so that every client agrees on dates, numbers
 // and names. A key of four bytes or less is a number in JavaScript; a bigint would be rounded and stays
 // text.
-const key = (sql: string, typed = sql) => `
+const key = (sql: string, typed = sql, cast = "") => `
   case when pg_typeof(${typed}) in ('smallint'::regtype, 'integer'::regtype)
-    then ${sql}::text else to_json(${sql}::text)::text end`;
+    then ${sql}${cast}::text else pg_catalog.to_json(${sql}::text)::text end`;
 
 // Of a row `s`.
 const session = (username: string, expiresAt: string): Pairs => ({
@@ -100,7 +100,9 @@ export interface FoundUser {
 /** The key in the type that sessions keep it in, also of a domain. `$1` the user, as JSON. */
 export const FIND_USER: Statement = statement(
   "find the user",
-  `select ${answer({ userId: key("found.id", "(null::coatcheck.sessions).user_id") })}
+  `select ${
+    answer({ userId: key("found.id", "(null::coatcheck.sessions).user_id", "::text::integer") })
+  }
 from (
   select ${keyOfUser("p.person")} as id from (select $1::text::jsonb as person) p
 ) found

@@ -113,4 +113,35 @@ describe("a username", () => {
     assert.ok((await validateSession(withCookie(headers), db.sql)).session);
     assert.ok((await createSession({ userId: 2 }, db.sql)).session);
   });
+
+  test("is looked up by itself, whatever else the view has", async () => {
+    await db.sql.unsafe("drop schema if exists coatcheck cascade");
+    await db.sql.unsafe("drop schema if exists app cascade");
+    await db.sql.unsafe("create schema app");
+    await db.sql.unsafe("create table app.users (id integer primary key, username text unique)");
+    await db.sql`insert into app.users values (1, 'ann')`;
+    await migrate(db.sql, { users: { table: "app.users", id: "id" } });
+    await db.sql.unsafe(`create or replace view coatcheck.users
+      as select id, username, 1 / (id - 1) as broken from app.users`);
+    assert.equal((await createSession("ann", db.sql)).session.username, "ann");
+    assert.equal(await getUserId("ann", db.sql), 1);
+  });
+
+  test("belongs to nobody whose key the sessions cannot hold", async () => {
+    await db.sql.unsafe("drop schema if exists coatcheck cascade");
+    await db.sql.unsafe("drop schema if exists app cascade");
+    await db.sql.unsafe("create schema app");
+    await db.sql.unsafe("create table app.users (id integer primary key, username text unique)");
+    await migrate(db.sql, { users: { table: "app.users", id: "id" } });
+    // As the table grows up, and the view is made anew.
+    await db.sql.unsafe(`drop view coatcheck.users;
+      alter table coatcheck.sessions drop constraint if exists sessions_user_id_fkey;
+      alter table app.users alter id type bigint;
+      create view coatcheck.users as select id, username from app.users`);
+    await db.sql`insert into app.users values (9007199254740993, 'ann'), (3000000000, 'bob')`;
+    for (const name of ["ann", "bob"]) {
+      await assert.rejects(getUserId(name, db.sql), { code: "USER_NOT_FOUND" });
+      await assert.rejects(createSession(name, db.sql), { code: "USER_NOT_FOUND" });
+    }
+  });
 });

@@ -281,6 +281,12 @@ describe("rotateSession", () => {
       set expires_at = '9999-01-01', authenticated_at = '9998-01-01' where id = ${id}`;
     const rotated = await rotateSession(headers, db.sql);
     assert.match(rotated.headers.get("set-cookie")!, /; Max-Age=34560000;/);
+
+    // Later than a Date can be.
+    await db.sql`update coatcheck.sessions
+      set expires_at = '290000-01-01', authenticated_at = '290000-01-01' where id = ${id}`;
+    const later = await rotateSession(withCookie(rotated.headers), db.sql);
+    assert.doesNotMatch(later.headers.get("set-cookie") ?? "", /Max-Age/);
   });
 
   test("gives nothing to a session that is over, and tells why", async () => {

@@ -67,6 +67,15 @@ if ("Bun" in globalThis) {
       await sql`create index sessions_user_id on odd.sessions (user_id)`;
       await sql`insert into odd.sessions values ('theirs', 1, 'kept')`;
       await sql`create table session (sid varchar primary key, sess json, expire timestamp)`;
+      // Functions of somebody's own that suit our calls better than PostgreSQL's.
+      for (const name of ["concat", "json_build_object"]) {
+        await sql.unsafe(
+          `create function ${name}(variadic text[]) returns text immutable language sql
+          as $$ select 'theirs' $$`,
+        );
+      }
+      await sql`create function to_json(text) returns json immutable language sql
+        as $$ select '"theirs"'::json $$`;
       return closing(await clients[name]!(database.url), async () => {
         const rows = await sql`select * from odd.sessions`;
         assert.deepEqual([...rows], [{ id: "theirs", user_id: "1", payload: "kept" }]);

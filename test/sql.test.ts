@@ -503,7 +503,7 @@ describe("a statement", () => {
   test("makes its answers objects that bring back the number of the call", () => {
     const { strings, order } = statement("ask", `select ${answer({ a: "$1", b: "2" })}`);
     assert.deepEqual([...strings], [
-      `select concat('{"of":"', `,
+      `select pg_catalog.concat('{"of":"', `,
       `::text, '","a":', `,
       `, ',"b":', 2, '}') as json`,
     ]);
