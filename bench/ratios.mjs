@@ -75,6 +75,7 @@ function limit(rows) {
     best(cells.filter((it) => it.kind === "pgbench" && it.rows === rows && it.verb === verb));
 }
 
-function best(cells) {
+/** The most calls a second of all these; null where there are none. */
+export function best(cells) {
   return cells.length ? Math.max(...cells.map(({ perSecond }) => perSecond.median)) : null;
 }

@@ -42,7 +42,8 @@ export function statement(purpose: string, text: string): Statement {
 /** What stands in a JSON object: SQL, by name. */
 export type Pairs = Readonly<Record<string, string>>;
 
-// Functions that take any type stand with their schema: one of somebody's own for text alone would come first.
+// Functions that take any type stand with their schema: else one of somebody's own, for text alone, would
+// come first.
 
 /** Makes the SQL of a JSON object as text. */
 export function object(pairs: Pairs): string {

@@ -16,6 +16,14 @@ beforeAll(async () => {
 });
 afterAll(() => db.close());
 
+/** Leaves nothing but an empty schema for the app's own table of users. */
+async function startAnew(): Promise<void> {
+  for (const schema of ["coatcheck", "app"]) {
+    await db.sql.unsafe(`drop schema if exists ${schema} cascade`);
+  }
+  await db.sql.unsafe("create schema app");
+}
+
 const UUID = "0b5b7c1e-9a55-4c0c-8f0b-3d1f5a9a7e11";
 const kinds = [
   { name: "smallint", type: "smallint", id: "7", userId: 7 },
@@ -34,9 +42,7 @@ describe("a user's key", () => {
       if (client === "Bun.SQL" && !("Bun" in globalThis)) continue;
 
       test(`of type ${name} comes back as a ${typeof userId}, through ${client}`, async () => {
-        await db.sql.unsafe("drop schema if exists coatcheck cascade");
-        await db.sql.unsafe("drop schema if exists app cascade");
-        await db.sql.unsafe("create schema app");
+        await startAnew();
         await db.sql.unsafe("create domain app.key as integer check (value > 0)");
         await db.sql.unsafe(
           `create table app.users (id ${type} primary key, username text unique)`,
@@ -72,9 +78,7 @@ describe("a username", () => {
   ];
   for (const { name, type, username, asked } of types) {
     test(`of type ${name} is found by that type's own rules`, async () => {
-      await db.sql.unsafe("drop schema if exists coatcheck cascade");
-      await db.sql.unsafe("drop schema if exists app cascade");
-      await db.sql.unsafe("create schema app");
+      await startAnew();
       await db.sql.unsafe("create domain app.handle as text check (value ~ '^[A-Za-z]+$')");
       await db.sql.unsafe("create extension if not exists citext");
       await db.sql.unsafe(
@@ -92,9 +96,7 @@ describe("a username", () => {
   }
 
   test("that matches two rows is an error, and inserts nothing", async () => {
-    await db.sql.unsafe("drop schema if exists coatcheck cascade");
-    await db.sql.unsafe("drop schema if exists app cascade");
-    await db.sql.unsafe("create schema app");
+    await startAnew();
     await db.sql.unsafe("create table app.users (id integer primary key, username text)");
     await db.sql`insert into app.users values (1, 'ann'), (2, 'ann'), (3, 'bob')`;
     await migrate(db.sql, { users: { table: "app.users", id: "id" } });
@@ -115,9 +117,7 @@ describe("a username", () => {
   });
 
   test("is looked up by itself, whatever else the view has", async () => {
-    await db.sql.unsafe("drop schema if exists coatcheck cascade");
-    await db.sql.unsafe("drop schema if exists app cascade");
-    await db.sql.unsafe("create schema app");
+    await startAnew();
     await db.sql.unsafe("create table app.users (id integer primary key, username text unique)");
     await db.sql`insert into app.users values (1, 'ann')`;
     await migrate(db.sql, { users: { table: "app.users", id: "id" } });
@@ -128,9 +128,7 @@ describe("a username", () => {
   });
 
   test("belongs to nobody whose key the sessions cannot hold", async () => {
-    await db.sql.unsafe("drop schema if exists coatcheck cascade");
-    await db.sql.unsafe("drop schema if exists app cascade");
-    await db.sql.unsafe("create schema app");
+    await startAnew();
     await db.sql.unsafe("create table app.users (id integer primary key, username text unique)");
     await migrate(db.sql, { users: { table: "app.users", id: "id" } });
     // As the table grows up, and the view is made anew.
