@@ -1,11 +1,13 @@
 // A real PostgreSQL from npm, for the demo and the tests.
-import { execFileSync, spawn, spawnSync } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import {
   cpSync,
   existsSync,
+  lchownSync,
   mkdirSync,
   mkdtempSync,
+  readdirSync,
   readFileSync,
   rmSync,
   writeFileSync,
@@ -72,7 +74,11 @@ async function start(home, temporary, settings, native) {
     rmSync(data, { recursive: true, force: true });
     mkdirSync(home, { recursive: true });
     writeFileSync(secret, randomBytes(24).toString("hex"), { mode: 0o600 });
-    if (user.uid) execFileSync("chown", ["-R", `${user.uid}:${user.gid}`, home]);
+    if (user.uid) {
+      for (const name of ["", ...readdirSync(home, { recursive: true })]) {
+        lchownSync(join(home, name), user.uid, user.gid);
+      }
+    }
     const flags = ["-D", data, "-U", "postgres", "-A", "scram-sha-256", `--pwfile=${secret}`];
     const initdb = [program("initdb"), ...flags, "-E", "UTF8", "--no-locale", "--no-sync"];
     if (!await run(initdb, { ...user, cwd: home, stdio: ["ignore", "ignore", "inherit"] })) {
@@ -102,8 +108,8 @@ async function start(home, temporary, settings, native) {
 }
 
 function nobody() {
-  const id = (flag) => Number(execFileSync("id", [flag, "nobody"], { encoding: "utf8" }));
-  return { uid: id("-u"), gid: id("-g") };
+  const [, uid, gid] = /^nobody:[^:]*:(\d+):(\d+):/m.exec(readFileSync("/etc/passwd", "utf8"));
+  return { uid: Number(uid), gid: Number(gid) };
 }
 
 function freePort() {
