@@ -1,4 +1,12 @@
-import { giveUp, requireSql, type Sql, sqlstateOf, type SqlValue, type Statement } from "./sql.ts";
+import {
+  giveUp,
+  requireSql,
+  rowsOf,
+  type Sql,
+  sqlstateOf,
+  type SqlValue,
+  type Statement,
+} from "./sql.ts";
 import {
   INSERT,
   INSERT_MANY,
@@ -187,9 +195,8 @@ function openLane(most: number, largest: number, send: (calls: Call[]) => Promis
 
 /** Gives each call the rows that bear its number, as the statement for one would have answered. */
 function deal(calls: readonly Call[], answer: Answer): void {
-  const rows = Array.isArray(answer) ? answer : (answer as { rows?: readonly unknown[] })?.rows;
   const dealt = new Map(calls.map(({ values: [number] }): [unknown, unknown[]] => [number, []]));
-  for (const row of Array.isArray(rows) ? rows : [undefined]) {
+  for (const row of rowsOf(answer) ?? [undefined]) {
     const text = Object.values(row ?? {})[0];
     const [number, json] = typeof text === "string" ? halves(text) : [];
     const own = dealt.get(number);

@@ -6,7 +6,8 @@ import { join } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
-import { conformance } from "../conformance.ts";
+import type postgres from "postgres";
+import { type Client, conformance } from "../conformance.ts";
 import {
   createSession,
   createToken,
@@ -17,7 +18,7 @@ import {
   validateSession,
 } from "../mod.ts";
 import { closing, sideBySide } from "./runner/cells.ts";
-import { clients, packages } from "./runner/clients.ts";
+import { clients, openPostgres, packages } from "./runner/clients.ts";
 import { type Database, openDatabase } from "./runner/database.ts";
 import { runtime } from "./runner/runtime.ts";
 
@@ -83,6 +84,20 @@ describe("what befalls the server", () => {
       }
     });
 
+    test(`leaves nothing in the answers after one that broke off through ${name}`, async () => {
+      const { sql, close } = await open(database.url);
+      try {
+        const broken = "select (1 / (3 - n))::text as json from generate_series(1, 5) n";
+        const [one, ...keys] = await Promise.all([
+          told(sql, broken),
+          ...Array.from({ length: 8 }, () => getUserId("ada", sql)),
+        ]);
+        assert.deepEqual([one, ...keys], [["STORE_REJECTED", "22012"], ...Array(8).fill(1)]);
+      } finally {
+        await close?.();
+      }
+    });
+
     const unusable = [
       { what: "a server that is not there", change: { port: "1" }, code: "STORE_UNAVAILABLE" },
       { what: "a wrong password", change: { password: "wrong" }, code: "STORE_REJECTED" },
@@ -119,14 +134,14 @@ describe("pg's query, which is no tagged template", () => {
 describe("the conformance suite", () => {
   /** Its tests, by their names, and what runs after them. */
   function suiteOf(
-    sql: Sql,
+    client: Client,
   ): { cases: Map<string, () => Promise<void>>; finish: () => Promise<void> } {
     const cases = new Map<string, () => Promise<void>>();
     let finish = async () => {};
     conformance({
       test: (name, run) => cases.set(name, run),
       afterAll: (run) => finish = run,
-      open: () => ({ sql }),
+      open: () => client,
     });
     return { cases, finish: () => finish() };
   }
@@ -135,7 +150,7 @@ describe("the conformance suite", () => {
     const { sql, close } = await openDatabase();
     try {
       const { session } = await createSession("ada", sql);
-      const { cases, finish } = suiteOf(sql);
+      const { cases, finish } = suiteOf({ sql });
       for (const run of cases.values()) await assert.rejects(run, /the database must be empty/);
       await finish();
       assert.deepEqual((await listSessions(1, sql)).map(({ id }) => id), [session.id]);
@@ -144,45 +159,159 @@ describe("the conformance suite", () => {
     }
   });
 
+  test("says what it could not read, and closes a client that it could not use", async () => {
+    let isClosed = false;
+    const sql: Sql = () => Promise.resolve([{ json: true }]);
+    const { cases } = suiteOf({ sql, close: () => isClosed = true });
+    const [run] = cases.values();
+    await assert.rejects(run!, /the first answer must be "free": received true/);
+    assert.ok(isClosed);
+  });
+
   type Rows = readonly Record<string, string>[];
-  const wrong: { name: string; change: (rows: Rows) => unknown; claim: string }[] = [
-    {
-      name: "parses JSON",
-      change: (rows) =>
-        rows.map(({ json }) => ({ json: json?.startsWith("{") ? JSON.parse(json) : json })),
-      claim: "hands over JSON as the text that it is",
+  const reading = (change: (rows: Rows) => unknown) => (sql: Sql): Client => ({
+    sql: async (strings, ...values) =>
+      change(await sql(strings, ...values) as unknown as Rows) as Rows,
+  });
+  const failing = (change: (error: Record<string, unknown>) => unknown) => (sql: Sql): Client => ({
+    sql: async (strings, ...values) => {
+      try {
+        return await sql(strings, ...values);
+      } catch (error) {
+        throw change(error as Record<string, unknown>);
+      }
     },
-    {
-      name: "loses a row",
-      change: (rows) => rows.length > 999 ? rows.slice(1) : rows,
-      claim: "hands over a thousand rows in their order",
-    },
-    {
-      name: "trims what it reads",
-      change: (rows) => rows.map(({ json }) => ({ json: json?.trim() })),
-      claim: "takes parameters as they are, and makes no text of them",
-    },
-    {
-      name: "answers with the first row alone",
-      change: (rows) => rows[0],
-      claim: "hands over rows of one column of text",
-    },
-  ];
-  for (const { name, change, claim } of wrong) {
+  });
+  const wrong: { name: string; open: (sql: postgres.Sql, url: string) => Client; claim: string }[] =
+    [
+      {
+        name: "parses JSON",
+        open: reading((rows) =>
+          rows.map(({ json }) => ({ json: json?.startsWith("{") ? JSON.parse(json) : json }))
+        ),
+        claim: "hands over JSON as the text that it is",
+      },
+      {
+        name: "loses a row",
+        open: reading((rows) => rows.length > 999 ? rows.slice(1) : rows),
+        claim: "hands over a thousand rows in their order",
+      },
+      {
+        name: "trims what it reads",
+        open: reading((rows) => rows.map(({ json }) => ({ json: json?.trim() }))),
+        claim: "takes parameters as they are, and makes no text of them",
+      },
+      {
+        name: "reads no more than 64 KiB",
+        open: reading((rows) => rows.map(({ json }) => ({ json: json?.slice(0, 65_536) }))),
+        claim: "takes parameters as they are, and makes no text of them",
+      },
+      {
+        name: "speaks another encoding than it says",
+        open: (_, url) => openPostgres(url, { connection: { client_encoding: "LATIN1" } }),
+        claim: "takes parameters as they are, and makes no text of them",
+      },
+      {
+        name: "answers with the first row alone",
+        open: reading((rows) => rows[0]),
+        claim: "hands over rows of one column of text",
+      },
+      {
+        name: "answers with the rows before an error",
+        open: (sql) => ({
+          sql: async (strings, ...values) => {
+            const rows: unknown[] = [];
+            await sql(strings, ...values).cursor(1, ([row]) => void rows.push(row)).catch(
+              (error) => {
+                if (rows.length === 0) throw error;
+              },
+            );
+            return rows;
+          },
+        }),
+        claim: "rejects with what PostgreSQL refuses, told in the same class, code and words",
+      },
+      {
+        name: "has a code for some errors alone",
+        open: failing(({ code, ...rest }) => code === "23514" ? rest : { code, ...rest }),
+        claim: "rejects with what PostgreSQL refuses, told in the same class, code and words",
+      },
+      {
+        name: "does not say which table an error is about",
+        open: failing(({ code, message }) => ({ code, message })),
+        claim: "tells a rule of the app's own from a user who is not there",
+      },
+      {
+        name: "sends what comes at once as one transaction",
+        open: (sql) => {
+          const calls: ((sql: Sql) => Promise<unknown>)[] = [];
+          const flush = async (tx: Sql) => {
+            const sent = calls.splice(0).map((call) => call(tx));
+            await Promise.all(sent);
+          };
+          return {
+            sql: (strings, ...values) =>
+              new Promise((resolve, reject) => {
+                if (calls.length === 0) setTimeout(() => sql.begin(flush).catch(() => {}));
+                calls.push(async (tx) => {
+                  const answer = Promise.resolve(tx(strings, ...values));
+                  answer.then(resolve, reject);
+                  await answer;
+                });
+              }),
+          };
+        },
+        claim: "keeps what is written beside a call that fails",
+      },
+      {
+        name: "does not wait for the commit",
+        open: (sql) => ({
+          sql,
+          begin: (run) =>
+            new Promise((resolve, reject) => {
+              sql.begin((tx) => run(tx).then(resolve)).catch(reject);
+            }),
+        }),
+        claim: "rejects a transaction that fails at its commit",
+      },
+      {
+        name: "has one connection for its transactions and for all else",
+        open: (_, url) => {
+          const { sql, close } = openPostgres(url, { max: 1 });
+          return {
+            sql,
+            close: close!,
+            begin: async (run) => {
+              await sql`begin`;
+              try {
+                await run(sql);
+                await sql`commit`;
+              } catch (error) {
+                await sql`rollback`;
+                throw error;
+              }
+            },
+          };
+        },
+        claim: "keeps what is written outside of a transaction that is rolled back",
+      },
+    ];
+  for (const { name, open, claim } of wrong) {
     test(`finds out a client that ${name}`, async () => {
-      const { sql, close } = await openDatabase({ bare: true });
-      let isBroken = false;
-      const broken: Sql = async (strings, ...values) => {
-        const rows = await sql(strings, ...values);
-        return (isBroken ? change(rows as unknown as Rows) : rows) as Rows;
-      };
-      const { cases, finish } = suiteOf(broken);
+      const { sql, url, close } = await openDatabase({ bare: true });
+      const broken = open(sql, url);
+      let it: Client = { sql, begin: (run) => sql.begin(run) };
+      const { cases, finish } = suiteOf({
+        sql: (strings, ...values) => it.sql(strings, ...values),
+        begin: (run) => it.begin!(run),
+      });
       try {
         await cases.get(claim)!();
-        isBroken = true;
-        await assert.rejects(cases.get(claim)!, { name: "Nonconformity" });
+        it = broken;
+        await assert.rejects(cases.get(claim)!, /Nonconformity|SessionError/);
       } finally {
-        isBroken = false;
+        it = { sql };
+        await broken.close?.();
         await finish();
         await close();
       }

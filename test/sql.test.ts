@@ -586,6 +586,11 @@ describe("an answer", () => {
       answer: Object.assign([{ json: json(1) }], { count: 1 }),
       expected: [read(1)],
     },
+    {
+      name: "an array with holes, as of postgres.js after one that broke off",
+      answer: Object.assign([], { 2: { json: json(1) } }),
+      expected: [read(1)],
+    },
     { name: "no rows", answer: [], expected: [] },
     { name: "a column in upper case", answer: [{ JSON: json(1) }], expected: [read(1)] },
     { name: "a column that was renamed", answer: [{ theJson: json(1) }], expected: [read(1)] },

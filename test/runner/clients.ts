@@ -123,7 +123,7 @@ function openPool(url: string): pg.Pool {
     .on("connect", (client) => client.on("error", () => {}));
 }
 
-function openPostgres(url: string, options: postgres.Options<never> = {}): Client {
+export function openPostgres(url: string, options: postgres.Options<never> = {}): Client {
   const sql = postgres(url, { max: 3, onnotice: () => {}, ...options });
   return { sql, begin: (run) => sql.begin(run), close: () => sql.end({ timeout: 0 }) };
 }
