@@ -36,6 +36,11 @@ const asked = words.includes("--all")
   ? words.map((word) => `${word}.test.ts`)
   : every.filter((name) => !OUTSIDE.includes(name));
 const left = words.length ? [] : OUTSIDE;
+const unknown = asked.filter((name) => !every.includes(name));
+if (unknown.length) {
+  console.error(`test/ has no ${unknown.join(", ")}. Try: npm test, npm test -- create, or --all`);
+  process.exit(1);
+}
 
 // A browser does not see which runtime drives it, and takes its time: once is enough.
 const BROWSER = "browser.test.ts";

@@ -29,34 +29,50 @@ import type { Visit } from "./visit.ts";
 /** The verbs with a policy bound to them: the last argument holds only what belongs to the call. */
 export interface Sessions<Data extends object = Record<string, unknown>> {
   /** {@linkcode createSession} by this policy. */
-  createSession(user: string | UserKey, sql: Sql, call?: CreateCall<Data>): Promise<Created<Data>>;
+  readonly createSession: (
+    user: string | UserKey,
+    sql: Sql,
+    call?: CreateCall<Data>,
+  ) => Promise<Created<Data>>;
   /** {@linkcode insertSession} by this policy. */
-  insertSession(record: SessionRecord<Data>, sql: Sql): Promise<Session<Data>>;
+  readonly insertSession: (record: SessionRecord<Data>, sql: Sql) => Promise<Session<Data>>;
   /** {@linkcode getUserId} by this policy. */
-  getUserId(username: string, sql: Sql): Promise<string | number>;
+  readonly getUserId: (username: string, sql: Sql) => Promise<string | number>;
   /** {@linkcode validateSession} by this policy. */
-  validateSession(headers: RequestHeaders, sql: Sql, call?: ValidateCall): Promise<Visit<Data>>;
+  readonly validateSession: (
+    headers: RequestHeaders,
+    sql: Sql,
+    call?: ValidateCall,
+  ) => Promise<Visit<Data>>;
   /** {@linkcode rotateSession} by this policy. */
-  rotateSession(headers: RequestHeaders, sql: Sql): Promise<Visit<Data>>;
+  readonly rotateSession: (headers: RequestHeaders, sql: Sql) => Promise<Visit<Data>>;
   /** {@linkcode reauthenticateSession} by this policy. */
-  reauthenticateSession(headers: RequestHeaders, sql: Sql): Promise<Visit<Data>>;
+  readonly reauthenticateSession: (headers: RequestHeaders, sql: Sql) => Promise<Visit<Data>>;
   /** {@linkcode updateSession} by this policy. */
-  updateSession(
+  readonly updateSession: (
     headers: RequestHeaders,
     patch: Patch<Data>,
     sql: Sql,
     call?: UpdateCall,
-  ): Promise<Update<Data>>;
+  ) => Promise<Update<Data>>;
   /** {@linkcode listSessions} by this policy. */
-  listSessions(userId: string | number, sql: Sql): Promise<Session<Data>[]>;
+  readonly listSessions: (userId: string | number, sql: Sql) => Promise<Session<Data>[]>;
   /** {@linkcode revokeSession} by this policy. */
-  revokeSession(headers: RequestHeaders, sql: Sql, call?: RevokeCall): Promise<Revoked<Data>>;
+  readonly revokeSession: (
+    headers: RequestHeaders,
+    sql: Sql,
+    call?: RevokeCall,
+  ) => Promise<Revoked<Data>>;
   /** {@linkcode revokeSessions} by this policy. */
-  revokeSessions(whose: Whose, sql: Sql, call?: RevokeCall): Promise<RevokedSession<Data>[]>;
+  readonly revokeSessions: (
+    whose: Whose,
+    sql: Sql,
+    call?: RevokeCall,
+  ) => Promise<RevokedSession<Data>[]>;
   /** {@linkcode sweepSessions} by this policy, of which only `queryTimeout` matters. */
-  sweepSessions(sql: Sql, call?: SweepCall): Promise<{ swept: number }>;
+  readonly sweepSessions: (sql: Sql, call?: SweepCall) => Promise<{ swept: number }>;
   /** {@linkcode withSession} by this policy. */
-  withSession<
+  readonly withSession: <
     Incoming extends Request = Request,
     Rest extends unknown[] = [],
     Answer extends Response | undefined = Response,
@@ -68,7 +84,7 @@ export interface Sessions<Data extends object = Record<string, unknown>> {
     ) => Answer | PromiseLike<Answer>,
     sql: Sql,
     call?: HandlerCall,
-  ): (request: Incoming, ...rest: Rest) => Promise<Answer | Response>;
+  ) => (request: Incoming, ...rest: Rest) => Promise<Answer | Response>;
 }
 
 /**

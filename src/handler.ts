@@ -46,7 +46,7 @@ export type HandlerCall = ValidateCall & OriginOptions;
  * request: with {@linkcode configure} that checks little.
  * @param options The policy, `authenticatedWithin`, and what {@linkcode isCrossOrigin} takes.
  * @returns A handler for `Bun.serve`, `Deno.serve` or Workers; it rejects with `SessionError` if the
- * store fails: answer with 503.
+ * store fails, whose code says whether to try again: answer with 503 then.
  * @throws {TypeError} If an argument has the wrong type, or an option is unknown.
  * @throws {RangeError} If a setting is out of range, or an origin is not written as a browser writes it.
  */

@@ -49,7 +49,8 @@ export interface ValidateCall {
  * @returns The session and headers; or null, the reason and headers. Send the headers either way.
  * @throws {TypeError} If an argument has the wrong type, or an option is unknown.
  * @throws {RangeError} If a setting is out of range.
- * @throws {SessionError} If the store fails: answer with 503, and leave the cookie alone.
+ * @throws {SessionError} If the store fails. Leave the cookie alone, and answer with 503 where its code
+ * says to try again.
  */
 export async function validateSession<Data extends object = Record<string, unknown>>(
   headers: RequestHeaders,

@@ -6,7 +6,8 @@ import { join } from "node:path";
 import process from "node:process";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { promisify } from "node:util";
-import { createSession, migrate, validateSession } from "../mod.ts";
+import postgres from "postgres";
+import { createSession, createToken, migrate, validateSession } from "../mod.ts";
 import { type Database, openDatabase, secretOf, withCookie } from "./runner/database.ts";
 import { openBrowser, type Server, startServer } from "./runner/server.ts";
 
@@ -40,7 +41,7 @@ describe("docs/guide.md", () => {
       const name = code.match(/^\/\/ (\w+\.ts)\b/)?.[1];
       if (name) await writeFile(file(name), code);
     }
-    for (const name of ["users.ts", "bridge.ts"]) {
+    for (const name of ["users.ts", "outage.ts", "bridge.ts"]) {
       await copyFile(join(root, "examples", name), file(name));
     }
     await writeFile(
@@ -95,6 +96,25 @@ describe("docs/guide.md", () => {
       assert.equal((await browser.post("/sign-out")).status, 303);
       assert.equal(browser.cookies.size, 0);
       assert.equal((await browser.get("/")).status, 401);
+    } finally {
+      await server.close();
+    }
+  });
+
+  test(`answers 503 on ${runtime} while the database is away`, async () => {
+    const server = await startServer([...command, file(`${runtime}.ts`)], {
+      DATABASE_URL: Object.assign(new URL(db.url), { port: "1" }).href,
+    });
+    try {
+      const browser = openBrowser(server);
+      const { status } = await browser.post("/sign-in", { username: "ada", password: "ada-demo" });
+      assert.equal(status, 503);
+      const cookie = `__Host-session=${createToken().token}`;
+      for (const path of runtime === "bun" ? ["/", "/notes/7"] : ["/"]) {
+        const answer = await fetch(new URL(path, server.url), { headers: { cookie } });
+        assert.equal(answer.status, 503);
+        assert.deepEqual(answer.headers.getSetCookie(), []);
+      }
     } finally {
       await server.close();
     }
@@ -164,11 +184,14 @@ describe("docs/guide.md", () => {
   test("signs in by e-mail once the view says so", async () => {
     const own = await openDatabase({ bare: true });
     try {
-      await own.sql`alter table users add email text, add disabled boolean not null default false`;
+      await own.sql`alter table users alter username type varchar(255), add email text,
+        add disabled boolean not null default false`;
       await own.sql`update users set email = username || '@Example.com'`;
       await migrate(own.sql, { users: { table: "users", id: "id" } });
       const [sql] = blocks.filter(({ kind }) => kind === "sql");
-      await own.sql.unsafe(sql!.code);
+      const psql = postgres(own.url, { max: 1 });
+      await psql.unsafe(sql!.code);
+      await psql.end();
       const { session, headers } = await createSession("ada@example.com", own.sql);
       assert.deepEqual([session.userId, session.username], [1, "ada@example.com"]);
       await own.sql`update users set disabled = true where id = 1`;

@@ -257,13 +257,15 @@ function file(name: string): Response {
 // cli/start.mjs, which has started this, was killed.
 process.on("disconnect", () => process.exit(1));
 
-try {
-  await prepare(sql);
-} catch (error) {
-  const { message, code } = error as { message: string; code?: string };
+function giveUp({ message, code }: { message: string; code?: string }): never {
   console.error(`Cannot prepare the database: ${message || code}`);
   process.exit(1);
 }
+
+// To what takes connections and is no PostgreSQL, postgres.js would connect for ever.
+const patience = setTimeout(giveUp, 20_000, { message: "no PostgreSQL has answered for 20 s" });
+await prepare(sql).catch(giveUp);
+clearTimeout(patience);
 const server = Bun.serve({
   hostname: "127.0.0.1",
   port: Number(process.env.PORT ?? 3000),
