@@ -337,18 +337,20 @@ describe("batched", () => {
     assert.equal((await createSession("ada", together)).session.username, "ada");
   });
 
-  test("tells everybody where the server is out of reach, and sends it no more", async () => {
-    const statements: string[] = [];
-    const together = batched((strings) => {
-      statements.push(strings.join("?"));
-      return Promise.reject(Object.assign(new Error("gone"), { code: "57P01" }));
+  for (const code of ["57P01", "ECONNRESET", undefined]) {
+    test(`tells everybody of ${code ?? "an error without a code"}, and sends it no more`, async () => {
+      let sent = 0;
+      const together = batched(() => {
+        sent++;
+        return Promise.reject(Object.assign(new Error("gone"), { code }));
+      });
+      const results = await Promise.allSettled(users(10).map((it) => createSession(it, together)));
+      for (const result of results) {
+        assert.equal(result.status === "rejected" && result.reason.code, "STORE_UNAVAILABLE");
+      }
+      assert.equal(sent, 1);
     });
-    const results = await Promise.allSettled(users(10).map((it) => createSession(it, together)));
-    for (const result of results) {
-      assert.equal(result.status === "rejected" && result.reason.code, "STORE_UNAVAILABLE");
-    }
-    assert.equal(statements.length, 1);
-  });
+  }
 
   test("refuses what its queue cannot hold", async () => {
     const together = batched(() => new Promise(() => {}));

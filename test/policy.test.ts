@@ -653,6 +653,10 @@ describe("a policy", () => {
       name: "a path with all that a path may have",
       policy: { cookie: { path: "/a/%20b!$&'()*+-.:=@_~" } },
     },
+    {
+      name: "a prefix's letters within a name, without secure",
+      policy: { cookie: { name: "id__Host-", secure: false } },
+    },
     { name: "__Host beside path / alone", policy: { cookie: { name: "__Host-id", path: "/" } } },
     {
       name: "__Secure beside a domain",

@@ -1,6 +1,18 @@
 import { afterAll, beforeAll, describe, test } from "bun:test";
 import assert from "node:assert/strict";
-import { createSession, createToken, revokeSession, type Sql, validateSession } from "../mod.ts";
+import {
+  createSession,
+  createToken,
+  listSessions,
+  reauthenticateSession,
+  revokeSession,
+  revokeSessions,
+  rotateSession,
+  type Sql,
+  sweepSessions,
+  updateSession,
+  validateSession,
+} from "../mod.ts";
 import { counted, type Database, openDatabase, secretOf, withCookie } from "./runner/database.ts";
 
 let db: Database;
@@ -207,6 +219,35 @@ describe("validateSession", () => {
     });
   });
 
+  test("sees time pass inside a long transaction, as every other verb does", async () => {
+    const made = await Promise.all([1, 2, 3].map(() => createSession("grace", db.sql)));
+    const [first, second, third] = made.map(({ headers }) => withCookie(headers));
+    const used = await aged(60, "last_seen_at");
+    await db.sql.begin(async (transaction) => {
+      const seen = async () =>
+        (await validateSession(used.headers, transaction, { touchInterval: 0 })).session!
+          .lastSeenAt;
+      const before = await seen();
+      await transaction`update coatcheck.sessions
+        set expires_at = clock_timestamp() + interval '50 ms' where user_id = 2`;
+      await transaction`select pg_sleep(0.06)`;
+      assert.ok(await seen() > before);
+      assert.equal((await rotateSession(first!, transaction)).reason, "expired");
+      assert.equal((await reauthenticateSession(second!, transaction)).reason, "expired");
+      assert.equal((await updateSession(third!, { a: 1 }, transaction)).reason, "expired");
+      assert.deepEqual(await listSessions(2, transaction), []);
+      // What has ended by itself is not ended once more.
+      assert.deepEqual(await revokeSessions({ userId: 2 }, transaction), []);
+      await createSession("grace", transaction, { maxSessions: 1 });
+      const { session } = await revokeSession(third!, transaction);
+      assert.ok(session!.revokedAt > session!.expiresAt);
+      await sweepSessions(transaction, { retention: 0 });
+      for (const swept of [first!, third!]) {
+        assert.equal((await validateSession(swept, transaction)).reason, "unknown");
+      }
+    });
+  });
+
   test("notes a use once an interval, and tells when", async () => {
     const { id, headers } = await aged(299, "last_seen_at");
     const before = await lastSeen(id);
@@ -220,6 +261,19 @@ describe("validateSession", () => {
     assert.equal(new Date(await lastSeen(id)).getTime(), session!.lastSeenAt.getTime());
     await validateSession(headers, sql);
     assert.equal(statements.length, 3);
+  });
+
+  test("is one session where the view has its user twice", async () => {
+    const { headers } = await createSession("ada", db.sql);
+    await db.sql`create or replace view coatcheck.users as
+      select id, username from users union all select id, username from users`;
+    try {
+      assert.ok((await validateSession(withCookie(headers), db.sql)).session);
+      const { reason } = await updateSession(withCookie(headers), {}, db.sql, { version: 9 });
+      assert.equal(reason, "conflict");
+    } finally {
+      await db.sql`create or replace view coatcheck.users as select id, username from users`;
+    }
   });
 
   test("touches a due session once for 100 parallel requests", async () => {
