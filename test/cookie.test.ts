@@ -35,6 +35,8 @@ describe("readToken", () => {
   const headers = [
     { name: "an empty header", cookie: "", expected: "absent" },
     { name: "other cookies alone", cookie: "theme=dark; a=b", expected: "absent" },
+    { name: "our name without a value", cookie: NAME, expected: "absent" },
+    { name: "our name and a letter, without a value", cookie: `${NAME}x`, expected: "absent" },
     { name: "our cookie alone", cookie: good, expected: "ours" },
     { name: "ours first", cookie: `${good}; theme=dark`, expected: "ours" },
     { name: "ours last", cookie: `theme=dark; ${good}`, expected: "ours" },

@@ -172,6 +172,14 @@ if ("Bun" in globalThis) {
       ]);
     });
 
+    test("goes by its name on npm in the examples of its types", async () => {
+      for (const name of ["mod.d.ts", "conformance.d.ts"]) {
+        const types = await readFile(join(folder, "node_modules/coatcheck/dist", name), "utf8");
+        assert.match(types, /^ \* import .* from "coatcheck/m);
+        assert.doesNotMatch(types, /@coatcheck/);
+      }
+    });
+
     const runtimes = [
       { name: "the Node that runs npm", command: [node] },
       { name: "the current Node", command: [bin("node")] },
