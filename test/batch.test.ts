@@ -337,6 +337,22 @@ describe("batched", () => {
     assert.equal((await createSession("ada", together)).session.username, "ada");
   });
 
+  test("sends nothing in place of a statement that somebody still waits for", async () => {
+    const { asked, sql } = paused(db.sql);
+    const together = batched(sql);
+    const calls = users(16).map((user, i) =>
+      createSession(user, together, { queryTimeout: i % 8 ? 60 : 1 })
+    );
+    await assert.rejects(calls[0]!, { code: "STORE_TIMEOUT" });
+    await assert.rejects(calls[8]!, { code: "STORE_TIMEOUT" });
+    const late = createSession("ada", together);
+    await new Promise((resolve) => setTimeout(resolve, 1));
+    assert.equal(asked.length, 2);
+    await settle(asked, ...calls, late);
+    assert.equal(asked.length, 3);
+    assert.equal((await late).session.username, "ada");
+  });
+
   for (const code of ["57P01", "ECONNRESET", undefined]) {
     test(`tells everybody of ${code ?? "an error without a code"}, and sends it no more`, async () => {
       let sent = 0;
