@@ -1075,6 +1075,13 @@ describe("the record of insertSession", () => {
       refusal: "record.expiresAt must be later than createdAt: received 2026-01-01T00:00:00.000Z",
     },
     {
+      name: "a key that no record has",
+      record: { token: SECRET },
+      error: "TypeError",
+      refusal: "record must have no keys but id, digest, userId, createdAt, expiresAt, data: " +
+        'received "token"',
+    },
+    {
       name: "an end before its beginning",
       record: { expiresAt: new Date("2025-12-31T00:00:00.000Z") },
       error: "RangeError",

@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, test } from "bun:test";
 import assert from "node:assert/strict";
 import {
+  configure,
   createSession,
   createToken,
   reauthenticateSession,
@@ -83,6 +84,15 @@ describe("rotateSession", () => {
     assert.equal(secretOf(visit.headers), secretOf(lost.headers));
     assert.equal(visit.headers.get("cache-control"), "no-store");
     assert.equal(await reasonOf(withCookie(visit.headers)), null);
+  });
+
+  test("heals a lost answer where touching is switched off, and notes no use", async () => {
+    const verbs = configure({ touchInterval: false });
+    const old = withCookie((await createSession("ada", db.sql)).headers);
+    const first = await verbs.rotateSession(old, db.sql);
+    const second = await verbs.rotateSession(old, db.sql);
+    assert.equal(secretOf(second.headers), secretOf(first.headers));
+    assert.deepEqual(second.session, first.session);
   });
 
   test("keeps the old secret working until the new one is seen, however long that takes", async () => {

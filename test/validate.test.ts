@@ -238,7 +238,8 @@ describe("validateSession", () => {
       assert.deepEqual(await listSessions(2, transaction), []);
       // What has ended by itself is not ended once more.
       assert.deepEqual(await revokeSessions({ userId: 2 }, transaction), []);
-      await createSession("grace", transaction, { maxSessions: 1 });
+      const later = await createSession("grace", transaction, { maxSessions: 1 });
+      assert.ok(later.session.createdAt > before);
       const { session } = await revokeSession(third!, transaction);
       assert.ok(session!.revokedAt > session!.expiresAt);
       await sweepSessions(transaction, { retention: 0 });
