@@ -151,6 +151,7 @@ const REFUSALS = [
   { sqlstate: "23514", code: "STORE_REJECTED" },
   { sqlstate: "42501", code: "STORE_REJECTED" },
   { sqlstate: "P0001", code: "STORE_REJECTED" },
+  { sqlstate: "QUOTA", code: "STORE_REJECTED" },
   { sqlstate: "XX000", code: "STORE_REJECTED" },
   { sqlstate: "3F000", code: "SCHEMA_MISSING", hint: "; run migrate(sql)" },
   { sqlstate: "42P01", code: "SCHEMA_MISSING", hint: "; run migrate(sql)" },
@@ -749,7 +750,7 @@ async function show(sql: Sql, condition: string): Promise<void> {
 /** Time passes by ageing the row. */
 async function age(sql: Sql, visitor: Headers, column: string, seconds: number): Promise<void> {
   const set =
-    `update coatcheck.sessions set ${column} = ${column} - make_interval(secs => ${seconds})`;
+    `update coatcheck.sessions set ${column} = ${column} - pg_catalog.make_interval(secs => ${seconds})`;
   await all(tag(sql, "uuid", idOf(visitor), `${set} where id = `, ""));
 }
 
@@ -825,7 +826,9 @@ async function rollBack(
     throw error;
   })).then(() => undefined, (thrown: unknown) => thrown);
   if (thrown instanceof Error && thrown.name === "Nonconformity") throw thrown;
-  if (thrown !== error) throw nonconformity("begin", "throw what the function threw", `${thrown}`);
+  if (thrown !== error) {
+    throw nonconformity("begin", "throw what the function threw", String(thrown));
+  }
 }
 
 /** Something to wait for, and how to give it. */

@@ -11,7 +11,7 @@ declare
   id_column name;
   username_column name;
 begin
-  perform pg_advisory_xact_lock(427819008);
+  perform pg_catalog.pg_advisory_xact_lock(427819008);
 
   if not exists (select from pg_namespace where nspname = 'coatcheck') then
     create schema coatcheck;
@@ -22,7 +22,7 @@ begin
       applied_at timestamptz not null default statement_timestamp()
     );
     comment on table coatcheck.migrations is 'coatcheck: the migrations that were applied';
-  elsif obj_description('coatcheck.migrations'::regclass, 'pg_class')
+  elsif pg_catalog.obj_description('coatcheck.migrations'::regclass, 'pg_class')
       is distinct from 'coatcheck: the migrations that were applied' then
     raise exception using errcode = 'CC001', message =
       'Cannot apply 001_users as coatcheck.migrations must be free: received a foreign object';
@@ -50,7 +50,7 @@ begin
         'Cannot apply 001_users as your table of users must have the two columns: '
         'received no such column; name yours in migrate(sql, { users })';
     end if;
-    execute format('create view coatcheck.users as select %I as id, %I as username from %s',
+    execute pg_catalog.format('create view coatcheck.users as select %I as id, %I as username from %s',
       id_column, username_column, users::regclass);
   elsif 2 <> (
       select count(*) from pg_class c join pg_attribute on attrelid = c.oid

@@ -12,7 +12,7 @@ declare
   user_id text;
   id_column name;
 begin
-  perform pg_advisory_xact_lock(427819008);
+  perform pg_catalog.pg_advisory_xact_lock(427819008);
 
   if exists (select from coatcheck.migrations where name = '002_sessions') then
     return;
@@ -39,10 +39,10 @@ begin
       where attrelid = users and attnum > 0 and not attisdropped
         and attname in (users_id, trim(both '"' from users_id), lower(users_id))
       order by attname = users_id desc limit 1;
-    user_id := user_id || format(' references %s (%I) on delete cascade', users::regclass, id_column);
+    user_id := user_id || pg_catalog.format(' references %s (%I) on delete cascade', users::regclass, id_column);
   end if;
 
-  execute format('create table coatcheck.sessions (
+  execute pg_catalog.format('create table coatcheck.sessions (
     id uuid primary key,
     user_id %s not null,
     digest bytea not null,

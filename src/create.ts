@@ -192,7 +192,7 @@ async function insert<Data extends object>(
     createdAt?.toISOString() ?? null,
     expiresAt?.toISOString() ?? null,
     rules.absoluteTimeout,
-    persistent,
+    String(persistent),
     requireJson("data", data, LONGEST_DATA),
   ];
   const row = replaced

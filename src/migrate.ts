@@ -46,7 +46,7 @@ const OWN_LEDGER = statement(
   "migrate",
   `select ${
     answer({
-      isOwn: orNull(`(obj_description(to_regclass('coatcheck.migrations'), 'pg_class')
+      isOwn: orNull(`(pg_catalog.obj_description(to_regclass('coatcheck.migrations'), 'pg_class')
       = 'coatcheck: the migrations that were applied')::text`),
     })
   }`,
@@ -152,7 +152,7 @@ declare
   id_column name;
   username_column name;
 begin
-  perform pg_advisory_xact_lock(427819008);
+  perform pg_catalog.pg_advisory_xact_lock(427819008);
 
   if not exists (select from pg_namespace where nspname = 'coatcheck') then
     create schema coatcheck;
@@ -163,7 +163,7 @@ begin
       applied_at timestamptz not null default statement_timestamp()
     );
     comment on table coatcheck.migrations is 'coatcheck: the migrations that were applied';
-  elsif obj_description('coatcheck.migrations'::regclass, 'pg_class')
+  elsif pg_catalog.obj_description('coatcheck.migrations'::regclass, 'pg_class')
       is distinct from 'coatcheck: the migrations that were applied' then
     raise exception using errcode = 'CC001', message =
       'Cannot apply 001_users as coatcheck.migrations must be free: received a foreign object';
@@ -191,7 +191,7 @@ begin
         'Cannot apply 001_users as your table of users must have the two columns: '
         'received no such column; name yours in migrate(sql, { users })';
     end if;
-    execute format('create view coatcheck.users as select %I as id, %I as username from %s',
+    execute pg_catalog.format('create view coatcheck.users as select %I as id, %I as username from %s',
       id_column, username_column, users::regclass);
   elsif 2 <> (
       select count(*) from pg_class c join pg_attribute on attrelid = c.oid
@@ -224,7 +224,7 @@ declare
   user_id text;
   id_column name;
 begin
-  perform pg_advisory_xact_lock(427819008);
+  perform pg_catalog.pg_advisory_xact_lock(427819008);
 
   if exists (select from coatcheck.migrations where name = '002_sessions') then
     return;
@@ -251,10 +251,10 @@ begin
       where attrelid = users and attnum > 0 and not attisdropped
         and attname in (users_id, trim(both '"' from users_id), lower(users_id))
       order by attname = users_id desc limit 1;
-    user_id := user_id || format(' references %s (%I) on delete cascade', users::regclass, id_column);
+    user_id := user_id || pg_catalog.format(' references %s (%I) on delete cascade', users::regclass, id_column);
   end if;
 
-  execute format('create table coatcheck.sessions (
+  execute pg_catalog.format('create table coatcheck.sessions (
     id uuid primary key,
     user_id %s not null,
     digest bytea not null,

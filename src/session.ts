@@ -45,9 +45,13 @@ export function toSession<Data extends object>(row: SessionRow): Session<Data> {
   };
 }
 
-/** Reads an instant of an answer. What is below a millisecond falls away, and half of a millionth is none. */
+/**
+ * Reads an instant of an answer. What is below a millisecond falls away, but not what a double has lost:
+ * half of a microsecond, and more in centuries to come.
+ */
 export function toDate(instant: Instant): Date {
-  return new Date(Math.floor(Number(instant) * 1000 + 0.0005));
+  const time = Number(instant) * 1000;
+  return new Date(Math.floor(time + Math.max(0.0005, Math.abs(time) * 3e-16)));
 }
 
 /**

@@ -42,8 +42,8 @@ export function statement(purpose: string, text: string): Statement {
 /** What stands in a JSON object: SQL, by name. */
 export type Pairs = Readonly<Record<string, string>>;
 
-// Functions that take any type stand with their schema: else one of somebody's own, for text alone, would
-// come first.
+// Functions stand with their schema where one of somebody's own could suit the call better, and would come
+// first: what takes any type, or fewer parameters than it has.
 
 /** Makes the SQL of a JSON object as text. */
 export function object(pairs: Pairs): string {
@@ -236,11 +236,10 @@ export function coded(error: unknown): Readonly<Record<string, unknown>> {
 
 /** PostgreSQL's code in an error of a client's: postgres.js has it in `code`, Bun.SQL in `errno`. */
 export function sqlstateOf(error: unknown): string | undefined {
-  const { code, errno } = coded(error);
-  // Five capitals and digits, at least one of them a digit: EPIPE is not from PostgreSQL.
-  return [code, errno].find((it): it is string =>
-    typeof it === "string" && /^(?=.*\d)[0-9A-Z]{5}$/.test(it)
-  );
+  const { code, errno, severity } = coded(error);
+  // Five capitals and digits. EPIPE is not from PostgreSQL, whose errors have a severity.
+  const form = severity === undefined ? /^(?=.*\d)[0-9A-Z]{5}$/ : /^[0-9A-Z]{5}$/;
+  return [code, errno].find((it): it is string => typeof it === "string" && form.test(it));
 }
 
 // Classes and codes are those of PostgreSQL 18, appendix A.

@@ -32,7 +32,7 @@ export interface SessionRow {
 // and names. A key of four bytes or less is a number in JavaScript; a bigint would be rounded and stays
 // text.
 const key = (sql: string, typed = sql, cast = "") => `
-  case when pg_typeof(${typed}) in ('smallint'::regtype, 'integer'::regtype)
+  case when pg_catalog.pg_typeof(${typed}) in ('smallint'::regtype, 'integer'::regtype)
     then ${sql}${cast}::text else pg_catalog.to_json(${sql}::text)::text end`;
 
 // Of a row `s`.
@@ -71,12 +71,13 @@ const ended = (row: string, deadline: string, idle: string) => `
   end`;
 
 // Where the values of a statement are: its own parameters; or, for many calls in one statement, the
-// elements of a JSON array for each, of which `e` is one.
+// elements of a JSON array for each, of which `e` is one. All but numbers travel as text, as an app may have
+// given its client ways of its own to write a timestamptz, a uuid or a boolean.
 type Place = (number: number) => string;
 const ownPlace: Place = (number) => `$${number}`;
 const elementPlace: Place = (number) => `(e.call ->> ${number})`;
 const CALLS = "jsonb_array_elements($1::text::jsonb) e(call)";
-const seconds = (value: string) => `make_interval(secs => ${value}::integer)`;
+const seconds = (value: string) => `pg_catalog.make_interval(secs => ${value}::integer)`;
 
 // ── The way in ──────────────────────────────────────────────────────────────────────────────────────
 
@@ -85,7 +86,7 @@ const seconds = (value: string) => `make_interval(secs => ${value}::integer)`;
 // sessions would be. jsonb_populate_record gives the value its column's own type: as text it would find
 // nobody by a citext name, and scan the table.
 const keyOfUser = (person: string) => {
-  const asked = `jsonb_populate_record(null::coatcheck.users, ${person}) asked`;
+  const asked = `pg_catalog.jsonb_populate_record(null::coatcheck.users, ${person}) asked`;
   return `coalesce(
       (select u.id from ${asked} join coatcheck.users u on u.username = asked.username),
       (select u.id from ${asked} join coatcheck.users u on u.id = asked.id
@@ -127,13 +128,13 @@ with given as materialized (
   select ${at(0)}::text as call,${
   replacing
     ? `
-    ${at(9)}::uuid as replaced_id, decode(${at(10)}, 'hex') as replaced_digest,`
+    ${at(9)}::text::uuid as replaced_id, decode(${at(10)}, 'hex') as replaced_digest,`
     : ""
 }
-    ${at(2)}::uuid as id, decode(${at(3)}, 'hex') as digest,
-    coalesce(${at(4)}::timestamptz, statement_timestamp()) as created_at,
-    coalesce(${at(5)}::timestamptz, statement_timestamp() + ${seconds(at(6))}) as expires_at,
-    ${at(7)}::boolean as persistent, ${at(8)}::text::jsonb as data,
+    ${at(2)}::text::uuid as id, decode(${at(3)}, 'hex') as digest,
+    coalesce(${at(4)}::text::timestamptz, statement_timestamp()) as created_at,
+    coalesce(${at(5)}::text::timestamptz, statement_timestamp() + ${seconds(at(6))}) as expires_at,
+    ${at(7)}::text::boolean as persistent, ${at(8)}::text::jsonb as data,
     ${keyOfUser("p.person")} as user_id
   from ${source}lateral (select ${at(1)}::text::jsonb as person) p
 )`;
@@ -209,7 +210,7 @@ returning ${answer({ ...INSERTED, ...REPLACEMENT })}`,
 export const LIMIT: Statement = statement(
   "limit the sessions",
   `with own as (
-  select $1::uuid as id, ${seconds("$2")} as absolute, ${seconds("$3")} as idle
+  select $1::text::uuid as id, ${seconds("$2")} as absolute, ${seconds("$3")} as idle
 ), held as (
   select s.id, s.last_seen_at from coatcheck.sessions s, own
   where s.user_id = (select o.user_id from coatcheck.sessions o where o.id = (select id from own))
@@ -264,7 +265,7 @@ select ${prefix}${
 }
 ${
   from(`coatcheck.sessions s
-where s.id = ${at(1)}::uuid and decode(${at(2)}, 'hex') in (s.digest, s.previous_digest)`)
+where s.id = ${at(1)}::text::uuid and decode(${at(2)}, 'hex') in (s.digest, s.previous_digest)`)
 }`;
 
 /**
@@ -297,7 +298,9 @@ type Written =
 const PRESENTED = `
   select s.*, u.username, a.*, p.deadline, p.is_current, p.is_settled, v.refusal
   from (
-    select $1::uuid as asked_id, decode($2, 'hex') as asked_digest, ${seconds("$3")} as absolute,
+    select $1::text::uuid as asked_id, decode($2, 'hex') as asked_digest, ${
+  seconds("$3")
+} as absolute,
       ${seconds("$4")} as idle, ${seconds("$5")} as grace
   ) a
   join coatcheck.sessions s
@@ -540,7 +543,7 @@ order by s.id`;
 export const REVOKE: Statement = statement(
   "revoke the session",
   `with a as (
-  select $1::uuid as id, decode($2, 'hex') as digest, $3::text as reason
+  select $1::text::uuid as id, decode($2, 'hex') as digest, $3::text as reason
 ), ${DURABLE}, revoked as (
   update coatcheck.sessions s
   set revoked_at = statement_timestamp(), revoked_reason = a.reason
@@ -562,7 +565,7 @@ export const REVOKE_REUSED: Statement = statement(
 update coatcheck.sessions s
 set revoked_at = statement_timestamp(), revoked_reason = 'reused'
 from durable
-where s.id = $1::uuid and ${epoch("s.authenticated_at")} = $2::text::numeric
+where s.id = $1::text::uuid and ${epoch("s.authenticated_at")} = $2::text::numeric
   and s.revoked_at is null
 returning ${answer({ id: quoted("s.id") })}`,
 );
@@ -571,7 +574,8 @@ returning ${answer({ id: quoted("s.id") })}`,
  * Ends sessions by their users.
  *
  * In two steps, the second of which locks in the order of ids: without an order, concurrent calls
- * deadlock. `offset 0` keeps the planner on the index however many users it expects.
+ * deadlock. `offset 0` keeps the planner on the index however many users it expects. The keys are counted,
+ * as one that is nobody's must fail whatever else there is to read.
  *
  * `$1` the users' keys, as JSON; `$2` the one session to end, or null; `$3` the one to leave, or null;
  * `$4` reason.
@@ -582,9 +586,10 @@ export const REVOKE_MANY: Statement = statement(
   select distinct r.user_id
   from jsonb_array_elements($1::text::jsonb) k
   cross join lateral
-    jsonb_populate_record(null::coatcheck.sessions, jsonb_build_object('user_id', k.value)) r
+    pg_catalog.jsonb_populate_record(
+      null::coatcheck.sessions, pg_catalog.jsonb_build_object('user_id', k.value)) r
 ), a as (
-  select $2::uuid as one, $3::uuid as other, $4::text as reason
+  select $2::text::uuid as one, $3::text::uuid as other, $4::text as reason
 ), ${DURABLE}, held as (
   select s.id from coatcheck.sessions s
   where s.revoked_at is null and s.id = any(array(
@@ -600,7 +605,7 @@ export const REVOKE_MANY: Statement = statement(
   update coatcheck.sessions s
   set revoked_at = statement_timestamp(), revoked_reason = a.reason
   from a
-  where s.id = any(array(select id from held))
+  where (select count(user_id) from asked) > 0 and s.id = any(array(select id from held))
   returning s.*
 )${revoked("s.digest")}`,
 );
@@ -614,13 +619,13 @@ export const LIST: Statement = statement(
   "list the sessions",
   `with a as (
   select r.user_id, ${seconds("$2")} as absolute, ${seconds("$3")} as idle
-  from jsonb_populate_record(null::coatcheck.sessions, $1::text::jsonb) r
+  from pg_catalog.jsonb_populate_record(null::coatcheck.sessions, $1::text::jsonb) r
 )
 select ${answer(session("s.username", "s.deadline"))}
 from (
   select s.*, ${usernameOf("s")} as username, ${deadline("s", "a.absolute")} as deadline
   from coatcheck.sessions s, a
-  where s.user_id = (select user_id from a)
+  where (select user_id from a) is not null and s.user_id = (select user_id from a)
     and ${ended("s", deadline("s", "a.absolute"), "a.idle")} is null
 ) s
 where s.username is not null
@@ -671,7 +676,8 @@ export const SWEEP: Statement = statement(
 select ${
     answer({
       swept: "(select count(*) from swept)",
-      blocks: `pg_relation_size('coatcheck.sessions') / current_setting('block_size')::integer`,
+      blocks: `pg_catalog.pg_relation_size('coatcheck.sessions')
+        / current_setting('block_size')::integer`,
     })
   }`,
 );

@@ -12,14 +12,19 @@ import {
   createSession,
   createToken,
   getUserId,
+  insertSession,
   listSessions,
+  revokeSession,
+  revokeSessions,
+  rotateSession,
   SessionError,
   type Sql,
+  updateSession,
   validateSession,
 } from "../mod.ts";
 import { closing, sideBySide } from "./runner/cells.ts";
 import { clients, openPostgres, packages } from "./runner/clients.ts";
-import { type Database, openDatabase } from "./runner/database.ts";
+import { type Database, openDatabase, withCookie } from "./runner/database.ts";
 import { runtime } from "./runner/runtime.ts";
 
 const execute = promisify(execFile);
@@ -33,6 +38,36 @@ sideBySide(
     }]),
   ),
 );
+
+describe("a client that has ways of its own to write PostgreSQL's types", () => {
+  test("is as good as any", async () => {
+    const { url, sql, close } = await openDatabase();
+    const refuse = () => {
+      throw new Error("Nobody asked for this");
+    };
+    const type = (oid: number) => ({ to: oid, from: [oid], serialize: refuse, parse: refuse });
+    const types = { date: type(1184), uuid: type(2950), bool: type(16), bytea: type(17) };
+    const own = openPostgres(url, { types } as object);
+    try {
+      const { session, headers } = await createSession("ada", own.sql, { persistent: true });
+      assert.equal(session.persistent, true);
+      assert.deepEqual((await validateSession(withCookie(headers), own.sql)).session, session);
+      const rotated = await rotateSession(withCookie(headers), own.sql);
+      const { id, digest } = createToken();
+      const times = { createdAt: new Date("2026-01-01"), expiresAt: new Date("2099-01-01") };
+      const inserted = await insertSession({ id, digest, userId: 1, ...times }, own.sql);
+      assert.deepEqual(inserted.expiresAt, times.expiresAt);
+      const visitor = withCookie(rotated.headers);
+      assert.equal((await updateSession(visitor, { a: 1 }, own.sql)).session?.version, 1);
+      assert.equal((await revokeSession(visitor, own.sql)).session?.id, session.id);
+      await revokeSessions({ userId: 1, except: session.id }, own.sql);
+      assert.deepEqual(await listSessions(1, sql), []);
+    } finally {
+      await own.close?.();
+      await close();
+    }
+  });
+});
 
 describe("what befalls the server", () => {
   let database: Database;

@@ -232,10 +232,20 @@ describe("revokeSessions", () => {
 
   test("ends none where one of the keys cannot be one, instead of some", async () => {
     const { userId } = await newUser(1);
-    await assert.rejects(revokeSessions({ userIds: [userId, "abc"] }, db.sql), {
-      code: "USER_NOT_FOUND",
-    });
+    const whose = { userIds: [userId, "abc"] };
+    await assert.rejects(revokeSessions(whose, db.sql), { code: "USER_NOT_FOUND" });
     assert.equal((await listSessions(userId, db.sql)).length, 1);
+    // Also where the planner knows that there is nothing to end.
+    for (
+      const change of [
+        "update coatcheck.sessions set revoked_at = now()",
+        "truncate coatcheck.sessions",
+      ]
+    ) {
+      await db.sql.unsafe(change);
+      await db.sql`vacuum analyze coatcheck.sessions`;
+      await assert.rejects(revokeSessions(whose, db.sql), { code: "USER_NOT_FOUND" });
+    }
   });
 
   test("ends sessions that are idle, and leaves those past their stored deadline", async () => {

@@ -53,6 +53,20 @@ if ("Bun" in globalThis) {
     extra_float_digits: "0",
     standard_conforming_strings: "off",
   };
+  const theirs = [
+    "concat(variadic text[]) returns text",
+    "json_build_object(variadic text[]) returns json",
+    "jsonb_build_object(text, jsonb) returns jsonb",
+    "jsonb_populate_record(record, jsonb) returns record",
+    "to_json(text) returns json",
+    "pg_typeof(integer) returns regtype",
+    "make_interval(secs integer) returns interval",
+    "pg_relation_size(text) returns bigint",
+    "pg_advisory_xact_lock(integer) returns void",
+    "obj_description(regclass, text) returns text",
+    "format(text, text) returns text",
+    "format(text, variadic text[]) returns text",
+  ];
   for (const name of ["Bun.SQL", "pg"]) {
     cells[`${name} to a database of odd settings, with sessions of somebody else`] = async () => {
       const database = await openDatabase({ bare: true });
@@ -68,14 +82,11 @@ if ("Bun" in globalThis) {
       await sql`insert into odd.sessions values ('theirs', 1, 'kept')`;
       await sql`create table session (sid varchar primary key, sess json, expire timestamp)`;
       // Functions of somebody's own that suit our calls better than PostgreSQL's.
-      for (const name of ["concat", "json_build_object"]) {
+      for (const signature of theirs) {
         await sql.unsafe(
-          `create function ${name}(variadic text[]) returns text immutable language sql
-          as $$ select 'theirs' $$`,
+          `create function ${signature} language plpgsql as $$ begin raise 'theirs'; end $$`,
         );
       }
-      await sql`create function to_json(text) returns json immutable language sql
-        as $$ select '"theirs"'::json $$`;
       return closing(await clients[name]!(database.url), async () => {
         const rows = await sql`select * from odd.sessions`;
         assert.deepEqual([...rows], [{ id: "theirs", user_id: "1", payload: "kept" }]);
