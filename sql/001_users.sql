@@ -50,7 +50,8 @@ begin
         'Cannot apply 001_users as your table of users must have the two columns: '
         'received no such column; name yours in migrate(sql, { users })';
     end if;
-    execute pg_catalog.format('create view coatcheck.users as select %I as id, %I as username from %s',
+    execute pg_catalog.format(
+      'create view coatcheck.users as select %I as id, %I as username from %s',
       id_column, username_column, users::regclass);
   elsif 2 <> (
       select count(*) from pg_class c join pg_attribute on attrelid = c.oid

@@ -39,7 +39,8 @@ begin
       where attrelid = users and attnum > 0 and not attisdropped
         and attname in (users_id, trim(both '"' from users_id), lower(users_id))
       order by attname = users_id desc limit 1;
-    user_id := user_id || pg_catalog.format(' references %s (%I) on delete cascade', users::regclass, id_column);
+    user_id := user_id ||
+      pg_catalog.format(' references %s (%I) on delete cascade', users::regclass, id_column);
   end if;
 
   execute pg_catalog.format('create table coatcheck.sessions (

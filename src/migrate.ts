@@ -191,7 +191,8 @@ begin
         'Cannot apply 001_users as your table of users must have the two columns: '
         'received no such column; name yours in migrate(sql, { users })';
     end if;
-    execute pg_catalog.format('create view coatcheck.users as select %I as id, %I as username from %s',
+    execute pg_catalog.format(
+      'create view coatcheck.users as select %I as id, %I as username from %s',
       id_column, username_column, users::regclass);
   elsif 2 <> (
       select count(*) from pg_class c join pg_attribute on attrelid = c.oid
@@ -251,7 +252,8 @@ begin
       where attrelid = users and attnum > 0 and not attisdropped
         and attname in (users_id, trim(both '"' from users_id), lower(users_id))
       order by attname = users_id desc limit 1;
-    user_id := user_id || pg_catalog.format(' references %s (%I) on delete cascade', users::regclass, id_column);
+    user_id := user_id ||
+      pg_catalog.format(' references %s (%I) on delete cascade', users::regclass, id_column);
   end if;
 
   execute pg_catalog.format('create table coatcheck.sessions (

@@ -298,10 +298,8 @@ type Written =
 const PRESENTED = `
   select s.*, u.username, a.*, p.deadline, p.is_current, p.is_settled, v.refusal
   from (
-    select $1::text::uuid as asked_id, decode($2, 'hex') as asked_digest, ${
-  seconds("$3")
-} as absolute,
-      ${seconds("$4")} as idle, ${seconds("$5")} as grace
+    select $1::text::uuid as asked_id, decode($2, 'hex') as asked_digest,
+      ${seconds("$3")} as absolute, ${seconds("$4")} as idle, ${seconds("$5")} as grace
   ) a
   join coatcheck.sessions s
     on s.id = a.asked_id and a.asked_digest in (s.digest, s.previous_digest)
