@@ -657,6 +657,10 @@ describe("a policy", () => {
       name: "a prefix's letters within a name, without secure",
       policy: { cookie: { name: "id__Host-", secure: false } },
     },
+    {
+      name: "a prefix's letters within a name, beside a domain",
+      policy: { cookie: { name: "id__Host-", domain: "example.com" } },
+    },
     { name: "__Host beside path / alone", policy: { cookie: { name: "__Host-id", path: "/" } } },
     {
       name: "__Secure beside a domain",

@@ -1303,6 +1303,7 @@ describe("a failing client", () => {
       },
       { name: "a wrong password", sqlstate: "28P01", code: "STORE_REJECTED" },
       { name: "no such database", sqlstate: "3D000", code: "STORE_REJECTED" },
+      { name: "a date out of range", sqlstate: "22008", code: "STORE_REJECTED" },
       { name: "a trigger's own code", sqlstate: "P0001", code: "STORE_REJECTED" },
       { name: "an internal error", sqlstate: "XX000", code: "STORE_REJECTED" },
     ] as const).flatMap(({ name, sqlstate, code }) => {

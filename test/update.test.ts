@@ -75,6 +75,17 @@ describe("updateSession", () => {
     assert.equal(session!.version, 20);
   });
 
+  test("takes data of 131,072 bytes, as PostgreSQL spells them, and not one more", async () => {
+    const { headers } = await signedIn({ a: "a".repeat(65_528) });
+    const rest = "b".repeat(65_526);
+    const { session } = await updateSession(headers, { b: rest }, db.sql);
+    assert.equal(session?.version, 1);
+    await assert.rejects(updateSession(headers, { b: `${rest}b` }, db.sql), {
+      name: "RangeError",
+      message: /at most 131072 bytes of data: received 131073 bytes/,
+    });
+  });
+
   test("writes nothing where the data was changed since, and shows what is there", async () => {
     const { headers } = await signedIn({ cart: 1 });
     const first = await updateSession(headers, { cart: 2 }, db.sql, { version: 0 });
