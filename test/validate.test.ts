@@ -223,6 +223,7 @@ describe("validateSession", () => {
     const made = await Promise.all([1, 2, 3].map(() => createSession("grace", db.sql)));
     const [first, second, third] = made.map(({ headers }) => withCookie(headers));
     const used = await aged(60, "last_seen_at");
+    const unused = await aged(60, "last_seen_at");
     await db.sql.begin(async (transaction) => {
       const seen = async () =>
         (await validateSession(used.headers, transaction, { touchInterval: 0 })).session!
@@ -230,8 +231,12 @@ describe("validateSession", () => {
       const before = await seen();
       await transaction`update coatcheck.sessions
         set expires_at = clock_timestamp() + interval '50 ms' where user_id = 2`;
+      await transaction`update coatcheck.sessions
+        set last_seen_at = clock_timestamp() - interval '59.95 s' where id = ${unused.id}`;
       await transaction`select pg_sleep(0.06)`;
       assert.ok(await seen() > before);
+      const idle = await rotateSession(unused.headers, transaction, { idleTimeout: 60 });
+      assert.equal(idle.reason, "idle");
       assert.equal((await rotateSession(first!, transaction)).reason, "expired");
       assert.equal((await reauthenticateSession(second!, transaction)).reason, "expired");
       assert.equal((await updateSession(third!, { a: 1 }, transaction)).reason, "expired");
@@ -240,6 +245,7 @@ describe("validateSession", () => {
       assert.deepEqual(await revokeSessions({ userId: 2 }, transaction), []);
       const later = await createSession("grace", transaction, { maxSessions: 1 });
       assert.ok(later.session.createdAt > before);
+      assert.equal(+later.session.expiresAt - +later.session.createdAt, 30 * DAY * 1000);
       const { session } = await revokeSession(third!, transaction);
       assert.ok(session!.revokedAt > session!.expiresAt);
       await sweepSessions(transaction, { retention: 0 });
