@@ -295,9 +295,9 @@ const CLIENT: Claims = {
 
   "rejects a transaction that fails at its commit": async ({ begin }) => {
     if (!begin) return;
-    const outcome = await inTime(begin(async (transaction) => {
+    const outcome = await begin(async (transaction) => {
       await all(transaction`insert into coatcheck_conformance.deferred values (1), (1)`);
-    })).then(() => "resolved", () => "rejected");
+    }).then(() => "resolved", () => "rejected");
     same("the transaction", outcome, "rejected");
   },
 
@@ -313,18 +313,18 @@ const CLIENT: Claims = {
         sqlstate: "25P02",
       });
     });
-    await inTime(begin(async (transaction) => {
+    await begin(async (transaction) => {
       same("the user", (await validateSession(visitor, transaction)).session?.username, "ada");
-    }));
+    });
   },
 
   "serves several calls at once in a transaction": async ({ begin }) => {
     if (!begin) return;
-    await inTime(begin(async (transaction) => {
+    await begin(async (transaction) => {
       const names = ["ada", "grace", "ada", "grace"];
       const calls = await Promise.all(names.map((name) => createSession(name, transaction)));
       same("the users", calls.map(({ session }) => session.username), names);
-    }));
+    });
   },
 
   "keeps what is written outside of a transaction that is rolled back": async (
@@ -707,7 +707,8 @@ async function prepare(open: ConformanceOptions["open"]): Promise<Client> {
     await client.close?.();
     throw error;
   }
-  return client;
+  const begin: Client["begin"] = (run) => inTime(client.begin!(run));
+  return { sql: client.sql, close: () => client.close?.(), ...(client.begin && { begin }) };
 }
 
 async function fill(sql: Sql): Promise<void> {
@@ -821,10 +822,10 @@ async function rollBack(
   run: (sql: Sql) => Promise<void>,
 ): Promise<void> {
   const error = new Error("Rolled back");
-  const thrown = await inTime(begin(async (transaction) => {
+  const thrown = await begin(async (transaction) => {
     await run(transaction);
     throw error;
-  })).then(() => undefined, (thrown: unknown) => thrown);
+  }).then(() => undefined, (thrown: unknown) => thrown);
   if (thrown instanceof Error && thrown.name === "Nonconformity") throw thrown;
   if (thrown !== error) {
     throw nonconformity("begin", "throw what the function threw", String(thrown));

@@ -217,120 +217,125 @@ describe("the conformance suite", () => {
       }
     },
   });
-  const wrong: { name: string; open: (sql: postgres.Sql, url: string) => Client; claim: string }[] =
-    [
-      {
-        name: "parses JSON",
-        open: reading((rows) =>
-          rows.map(({ json }) => ({ json: json?.startsWith("{") ? JSON.parse(json) : json }))
-        ),
-        claim: "hands over JSON as the text that it is",
-      },
-      {
-        name: "loses a row",
-        open: reading((rows) => rows.length > 999 ? rows.slice(1) : rows),
-        claim: "hands over a thousand rows in their order",
-      },
-      {
-        name: "trims what it reads",
-        open: reading((rows) => rows.map(({ json }) => ({ json: json?.trim() }))),
-        claim: "takes parameters as they are, and makes no text of them",
-      },
-      {
-        name: "reads no more than 64 KiB",
-        open: reading((rows) => rows.map(({ json }) => ({ json: json?.slice(0, 65_536) }))),
-        claim: "takes parameters as they are, and makes no text of them",
-      },
-      {
-        name: "speaks another encoding than it says",
-        open: (_, url) => openPostgres(url, { connection: { client_encoding: "LATIN1" } }),
-        claim: "takes parameters as they are, and makes no text of them",
-      },
-      {
-        name: "answers with the first row alone",
-        open: reading((rows) => rows[0]),
-        claim: "hands over rows of one column of text",
-      },
-      {
-        name: "answers with the rows before an error",
-        open: (sql) => ({
-          sql: async (strings, ...values) => {
-            const rows: unknown[] = [];
-            await sql(strings, ...values).cursor(1, ([row]) => void rows.push(row)).catch(
-              (error) => {
-                if (rows.length === 0) throw error;
-              },
-            );
-            return rows;
-          },
-        }),
-        claim: "rejects with what PostgreSQL refuses, told in the same class, code and words",
-      },
-      {
-        name: "has a code for some errors alone",
-        open: failing(({ code, ...rest }) => code === "23514" ? rest : { code, ...rest }),
-        claim: "rejects with what PostgreSQL refuses, told in the same class, code and words",
-      },
-      {
-        name: "does not say which table an error is about",
-        open: failing(({ code, message }) => ({ code, message })),
-        claim: "tells a rule of the app's own from a user who is not there",
-      },
-      {
-        name: "sends what comes at once as one transaction",
-        open: (sql) => {
-          const calls: ((sql: Sql) => Promise<unknown>)[] = [];
-          const flush = async (tx: Sql) => {
-            const sent = calls.splice(0).map((call) => call(tx));
-            await Promise.all(sent);
-          };
-          return {
-            sql: (strings, ...values) =>
-              new Promise((resolve, reject) => {
-                if (calls.length === 0) setTimeout(() => sql.begin(flush).catch(() => {}));
-                calls.push(async (tx) => {
-                  const answer = Promise.resolve(tx(strings, ...values));
-                  answer.then(resolve, reject);
-                  await answer;
-                });
-              }),
-          };
-        },
-        claim: "keeps what is written beside a call that fails",
-      },
-      {
-        name: "does not wait for the commit",
-        open: (sql) => ({
-          sql,
-          begin: (run) =>
-            new Promise((resolve, reject) => {
-              sql.begin((tx) => run(tx).then(resolve)).catch(reject);
-            }),
-        }),
-        claim: "rejects a transaction that fails at its commit",
-      },
-      {
-        name: "has one connection for its transactions and for all else",
-        open: (_, url) => {
-          const { sql, close } = openPostgres(url, { max: 1 });
-          return {
-            sql,
-            close: close!,
-            begin: async (run) => {
-              await sql`begin`;
-              try {
-                await run(sql);
-                await sql`commit`;
-              } catch (error) {
-                await sql`rollback`;
-                throw error;
-              }
+  interface Wrong {
+    readonly name: string;
+    readonly open: (sql: postgres.Sql, url: string) => Client;
+    /** The test that finds it out. */
+    readonly claim: string;
+  }
+  const wrong: Wrong[] = [
+    {
+      name: "parses JSON",
+      open: reading((rows) =>
+        rows.map(({ json }) => ({ json: json?.startsWith("{") ? JSON.parse(json) : json }))
+      ),
+      claim: "hands over JSON as the text that it is",
+    },
+    {
+      name: "loses a row",
+      open: reading((rows) => rows.length > 999 ? rows.slice(1) : rows),
+      claim: "hands over a thousand rows in their order",
+    },
+    {
+      name: "trims what it reads",
+      open: reading((rows) => rows.map(({ json }) => ({ json: json?.trim() }))),
+      claim: "takes parameters as they are, and makes no text of them",
+    },
+    {
+      name: "reads no more than 64 KiB",
+      open: reading((rows) => rows.map(({ json }) => ({ json: json?.slice(0, 65_536) }))),
+      claim: "takes parameters as they are, and makes no text of them",
+    },
+    {
+      name: "speaks another encoding than it says",
+      open: (_, url) => openPostgres(url, { connection: { client_encoding: "LATIN1" } }),
+      claim: "takes parameters as they are, and makes no text of them",
+    },
+    {
+      name: "answers with the first row alone",
+      open: reading((rows) => rows[0]),
+      claim: "hands over rows of one column of text",
+    },
+    {
+      name: "answers with the rows before an error",
+      open: (sql) => ({
+        sql: async (strings, ...values) => {
+          const rows: unknown[] = [];
+          await sql(strings, ...values).cursor(1, ([row]) => void rows.push(row)).catch(
+            (error) => {
+              if (rows.length === 0) throw error;
             },
-          };
+          );
+          return rows;
         },
-        claim: "keeps what is written outside of a transaction that is rolled back",
+      }),
+      claim: "rejects with what PostgreSQL refuses, told in the same class, code and words",
+    },
+    {
+      name: "has a code for some errors alone",
+      open: failing(({ code, ...rest }) => code === "23514" ? rest : { code, ...rest }),
+      claim: "rejects with what PostgreSQL refuses, told in the same class, code and words",
+    },
+    {
+      name: "does not say which table an error is about",
+      open: failing(({ code, message }) => ({ code, message })),
+      claim: "tells a rule of the app's own from a user who is not there",
+    },
+    {
+      name: "sends what comes at once as one transaction",
+      open: (sql) => {
+        const calls: ((sql: Sql) => Promise<unknown>)[] = [];
+        const flush = async (tx: Sql) => {
+          const sent = calls.splice(0).map((call) => call(tx));
+          await Promise.all(sent);
+        };
+        return {
+          sql: (strings, ...values) =>
+            new Promise((resolve, reject) => {
+              if (calls.length === 0) setTimeout(() => sql.begin(flush).catch(() => {}));
+              calls.push(async (tx) => {
+                const answer = Promise.resolve(tx(strings, ...values));
+                answer.then(resolve, reject);
+                await answer;
+              });
+            }),
+        };
       },
-    ];
+      claim: "keeps what is written beside a call that fails",
+    },
+    {
+      name: "does not wait for the commit",
+      open: (sql) => ({
+        sql,
+        begin: (run) =>
+          new Promise((resolve, reject) => {
+            sql.begin((tx) => run(tx).then(resolve)).catch(reject);
+          }),
+      }),
+      claim: "rejects a transaction that fails at its commit",
+    },
+    {
+      name: "has one connection for its transactions and for all else",
+      open: (_, url) => {
+        const { sql, close } = openPostgres(url, { max: 1 });
+        return {
+          sql,
+          close: close!,
+          begin: async (run) => {
+            await sql`begin`;
+            try {
+              await run(sql);
+              await sql`commit`;
+            } catch (error) {
+              await sql`rollback`;
+              throw error;
+            }
+          },
+        };
+      },
+      claim: "keeps what is written outside of a transaction that is rolled back",
+    },
+  ];
   for (const { name, open, claim } of wrong) {
     test(`finds out a client that ${name}`, async () => {
       const { sql, url, close } = await openDatabase({ bare: true });
