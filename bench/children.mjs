@@ -4,7 +4,7 @@ import { once } from "node:events";
 import { join } from "node:path";
 import process from "node:process";
 import { createInterface } from "node:readline";
-import { bin, root } from "../cli/run.mjs";
+import { bin, root } from "../scripts/run.mjs";
 
 const commands = {
   Bun: () => [bin("bun"), []],

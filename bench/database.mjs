@@ -22,7 +22,7 @@ const CONNECTIONS = 300;
  */
 export async function openServer() {
   const own = process.env.DATABASE_URL === undefined;
-  const { startPostgres } = await import("../cli/postgres.mjs");
+  const { startPostgres } = await import("../scripts/postgres.mjs");
   const server = own
     ? await startPostgres(undefined, [...DURABLE, `max_connections=${CONNECTIONS}`], findServer())
     : { url: process.env.DATABASE_URL, stop: async () => {} };

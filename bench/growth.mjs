@@ -31,7 +31,7 @@ const { insert, keep } = await import("./publish.mjs");
 const { runRounds } = await import("./rounds.mjs");
 const { openContestant } = await import("./turns.mjs");
 const { growthReport } = await import("./growthtables.mjs");
-const { root } = await import("../cli/run.mjs");
+const { root } = await import("../scripts/run.mjs");
 const { default: postgres } = await import("postgres");
 
 if (process.env.DATABASE_URL === undefined) requireDisk();

@@ -5,8 +5,8 @@ import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
-import { install } from "../cli/install.mjs";
-import { root } from "../cli/run.mjs";
+import { install } from "../scripts/install.mjs";
+import { root } from "../scripts/run.mjs";
 
 const bench = fileURLToPath(new URL(".", import.meta.url));
 const stamp = join(bench, "node_modules", ".coatcheck");
@@ -21,7 +21,7 @@ export async function installAll() {
     npm(["install", "--no-save", "--include=prod", "--ignore-scripts", "--loglevel=error"]);
     writeFileSync(stamp, wanted);
   }
-  execFileSync(process.execPath, [join(root, "cli", "build.mjs")], { stdio: "inherit" });
+  execFileSync(process.execPath, [join(root, "scripts", "build.mjs")], { stdio: "inherit" });
 }
 
 function npm(args) {

@@ -4,7 +4,7 @@ import os from "node:os";
 import { join } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
-import { bin, root } from "../cli/run.mjs";
+import { bin, root } from "../scripts/run.mjs";
 
 const PEERS = [
   "postgres",

@@ -1,6 +1,6 @@
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { root } from "../cli/run.mjs";
+import { root } from "../scripts/run.mjs";
 import { picture } from "./picture.mjs";
 import { ratiosOf } from "./ratios.mjs";
 import { report, summary } from "./tables.mjs";

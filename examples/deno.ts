@@ -1,6 +1,6 @@
-// The example on Deno. Only the way it is served differs from bun.ts.
+// Serves the example app on Deno.
 import process from "node:process";
-import { fetch, prepare } from "./bun.ts";
+import { fetch, prepare } from "./app.ts";
 
 await prepare();
 Deno.serve({ hostname: "127.0.0.1", port: Number(process.env.PORT ?? 3000) }, fetch);

@@ -1,7 +1,7 @@
-// The example on Node, from 22.18 on as it stands: bun.ts, and a bridge.
+// Serves the example app on Node 22.18 or later, through a bridge from node:http to fetch.
 import process from "node:process";
 import { serve } from "./bridge.ts";
-import { fetch, prepare } from "./bun.ts";
+import { fetch, prepare } from "./app.ts";
 
 await prepare();
 serve(fetch, Number(process.env.PORT ?? 3000));

@@ -1,7 +1,7 @@
 // The example on Cloudflare Workers, with the compatibility flag nodejs_compat and the secret DATABASE_URL.
 //
 // A Worker may use a connection only in the request that has opened it: each request makes its client, and
-// ends it once the answer is on its way. What makes the schema (`prepare` in bun.ts) runs elsewhere.
+// ends it once the answer is on its way. What makes the schema (`prepare` in app.ts) runs elsewhere.
 import { createSession, revokeSession, type Visit, withSession } from "@coatcheck/coatcheck";
 import postgres from "postgres";
 import { isOutage } from "./outage.ts";

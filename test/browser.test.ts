@@ -17,7 +17,7 @@ import { type Database, openDatabase } from "./runner/database.ts";
 import { type Server, startServer } from "./runner/server.ts";
 import { openTls } from "./runner/tls.ts";
 
-// On Bun alone, where cli/test.mjs has found a Chromium: a browser does not see which runtime drives it.
+// On Bun alone, where scripts/test.mjs has found a Chromium: a browser does not see which runtime drives it.
 const command = ["bun", "examples/demo/server.ts"];
 
 const ada = { username: "ada", password: "ada-demo" };

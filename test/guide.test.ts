@@ -53,7 +53,7 @@ describe("docs/guide.md", () => {
           isolatedDeclarations: false,
           skipLibCheck: true,
         },
-        include: ["*.ts", "../cli/deno-std.d.ts"],
+        include: ["*.ts", "../scripts/deno-std.d.ts"],
         exclude: ["deno.ts"],
       }),
     );

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, test } from "bun:test";
 import assert from "node:assert/strict";
 import postgres from "postgres";
-import { startPostgres } from "../cli/postgres.mjs";
+import { startPostgres } from "../scripts/postgres.mjs";
 import {
   batched,
   configure,

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll } from "bun:test";
 import assert from "node:assert/strict";
-import { startPostgres } from "../cli/postgres.mjs";
+import { startPostgres } from "../scripts/postgres.mjs";
 import type { Client } from "../conformance.ts";
 import { closing, sideBySide } from "./runner/cells.ts";
 import { clients } from "./runner/clients.ts";

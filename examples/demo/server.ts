@@ -254,7 +254,7 @@ function file(name: string): Response {
   return new Response(Bun.file(new URL(name, import.meta.url)), { headers });
 }
 
-// cli/start.mjs, which has started this, was killed.
+// scripts/start.mjs, which has started this, was killed.
 process.on("disconnect", () => process.exit(1));
 
 function giveUp({ message, code }: { message: string; code?: string }): never {

@@ -7,7 +7,7 @@ import { bin, root, run } from "./run.mjs";
 
 await install();
 const deno = (verb, ...args) => [bin("deno"), verb, "--config=deno.npm.json", ...args];
-const sources = ["mod.ts", "conformance.ts", "src", "test", "cli", "examples", "bench"]
+const sources = ["mod.ts", "conformance.ts", "src", "test", "scripts", "examples", "bench"]
   .filter((it) => existsSync(join(root, it)));
 const env = { ...process.env, NO_COLOR: "1" };
 const floating = ["-D", "typescript/no-floating-promises", "-D", "typescript/no-misused-promises"];
@@ -31,10 +31,10 @@ const claims = {
   "Every export is documented": deno("doc", "--lint", "mod.ts", "conformance.ts"),
   "The module has no slow types": deno("publish", "--dry-run", "--allow-dirty"),
   "Rooms import as docs/architecture.md says": rooms,
-  "The package builds": [process.execPath, "cli/build.mjs"],
-  "The public API is what docs/api.md says": [process.execPath, "cli/api.mjs", "--check"],
-  "The tools of users accept the package": [process.execPath, "cli/users.mjs"],
-  "Every test passes": [process.execPath, "cli/test.mjs", "--all"],
+  "The package builds": [process.execPath, "scripts/build.mjs"],
+  "The public API is what docs/api.md says": [process.execPath, "scripts/api.mjs", "--check"],
+  "The tools of users accept the package": [process.execPath, "scripts/users.mjs"],
+  "Every test passes": [process.execPath, "scripts/test.mjs", "--all"],
 };
 
 for (const [claim, proof] of Object.entries(claims)) {
