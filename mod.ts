@@ -29,43 +29,49 @@
  */
 
 export { batched } from "./src/batch.ts";
-export { configure, type Sessions } from "./src/configure.ts";
+export { configure, type SessionFunctions } from "./src/configure.ts";
 export type { RequestHeaders } from "./src/cookie.ts";
 export {
-  type CreateCall,
-  type Created,
+  type CreatedSession,
   createSession,
+  type CreateSessionOptions,
   insertSession,
   type SessionRecord,
 } from "./src/create.ts";
 export { SessionError, type SessionErrorCode } from "./src/errors.ts";
-export type { Observer, SessionEvent } from "./src/events.ts";
-export { type HandlerCall, withSession } from "./src/handler.ts";
-export { listSessions } from "./src/list.ts";
+export type { RefusalReason, SessionEvent, SessionEventListener } from "./src/events.ts";
+export { withSession, type WithSessionOptions } from "./src/handler.ts";
+export { listSessions, type ListSessionsOptions } from "./src/list.ts";
 export {
-  type Applied,
   migrate,
   type MigrateOptions,
+  type MigrateResult,
   type Migration,
   migrations,
   type UsersTable,
 } from "./src/migrate.ts";
-export { isCrossOrigin, type OriginOptions, type OriginRequest } from "./src/origin.ts";
+export { type CrossOriginOptions, isCrossOrigin } from "./src/origin.ts";
 export { AAL1, AAL2, AAL3, type CookiePolicy, type Policy } from "./src/policy.ts";
+export { reauthenticateSession } from "./src/reauthenticate.ts";
+export type { SessionResult } from "./src/result.ts";
 export {
-  type RevokeCall,
-  type Revoked,
   type RevokedSession,
   revokeSession,
+  type RevokeSessionOptions,
+  type RevokeSessionResult,
   revokeSessions,
-  type Whose,
+  type RevokeTarget,
 } from "./src/revoke.ts";
-export { reauthenticateSession, rotateSession } from "./src/rotate.ts";
+export { rotateSession } from "./src/rotate.ts";
 export type { Session } from "./src/session.ts";
 export type { Sql, SqlValue } from "./src/sql.ts";
-export { type SweepCall, type SweepProgress, sweepSessions } from "./src/sweep.ts";
+export { type SweepProgress, sweepSessions, type SweepSessionsOptions } from "./src/sweep.ts";
 export { createToken, type Token } from "./src/token.ts";
-export { type Patch, type Update, type UpdateCall, updateSession } from "./src/update.ts";
-export { getUserId, type UserKey } from "./src/user.ts";
-export { type ValidateCall, validateSession } from "./src/validate.ts";
-export type { Granted, Reason, Refused, Visit } from "./src/visit.ts";
+export {
+  type SessionDataPatch,
+  updateSession,
+  type UpdateSessionOptions,
+  type UpdateSessionResult,
+} from "./src/update.ts";
+export { getUserId } from "./src/user.ts";
+export { validateSession, type ValidateSessionOptions } from "./src/validate.ts";

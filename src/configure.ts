@@ -1,39 +1,49 @@
+import { contextOf } from "./context.ts";
 import type { RequestHeaders } from "./cookie.ts";
 import {
-  type CreateCall,
-  type Created,
-  createSession,
-  insertSession,
+  create,
+  CREATE_OPTIONS,
+  type CreatedSession,
+  type CreateSessionOptions,
+  insert,
   type SessionRecord,
 } from "./create.ts";
-import { type HandlerCall, withSession } from "./handler.ts";
-import { listSessions } from "./list.ts";
-import { bindRules, type Policy, rulesOf } from "./policy.ts";
+import { WITH_SESSION_OPTIONS, type WithSessionOptions, wrap } from "./handler.ts";
+import { list, LIST_OPTIONS, type ListSessionsOptions } from "./list.ts";
+import { type Policy, readOptions, readOwnOptions } from "./policy.ts";
+import { reauthenticate } from "./reauthenticate.ts";
+import type { SessionResult } from "./result.ts";
 import {
-  type RevokeCall,
-  type Revoked,
+  revoke,
+  REVOKE_OPTIONS,
   type RevokedSession,
-  revokeSession,
-  revokeSessions,
-  type Whose,
+  revokeMany,
+  type RevokeSessionOptions,
+  type RevokeSessionResult,
+  type RevokeTarget,
 } from "./revoke.ts";
-import { reauthenticateSession, rotateSession } from "./rotate.ts";
+import { rotate } from "./rotate.ts";
 import type { Session } from "./session.ts";
 import type { Sql } from "./sql.ts";
-import { type SweepCall, sweepSessions } from "./sweep.ts";
-import { type Patch, type Update, type UpdateCall, updateSession } from "./update.ts";
-import { getUserId, type UserKey } from "./user.ts";
-import { type ValidateCall, validateSession } from "./validate.ts";
-import type { Visit } from "./visit.ts";
+import { sweep, SWEEP_OPTIONS, type SweepSessionsOptions } from "./sweep.ts";
+import {
+  type SessionDataPatch,
+  update,
+  UPDATE_OPTIONS,
+  type UpdateSessionOptions,
+  type UpdateSessionResult,
+} from "./update.ts";
+import { findUser } from "./user.ts";
+import { validate, VALIDATE_OPTIONS, type ValidateSessionOptions } from "./validate.ts";
 
-/** The verbs with a policy bound to them: the last argument holds only what belongs to the call. */
-export interface Sessions<Data extends object = Record<string, unknown>> {
+/** The functions with a configured policy: their last argument holds only the options of the call. */
+export interface SessionFunctions<Data extends object = Record<string, unknown>> {
   /** {@linkcode createSession} by this policy. */
   readonly createSession: (
-    user: string | UserKey,
+    user: string | { readonly userId: string | number },
     sql: Sql,
-    call?: CreateCall<Data>,
-  ) => Promise<Created<Data>>;
+    options?: CreateSessionOptions<Data>,
+  ) => Promise<CreatedSession<Data>>;
   /** {@linkcode insertSession} by this policy. */
   readonly insertSession: (record: SessionRecord<Data>, sql: Sql) => Promise<Session<Data>>;
   /** {@linkcode getUserId} by this policy. */
@@ -42,35 +52,39 @@ export interface Sessions<Data extends object = Record<string, unknown>> {
   readonly validateSession: (
     headers: RequestHeaders,
     sql: Sql,
-    call?: ValidateCall,
-  ) => Promise<Visit<Data>>;
+    options?: ValidateSessionOptions,
+  ) => Promise<SessionResult<Data>>;
   /** {@linkcode rotateSession} by this policy. */
-  readonly rotateSession: (headers: RequestHeaders, sql: Sql) => Promise<Visit<Data>>;
+  readonly rotateSession: (headers: RequestHeaders, sql: Sql) => Promise<SessionResult<Data>>;
   /** {@linkcode reauthenticateSession} by this policy. */
-  readonly reauthenticateSession: (headers: RequestHeaders, sql: Sql) => Promise<Visit<Data>>;
+  readonly reauthenticateSession: (headers: RequestHeaders, sql: Sql) => Promise<SessionResult<Data>>;
   /** {@linkcode updateSession} by this policy. */
   readonly updateSession: (
     headers: RequestHeaders,
-    patch: Patch<Data>,
+    patch: SessionDataPatch<Data>,
     sql: Sql,
-    call?: UpdateCall,
-  ) => Promise<Update<Data>>;
+    options?: UpdateSessionOptions,
+  ) => Promise<UpdateSessionResult<Data>>;
   /** {@linkcode listSessions} by this policy. */
-  readonly listSessions: (userId: string | number, sql: Sql) => Promise<Session<Data>[]>;
+  readonly listSessions: (
+    userId: string | number,
+    sql: Sql,
+    options?: ListSessionsOptions,
+  ) => Promise<Session<Data>[]>;
   /** {@linkcode revokeSession} by this policy. */
   readonly revokeSession: (
     headers: RequestHeaders,
     sql: Sql,
-    call?: RevokeCall,
-  ) => Promise<Revoked<Data>>;
+    options?: RevokeSessionOptions,
+  ) => Promise<RevokeSessionResult<Data>>;
   /** {@linkcode revokeSessions} by this policy. */
   readonly revokeSessions: (
-    whose: Whose,
+    target: RevokeTarget,
     sql: Sql,
-    call?: RevokeCall,
+    options?: RevokeSessionOptions,
   ) => Promise<RevokedSession<Data>[]>;
-  /** {@linkcode sweepSessions} by this policy, of which only `queryTimeout` matters. */
-  readonly sweepSessions: (sql: Sql, call?: SweepCall) => Promise<{ swept: number }>;
+  /** {@linkcode sweepSessions} by this policy. */
+  readonly sweepSessions: (sql: Sql, options?: SweepSessionsOptions) => Promise<{ swept: number }>;
   /** {@linkcode withSession} by this policy. */
   readonly withSession: <
     Incoming extends Request = Request,
@@ -79,11 +93,11 @@ export interface Sessions<Data extends object = Record<string, unknown>> {
   >(
     handler: (
       request: Incoming,
-      visit: Visit<Data>,
+      result: SessionResult<Data>,
       ...rest: Rest
     ) => Answer | PromiseLike<Answer>,
     sql: Sql,
-    call?: HandlerCall,
+    options?: WithSessionOptions,
   ) => (request: Incoming, ...rest: Rest) => Promise<Answer | Response>;
 }
 
@@ -118,32 +132,57 @@ export interface Sessions<Data extends object = Record<string, unknown>> {
  */
 export function configure<Data extends object = Record<string, unknown>>(
   policy?: Policy,
-): Sessions<Data> {
-  const rules = rulesOf(policy, []);
-  // async, so that a bad argument rejects here as it does in the verbs themselves. Each takes options,
+): SessionFunctions<Data> {
+  const { policy: resolved } = readOptions("configure", policy, []);
+  const on = (caller: string, sql: Sql) => contextOf(caller, sql, resolved);
+  // async, so that a bad argument rejects here as it does in the functions themselves. Each takes options,
   // also those whose type has none: a setting given there must be refused, not ignored.
   return {
-    createSession: async (user, sql, call) =>
-      await createSession<Data>(user, sql, bindRules(rules, call)),
-    insertSession: async (record, sql, call?: object) =>
-      await insertSession<Data>(record, sql, bindRules(rules, call)),
-    getUserId: async (username, sql, call?: object) =>
-      await getUserId(username, sql, bindRules(rules, call)),
-    validateSession: async (headers, sql, call) =>
-      await validateSession<Data>(headers, sql, bindRules(rules, call)),
-    rotateSession: async (headers, sql, call?: object) =>
-      await rotateSession<Data>(headers, sql, bindRules(rules, call)),
-    reauthenticateSession: async (headers, sql, call?: object) =>
-      await reauthenticateSession<Data>(headers, sql, bindRules(rules, call)),
-    updateSession: async (headers, patch, sql, call) =>
-      await updateSession<Data>(headers, patch, sql, bindRules(rules, call)),
-    listSessions: async (userId, sql, call?: object) =>
-      await listSessions<Data>(userId, sql, bindRules(rules, call)),
-    revokeSession: async (headers, sql, call) =>
-      await revokeSession<Data>(headers, sql, bindRules(rules, call)),
-    revokeSessions: async (whose, sql, call) =>
-      await revokeSessions<Data>(whose, sql, bindRules(rules, call)),
-    sweepSessions: async (sql, call) => await sweepSessions(sql, bindRules(rules, call)),
-    withSession: (handler, sql, call) => withSession(handler, sql, bindRules(rules, call)),
+    createSession: async (user, sql, options) => {
+      const own = readOwnOptions("createSession", options, CREATE_OPTIONS);
+      return await create<Data>(on("createSession", sql), user, own);
+    },
+    insertSession: async (record, sql, options?: object) => {
+      readOwnOptions("insertSession", options, []);
+      return await insert<Data>(on("insertSession", sql), record);
+    },
+    getUserId: async (username, sql, options?: object) => {
+      readOwnOptions("getUserId", options, []);
+      return await findUser(on("getUserId", sql), username);
+    },
+    validateSession: async (headers, sql, options) => {
+      const own = readOwnOptions("validateSession", options, VALIDATE_OPTIONS);
+      return await validate<Data>(on("validateSession", sql), headers, own);
+    },
+    rotateSession: async (headers, sql, options?: object) => {
+      readOwnOptions("rotateSession", options, []);
+      return await rotate<Data>(on("rotateSession", sql), headers);
+    },
+    reauthenticateSession: async (headers, sql, options?: object) => {
+      readOwnOptions("reauthenticateSession", options, []);
+      return await reauthenticate<Data>(on("reauthenticateSession", sql), headers);
+    },
+    updateSession: async (headers, patch, sql, options) => {
+      const own = readOwnOptions("updateSession", options, UPDATE_OPTIONS);
+      return await update<Data>(on("updateSession", sql), headers, patch, own);
+    },
+    listSessions: async (userId, sql, options) => {
+      const own = readOwnOptions("listSessions", options, LIST_OPTIONS);
+      return await list<Data>(on("listSessions", sql), userId, own);
+    },
+    revokeSession: async (headers, sql, options) => {
+      const own = readOwnOptions("revokeSession", options, REVOKE_OPTIONS);
+      return await revoke<Data>(on("revokeSession", sql), headers, own);
+    },
+    revokeSessions: async (target, sql, options) => {
+      const own = readOwnOptions("revokeSessions", options, REVOKE_OPTIONS);
+      return await revokeMany<Data>(on("revokeSessions", sql), target, own);
+    },
+    sweepSessions: async (sql, options) => {
+      const own = readOwnOptions("sweepSessions", options, SWEEP_OPTIONS);
+      return await sweep(on("sweepSessions", sql), own);
+    },
+    withSession: (handler, sql, options) =>
+      wrap(resolved, handler, sql, readOwnOptions("withSession", options, WITH_SESSION_OPTIONS)),
   };
 }

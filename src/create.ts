@@ -1,44 +1,47 @@
+import { type Context, contextOf } from "./context.ts";
 import { issueCookie, readToken, type RequestHeaders } from "./cookie.ts";
-import { tell } from "./events.ts";
+import { emit, type SessionEvent } from "./events.ts";
 import {
+  copyOptions,
   kindOf,
-  LONGEST_DATA,
+  MAX_SESSION_DATA_BYTES,
   refuse,
   requireBoolean,
   requireDate,
   requireJson,
-  requireKeys,
-  requireObject,
   requireText,
 } from "./input.ts";
-import { type Policy, type Rules, rulesOf } from "./policy.ts";
-import { requireRow, type Session, toSession } from "./session.ts";
-import { query, type Sql } from "./sql.ts";
-import { type EndedRow, INSERT, type InsertedRow, LIMIT, REPLACE } from "./statements.ts";
-import { createToken, keyOf, type PresentedToken, type TokenKey, UUID } from "./token.ts";
-import { askOfOne, userAsJson, type UserKey } from "./user.ts";
+import { type Policy, readOptions } from "./policy.ts";
+import { revokePresented } from "./revoke.ts";
+import { readSession, readUserId, type Session, toSession } from "./session.ts";
+import { query, queryEither, type Sql } from "./sql.ts";
+import { CREATE, DISCARD, INSERT, LIMIT, LIMIT_UNLOCKED } from "./statements.ts";
+import { createToken, keyOf, type PresentedToken, UUID } from "./token.ts";
+import { queryUser, readUser, type User } from "./user.ts";
 
-/** What belongs to one call of {@linkcode createSession}. */
-export interface CreateCall<Data extends object = Record<string, unknown>> {
+/** The options of one {@linkcode createSession}, beside the policy. */
+export interface CreateSessionOptions<Data extends object = Record<string, unknown>> {
   /** What to keep with the session: a JSON object of at most 65,536 bytes. @default {{}} */
   readonly data?: Data;
   /** "Remember me": whether the cookie outlives the browser. @default {policy.cookie.persistent} */
   readonly persistent?: boolean;
-  /** The headers of the sign-in request. The session that they present ends with it. */
+  /** The headers of the sign-in request: the session that they present is revoked. */
   readonly replaces?: RequestHeaders;
 }
 
-/** A new session, and the headers that hand out its cookie. */
-export interface Created<Data extends object = Record<string, unknown>> {
+/** A new session, and the headers that set its cookie. */
+export interface CreatedSession<Data extends object = Record<string, unknown>> {
   /** The session, as it was stored. */
   readonly session: Session<Data>;
   /** One `Set-Cookie`, and `Cache-Control: no-store`. Append each entry to your response. */
   readonly headers: Headers;
 }
 
-/** A session to be stored as it is: one that comes from another system. */
-export interface SessionRecord<Data extends object = Record<string, unknown>> extends UserKey {
-  /** The session's public name: a UUID in lower case. */
+/** A session to store as it is, from another system. */
+export interface SessionRecord<Data extends object = Record<string, unknown>> {
+  /** The user's key, as `coatcheck.users` has it in its column `id`. */
+  readonly userId: string | number;
+  /** The session's public id: a UUID in lower case. */
   readonly id: string;
   /** SHA-256 of the secret's 32 bytes: 32 bytes. */
   readonly digest: Uint8Array;
@@ -82,28 +85,51 @@ export interface SessionRecord<Data extends object = Record<string, unknown>> ex
  * handed out then. After `STORE_TIMEOUT` a row may exist, which no cookie opens.
  */
 export async function createSession<Data extends object = Record<string, unknown>>(
-  user: string | UserKey,
+  user: string | { readonly userId: string | number },
   sql: Sql,
-  options?: Policy & CreateCall<Data>,
-): Promise<Created<Data>> {
-  const rules = rulesOf(options, ["data", "persistent", "replaces"]);
-  const { data = {}, persistent = rules.cookie.persistent, replaces } = options ?? {};
-  requireBoolean("persistent", persistent);
-  const presented = replaces === undefined
+  options?: Policy & CreateSessionOptions<Data>,
+): Promise<CreatedSession<Data>> {
+  const { policy, own } = readOptions("createSession", options, CREATE_OPTIONS);
+  return await create<Data>(contextOf("createSession", sql, policy), user, own);
+}
+
+/** The names in {@linkcode CreateSessionOptions}. */
+export const CREATE_OPTIONS = ["data", "persistent", "replaces"] as const;
+
+/** {@linkcode createSession} by a policy that was checked. */
+export async function create<Data extends object>(
+  context: Context,
+  user: User,
+  options: CreateSessionOptions<Data>,
+): Promise<CreatedSession<Data>> {
+  const { caller, policy } = context;
+  const { data = {}, persistent = policy.cookie.persistent, replaces } = options;
+  requireBoolean(`${caller}: persistent`, persistent);
+  const replaced = replaces === undefined
     ? "absent"
-    : readToken(replaces, rules.cookie.name, "replaces");
+    : readToken(`${caller}: replaces`, replaces, policy.cookie.name);
+  const { name, id } = readUser(caller, user);
+  const json = requireJson(`${caller}: data`, data, MAX_SESSION_DATA_BYTES);
   const token = createToken();
-  const session = await insert<Data>(sql, rules, user, {
-    replaced: typeof presented === "string" ? null : presented,
-    token: keyOf(token),
-    createdAt: null,
-    expiresAt: null,
-    persistent,
-    data,
-  });
-  await limitSessions(session.id, sql, rules);
-  const maxAge = persistent ? rules.absoluteTimeout : undefined;
-  return { session, headers: issueCookie(rules.cookie, token.token, maxAge) };
+  const key = keyOf(token);
+  const values = [key.id, key.digest, String(policy.absoluteTimeout), String(persistent), json];
+  const row = name === undefined
+    ? await queryUser(context, INSERT, [id!, ...values, null, null])
+    : await queryUser(context, CREATE, [name, ...values]);
+  const session = toSession<Data>(readSession(caller, row, key.id), policy.idleTimeout);
+  const revoked: SessionEvent[] = [];
+  try {
+    if (typeof replaced !== "string") revoked.push(...await replace(context, replaced));
+    if (policy.maxSessions !== false) revoked.push(...await limitSessions(context, key.id));
+  } catch (error) {
+    // No token of it was handed out: on the devices page it would be a ghost.
+    await query(context, DISCARD, [key.id, key.digest]).catch(() => {});
+    throw error;
+  }
+  emit(policy.onEvent, { type: "created", id: session.id, userId: session.userId });
+  for (const event of revoked) emit(policy.onEvent, event);
+  const maxAge = persistent ? policy.absoluteTimeout : undefined;
+  return { session, headers: issueCookie(policy.cookie, token.token, maxAge) };
 }
 
 /**
@@ -143,75 +169,73 @@ export async function insertSession<Data extends object = Record<string, unknown
   sql: Sql,
   options?: Policy,
 ): Promise<Session<Data>> {
-  const rules = rulesOf(options, []);
-  requireObject("record", record);
-  requireKeys("record", record, ["id", "digest", "userId", "createdAt", "expiresAt", "data"]);
-  const { id, digest, userId, createdAt, expiresAt, data = {} } = record;
-  requireText("record.id", id, 36);
-  if (!UUID.test(id)) refuse(RangeError, "record.id", "be a UUID in lower case", "something else");
+  const { policy } = readOptions("insertSession", options, []);
+  return await insert<Data>(contextOf("insertSession", sql, policy), record);
+}
+
+const RECORD_KEYS = ["id", "digest", "userId", "createdAt", "expiresAt", "data"];
+
+/** {@linkcode insertSession} by a policy that was checked. */
+export async function insert<Data extends object>(
+  context: Context,
+  record: SessionRecord<Data>,
+): Promise<Session<Data>> {
+  const { caller, policy } = context;
+  const subject = `${caller}: record`;
+  const { id, digest, userId, createdAt, expiresAt, data = {} } = copyOptions(
+    subject,
+    record,
+    RECORD_KEYS,
+  );
+  requireText(`${subject}.id`, id, 36);
+  if (!UUID.test(id)) {
+    refuse(RangeError, `${subject}.id`, "be a UUID in lower case", "something else");
+  }
   if (!(digest instanceof Uint8Array)) {
-    refuse(TypeError, "record.digest", "be a Uint8Array", kindOf(digest));
+    refuse(TypeError, `${subject}.digest`, "be a Uint8Array", kindOf(digest));
   }
   if (digest.length !== 32) {
-    refuse(RangeError, "record.digest", "be 32 bytes", `${digest.length} bytes`);
+    refuse(RangeError, `${subject}.digest`, "be 32 bytes", `${digest.length} bytes`);
   }
-  requireDate("record.createdAt", createdAt);
-  requireDate("record.expiresAt", expiresAt);
+  requireDate(`${subject}.createdAt`, createdAt);
+  requireDate(`${subject}.expiresAt`, expiresAt);
   if (expiresAt <= createdAt) {
-    refuse(RangeError, "record.expiresAt", "be later than createdAt", expiresAt.toISOString());
+    const actual = expiresAt.toISOString();
+    refuse(RangeError, `${subject}.expiresAt`, "be later than createdAt", actual);
   }
-  return await insert<Data>(sql, rules, { userId }, {
-    replaced: null,
-    token: keyOf({ id, digest }),
-    createdAt,
-    expiresAt,
-    persistent: true,
-    data,
-  });
-}
-
-interface NewRow {
-  readonly replaced: PresentedToken | null;
-  readonly token: TokenKey;
-  readonly createdAt: Date | null;
-  readonly expiresAt: Date | null;
-  readonly persistent: boolean;
-  readonly data: object;
-}
-
-async function insert<Data extends object>(
-  sql: Sql,
-  rules: Rules,
-  user: string | UserKey,
-  { replaced, token, createdAt, expiresAt, persistent, data }: NewRow,
-): Promise<Session<Data>> {
-  const values = [
-    userAsJson(user),
-    token.id,
-    token.digest,
-    createdAt?.toISOString() ?? null,
-    expiresAt?.toISOString() ?? null,
-    rules.absoluteTimeout,
-    String(persistent),
-    requireJson("data", data, LONGEST_DATA),
-  ];
-  const row = replaced
-    ? await askOfOne<InsertedRow>(sql, REPLACE, [...values, replaced.id, replaced.digest], rules)
-    : await askOfOne<InsertedRow>(sql, INSERT, values, rules);
-  const session = toSession<Data>(requireRow(INSERT.purpose, [row], token));
-  tell(rules.onEvent, { type: "created", id: session.id, userId: session.userId });
-  if (row.replaced) tellEnded(rules, row.replaced, "replaced");
+  const user = readUser(caller, { userId });
+  const row = await queryUser(context, INSERT, [
+    user.id!,
+    id,
+    keyOf({ id, digest }).digest,
+    String(policy.absoluteTimeout),
+    "true",
+    requireJson(`${caller}: data`, data, MAX_SESSION_DATA_BYTES),
+    createdAt.toISOString(),
+    expiresAt.toISOString(),
+  ]);
+  const session = toSession<Data>(readSession(caller, row, id), policy.idleTimeout);
+  emit(policy.onEvent, { type: "created", id: session.id, userId: session.userId });
   return session;
 }
 
-/** Ends what is more than `maxSessions` of the user who has just signed in. */
-async function limitSessions(id: string, sql: Sql, rules: Rules): Promise<void> {
-  if (rules.maxSessions === false) return;
-  const values = [id, rules.absoluteTimeout, rules.idleTimeout, rules.maxSessions];
-  const ended = await query<EndedRow>(sql, LIMIT, values, rules.queryTimeout);
-  for (const one of ended) tellEnded(rules, one, "limit");
+/** Revokes the session that the sign-in request presented. */
+async function replace(context: Context, presented: PresentedToken): Promise<SessionEvent[]> {
+  const session = await revokePresented(context, presented, "replaced");
+  if (!session) return [];
+  const { id, userId, revokedReason: reason } = session;
+  return [{ type: "revoked", id, userId, reason }];
 }
 
-function tellEnded(rules: Rules, { id, userId }: EndedRow, reason: string): void {
-  tell(rules.onEvent, { type: "revoked", id, userId, reason });
+/** Revokes what is more than `maxSessions` of the user who has just signed in. */
+async function limitSessions(context: Context, created: string): Promise<SessionEvent[]> {
+  const { maxSessions, absoluteTimeout, idleTimeout } = context.policy;
+  const values = [created, ...[maxSessions, absoluteTimeout, idleTimeout].map(String)];
+  const rows = await queryEither(context, [LIMIT, LIMIT_UNLOCKED], values);
+  return rows.map(([id, key, isNumber]) => ({
+    type: "revoked",
+    id: id!,
+    userId: readUserId(context.caller, key, isNumber),
+    reason: "limit",
+  }));
 }

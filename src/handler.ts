@@ -1,12 +1,23 @@
+import { contextOf } from "./context.ts";
 import { requireFunction } from "./input.ts";
-import { crossesOrigin, ORIGIN_KEYS, type OriginOptions, originRulesOf } from "./origin.ts";
-import { bindRules, type Policy, rulesOf } from "./policy.ts";
+import {
+  CROSS_ORIGIN_OPTIONS,
+  crossesOrigin,
+  type CrossOriginOptions,
+  resolveOrigins,
+} from "./origin.ts";
+import { type Policy, readOptions, type ResolvedPolicy } from "./policy.ts";
+import type { SessionResult } from "./result.ts";
 import { requireSql, type Sql } from "./sql.ts";
-import { requireWithin, type ValidateCall, validateSession } from "./validate.ts";
-import type { Visit } from "./visit.ts";
+import {
+  requireAuthenticatedWithin,
+  validate,
+  VALIDATE_OPTIONS,
+  type ValidateSessionOptions,
+} from "./validate.ts";
 
-/** What belongs to one call of {@linkcode withSession}. */
-export type HandlerCall = ValidateCall & OriginOptions;
+/** The options of one {@linkcode withSession}, beside the policy. */
+export type WithSessionOptions = ValidateSessionOptions & CrossOriginOptions;
 
 /**
  * Makes a handler of requests out of one that wants to know who is there.
@@ -58,24 +69,49 @@ export function withSession<
 >(
   handler: (
     request: Incoming,
-    visit: Visit<Data>,
+    result: SessionResult<Data>,
     ...rest: Rest
   ) => Answer | PromiseLike<Answer>,
   sql: Sql,
-  options?: Policy & HandlerCall,
+  options?: Policy & WithSessionOptions,
 ): (request: Incoming, ...rest: Rest) => Promise<Answer | Response> {
-  requireFunction("handler", handler);
-  requireSql(sql);
-  const rules = rulesOf(options, ["authenticatedWithin", ...ORIGIN_KEYS]);
-  const { authenticatedWithin } = options ?? {};
-  requireWithin(authenticatedWithin);
-  const origins = originRulesOf(options ?? {});
-  const call = bindRules(rules, authenticatedWithin === undefined ? {} : { authenticatedWithin });
+  const { policy, own } = readOptions("withSession", options, WITH_SESSION_OPTIONS);
+  return wrap<Data, Incoming, Rest, Answer>(policy, handler, sql, own);
+}
+
+/** The names in {@linkcode WithSessionOptions}. */
+export const WITH_SESSION_OPTIONS: readonly (keyof WithSessionOptions)[] = [
+  ...VALIDATE_OPTIONS,
+  ...CROSS_ORIGIN_OPTIONS,
+];
+
+/** {@linkcode withSession} by a policy that was checked. */
+export function wrap<
+  Data extends object,
+  Incoming extends Request,
+  Rest extends unknown[],
+  Answer extends Response | undefined,
+>(
+  policy: ResolvedPolicy,
+  handler: (
+    request: Incoming,
+    result: SessionResult<Data>,
+    ...rest: Rest
+  ) => Answer | PromiseLike<Answer>,
+  sql: Sql,
+  options: WithSessionOptions,
+): (request: Incoming, ...rest: Rest) => Promise<Answer | Response> {
+  const caller = "withSession";
+  requireFunction(`${caller}: handler`, handler);
+  requireSql(caller, sql);
+  requireAuthenticatedWithin(caller, options.authenticatedWithin);
+  const origins = resolveOrigins(caller, options);
+  const context = contextOf(caller, sql, policy);
   return async (request, ...rest) => {
-    if (crossesOrigin(request, origins)) return refusal();
-    const visit = await validateSession<Data>(request.headers, sql, call);
-    const answer = await handler(request, visit, ...rest);
-    return complete(answer, visit.headers, rules.cookie.name);
+    if (crossesOrigin(caller, request, origins)) return refusal();
+    const result = await validate<Data>(context, request.headers, options);
+    const answer = await handler(request, result, ...rest);
+    return complete(answer, result.headers, policy.cookie.name);
   };
 }
 

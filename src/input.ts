@@ -1,6 +1,4 @@
-/**
- * Names what a caller passed without showing it: it may be a password typed into the wrong field.
- */
+/** Names what a caller passed, without showing it: it may be a password in the wrong argument. */
 export function kindOf(value: unknown): string {
   if (value === null || value === undefined) return String(value);
   if (typeof value !== "object") return typeof value;
@@ -8,73 +6,91 @@ export function kindOf(value: unknown): string {
   return typeof name === "string" && name !== "Object" ? `an instance of ${name}` : "an object";
 }
 
-/** Refuses what a caller passed, in the one form that all refusals have. */
+/**
+ * Refuses what a caller passed.
+ *
+ * @param subject The function and its argument: `createSession: username`.
+ */
 export function refuse(
   Refusal: typeof TypeError | typeof RangeError,
-  name: string,
+  subject: string,
   desired: string,
   actual: string,
 ): never {
-  throw new Refusal(`Cannot proceed as ${name} must ${desired}: received ${actual}`);
+  throw new Refusal(`${subject} must ${desired}, got ${actual}`);
 }
 
 export function requireObject(
-  name: string,
+  subject: string,
   value: unknown,
   desired = "be an object",
 ): asserts value is object {
   if (typeof value !== "object" || value === null || Array.isArray(value)) {
-    refuse(TypeError, name, desired, kindOf(value));
+    refuse(TypeError, subject, desired, kindOf(value));
   }
 }
 
-export function requireKeys(name: string, value: object, known: readonly string[]): void {
-  for (const key of Object.keys(value)) {
+/**
+ * Copies an object of options. A key that is not known throws: a misspelt timeout that is silently
+ * ignored would be a session that lasts too long. The copy has no prototype, so that what
+ * `Object.prototype` was given does not count as an option, and each property is read once.
+ */
+export function copyOptions<Options extends object>(
+  subject: string,
+  options: Options,
+  known: readonly string[],
+  desired?: string,
+): Options {
+  requireObject(subject, options, desired);
+  const copy = Object.create(null);
+  for (const key of Object.keys(options)) {
     if (!known.includes(key)) {
       const desired = known.length ? `have no keys but ${known.join(", ")}` : "have no keys";
-      refuse(TypeError, name, desired, JSON.stringify(key));
+      refuse(TypeError, subject, desired, JSON.stringify(key));
     }
+    copy[key] = options[key as keyof Options];
   }
+  return copy;
 }
 
-export function requireBoolean(name: string, value: unknown): asserts value is boolean {
-  if (typeof value !== "boolean") refuse(TypeError, name, "be true or false", kindOf(value));
+export function requireBoolean(subject: string, value: unknown): asserts value is boolean {
+  if (typeof value !== "boolean") refuse(TypeError, subject, "be true or false", kindOf(value));
 }
 
 export function requireSeconds(
-  name: string,
+  subject: string,
   value: unknown,
-  least: number,
-  most: number,
+  min: number,
+  max: number,
 ): asserts value is number {
-  requireWhole(name, value, least, most, "whole seconds");
+  requireWhole(subject, value, min, max, "whole seconds");
 }
 
 export function requireWhole(
-  name: string,
+  subject: string,
   value: unknown,
-  least: number,
-  most: number,
+  min: number,
+  max: number,
   what = "a whole number",
 ): asserts value is number {
-  const desired = `be ${what} from ${least} to ${most}`;
-  if (typeof value !== "number") refuse(TypeError, name, desired, kindOf(value));
-  if (!Number.isInteger(value) || value < least || value > most) {
-    refuse(RangeError, name, desired, String(value));
+  const desired = `be ${what} from ${min} to ${max}`;
+  if (typeof value !== "number") refuse(TypeError, subject, desired, kindOf(value));
+  if (!Number.isInteger(value) || value < min || value > max) {
+    refuse(RangeError, subject, desired, String(value));
   }
 }
 
-export function requireFunction(name: string, value: unknown): void {
-  if (typeof value !== "function") refuse(TypeError, name, "be a function", kindOf(value));
+export function requireFunction(subject: string, value: unknown): void {
+  if (typeof value !== "function") refuse(TypeError, subject, "be a function", kindOf(value));
 }
 
-export function requireDate(name: string, value: unknown): asserts value is Date {
-  if (!(value instanceof Date)) refuse(TypeError, name, "be a Date", kindOf(value));
+export function requireDate(subject: string, value: unknown): asserts value is Date {
+  if (!(value instanceof Date)) refuse(TypeError, subject, "be a Date", kindOf(value));
   const year = value.getUTCFullYear();
   if (!(year >= 1 && year <= 9999)) {
     refuse(
       RangeError,
-      name,
+      subject,
       "be in the years 1 to 9999",
       Number.isNaN(year) ? "Invalid Date" : `${year}`,
     );
@@ -83,46 +99,46 @@ export function requireDate(name: string, value: unknown): asserts value is Date
 
 /** Refuses text that is empty, too long, or more than PostgreSQL can hold. */
 export function requireText(
-  name: string,
+  subject: string,
   value: unknown,
-  mostBytes: number,
+  maxBytes: number,
 ): asserts value is string {
-  if (typeof value !== "string") refuse(TypeError, name, "be a string", kindOf(value));
+  if (typeof value !== "string") refuse(TypeError, subject, "be a string", kindOf(value));
   const bytes = new TextEncoder().encode(value).length;
-  if (bytes < 1 || bytes > mostBytes) {
-    refuse(RangeError, name, `be 1 to ${mostBytes} bytes`, `${bytes} bytes`);
+  if (bytes < 1 || bytes > maxBytes) {
+    refuse(RangeError, subject, `be 1 to ${maxBytes} bytes`, `${bytes} bytes`);
   }
   // A lone surrogate is stored as U+FFFD, so that two different names would be one.
-  if (!value.isWellFormed()) refuse(RangeError, name, "be well-formed", "a lone surrogate");
-  if (value.includes("\0")) refuse(RangeError, name, "be free of NUL", "one");
+  if (!value.isWellFormed()) refuse(RangeError, subject, "be well-formed", "a lone surrogate");
+  if (value.includes("\0")) refuse(RangeError, subject, "be free of NUL", "one");
 }
 
 /** Spells a JSON object, and refuses one that PostgreSQL cannot hold. */
-export function requireJson(name: string, value: unknown, mostBytes: number): string {
-  requireObject(name, value);
+export function requireJson(subject: string, value: unknown, maxBytes: number): string {
+  requireObject(subject, value);
   // JSON.stringify spells a Map, a Set or Headers as {}, and loses what is in them without a word.
-  if (Symbol.iterator in value) refuse(TypeError, name, "be a JSON object", kindOf(value));
+  if (Symbol.iterator in value) refuse(TypeError, subject, "be a JSON object", kindOf(value));
   let text: string | undefined;
   try {
     text = JSON.stringify(value);
   } catch {
     // The engine's own message would quote property names.
-    refuse(TypeError, name, "be JSON", "a cycle, a bigint, or an error of toJSON");
+    refuse(TypeError, subject, "be JSON", "a cycle, a bigint, or an error of toJSON");
   }
-  if (!text?.startsWith("{")) refuse(TypeError, name, "be a JSON object", kindOf(value));
-  requireHoldable(name, text, mostBytes);
+  if (!text?.startsWith("{")) refuse(TypeError, subject, "be a JSON object", kindOf(value));
+  requireHoldable(subject, text, maxBytes);
   return text;
 }
 
 /** Refuses JSON that is too long, or more than PostgreSQL can hold. */
-export function requireHoldable(name: string, json: string, mostBytes: number): void {
+export function requireHoldable(subject: string, json: string, maxBytes: number): void {
   const bytes = new TextEncoder().encode(json).length + digits(json);
-  if (bytes > mostBytes) {
-    refuse(RangeError, name, `be at most ${mostBytes} bytes of JSON`, `${bytes} bytes`);
+  if (bytes > maxBytes) {
+    refuse(RangeError, subject, `be at most ${maxBytes} bytes of JSON`, `${bytes} bytes`);
   }
   // JSON.stringify spells a NUL and a lone surrogate as escapes, after an even number of backslashes.
   if (/(?<!\\)(?:\\\\)*\\u(?:0000|d[89a-f])/.test(json)) {
-    refuse(RangeError, name, "be text that PostgreSQL can hold", "a NUL or a lone surrogate");
+    refuse(RangeError, subject, "be text that PostgreSQL can hold", "a NUL or a lone surrogate");
   }
 }
 
@@ -138,4 +154,4 @@ function digits(json: string): number {
 }
 
 /** The bytes of JSON that one call may give. */
-export const LONGEST_DATA = 65_536;
+export const MAX_SESSION_DATA_BYTES = 65_536;

@@ -1,15 +1,30 @@
-import { type Policy, rulesOf } from "./policy.ts";
-import { type Session, toSession } from "./session.ts";
+import { type Context, contextOf } from "./context.ts";
+import { kindOf, refuse, requireWhole } from "./input.ts";
+import { type Policy, readOptions } from "./policy.ts";
+import { granted } from "./result.ts";
+import { readSession, type Session } from "./session.ts";
 import type { Sql } from "./sql.ts";
-import { LIST, type SessionRow } from "./statements.ts";
-import { askOfUsers, requireUserId } from "./user.ts";
+import { LIST } from "./statements.ts";
+import { UUID } from "./token.ts";
+import { queryUsers, requireUserId } from "./user.ts";
+
+/** The options of one {@linkcode listSessions}, beside the policy. */
+export interface ListSessionsOptions {
+  /** How many sessions to return, 1 to 10,000. Unset: all. */
+  readonly limit?: number;
+  /**
+   * The id of the last session of the page before: the list goes on after it. Unset: from the start. A
+   * session that is used meanwhile moves to the start. After a session that was swept comes nothing.
+   */
+  readonly after?: string;
+}
 
 /**
  * Lists the live sessions of a user, last used first: the devices page.
  *
- * No entry holds anything that opens a session; the id is what {@linkcode revokeSessions} takes. Which
- * of them is this browser's own is told by the id of a visit. A user who is out of the view
- * `coatcheck.users` has none.
+ * No entry holds anything that opens a session; {@linkcode revokeSessions} takes its id. The one with the
+ * id of the validated session is this browser's own. A user who is not in the view `coatcheck.users` has
+ * none.
  *
  * @example
  * ```ts
@@ -36,11 +51,38 @@ import { askOfUsers, requireUserId } from "./user.ts";
 export async function listSessions<Data extends object = Record<string, unknown>>(
   userId: string | number,
   sql: Sql,
-  options?: Policy,
+  options?: Policy & ListSessionsOptions,
 ): Promise<Session<Data>[]> {
-  const rules = rulesOf(options, []);
-  requireUserId("userId", userId);
-  const values = [JSON.stringify({ user_id: userId }), rules.absoluteTimeout, rules.idleTimeout];
-  const rows = await askOfUsers<SessionRow>(sql, LIST, values, rules);
-  return rows.map((row) => toSession<Data>(row));
+  const { policy, own } = readOptions("listSessions", options, LIST_OPTIONS);
+  return await list<Data>(contextOf("listSessions", sql, policy), userId, own);
+}
+
+/** The names in {@linkcode ListSessionsOptions}. */
+export const LIST_OPTIONS = ["limit", "after"] as const;
+
+/** {@linkcode listSessions} by a policy that was checked. */
+export async function list<Data extends object>(
+  context: Context,
+  userId: string | number,
+  { limit, after }: ListSessionsOptions,
+): Promise<Session<Data>[]> {
+  const { caller, policy } = context;
+  requireUserId(`${caller}: userId`, userId);
+  if (limit !== undefined) requireWhole(`${caller}: limit`, limit, 1, 10_000);
+  if (after !== undefined) requireSessionId(`${caller}: after`, after);
+  const values = [
+    String(userId),
+    limit === undefined ? null : String(limit),
+    String(policy.absoluteTimeout),
+    String(policy.idleTimeout),
+    after ?? null,
+  ];
+  const rows = await queryUsers(context, LIST, values);
+  return rows.map((cells) => granted<Data>(policy, readSession(caller, cells)).session);
+}
+
+/** Refuses what is no session's id. In any letter case, as PostgreSQL compares it as a uuid. */
+export function requireSessionId(subject: string, id: unknown): asserts id is string {
+  if (typeof id !== "string") refuse(TypeError, subject, "be a string", kindOf(id));
+  if (!UUID.test(id.toLowerCase())) refuse(RangeError, subject, "be a UUID", "something else");
 }

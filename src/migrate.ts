@@ -1,5 +1,5 @@
-import { refuse, requireKeys, requireObject, requireSeconds, requireText } from "./input.ts";
-import { answer, escaped, orNull, query, type Sql, statement } from "./sql.ts";
+import { copyOptions, refuse, requireSeconds, requireText } from "./input.ts";
+import { query, type Sql, statement } from "./sql.ts";
 
 /** Your users' table, as the view `coatcheck.users` is made from it. */
 export interface UsersTable {
@@ -33,7 +33,7 @@ export interface Migration {
 }
 
 /** What {@linkcode migrate} did. */
-export interface Applied {
+export interface MigrateResult {
   /** The names of the steps that this call ran, in order; none where all had been applied. */
   readonly applied: readonly string[];
 }
@@ -43,18 +43,15 @@ export const migrations: readonly Migration[] = migrationsFor();
 
 // One of ours, or null: a table of that name in somebody else's schema is not read.
 const OWN_LEDGER = statement(
-  "migrate",
-  `select ${
-    answer({
-      isOwn: orNull(`(pg_catalog.obj_description(to_regclass('coatcheck.migrations'), 'pg_class')
-      = 'coatcheck: the migrations that were applied')::text`),
-    })
-  }`,
+  2,
+  `select $1::text as call,
+    (pg_catalog.obj_description(to_regclass('coatcheck.migrations'), 'pg_class')
+      = 'coatcheck: the migrations that were applied')::text as is_own`,
 );
 
 const APPLIED = statement(
-  "migrate",
-  `select ${answer({ name: escaped("name") })} from coatcheck.migrations`,
+  2,
+  "select $1::text as call, m.name from coatcheck.migrations m",
 );
 
 /**
@@ -85,17 +82,19 @@ const APPLIED = statement(
  * @throws {RangeError} If a name is empty, too long, or cannot be one.
  * @throws {SessionError} If a step fails: the message names it. The steps before it stay.
  */
-export async function migrate(sql: Sql, options: MigrateOptions = {}): Promise<Applied> {
-  requireObject("options", options);
-  requireKeys("options", options, ["users", "queryTimeout"]);
-  const { users, queryTimeout = 60 } = options;
-  requireSeconds("queryTimeout", queryTimeout, 1, 86_400);
+export async function migrate(sql: Sql, options: MigrateOptions = {}): Promise<MigrateResult> {
+  const { users, queryTimeout = 60 } = copyOptions(
+    "migrate: options",
+    options,
+    ["users", "queryTimeout"],
+  );
+  requireSeconds("migrate: queryTimeout", queryTimeout, 1, 86_400);
   const steps = migrationsFor(users);
   const done = await readApplied(sql, queryTimeout);
   const missing = steps.filter(({ name }) => !done.includes(name));
   for (const { name, text } of missing) {
     try {
-      await query(sql, statement(`apply ${name}`, text), [], queryTimeout);
+      await query({ caller: "migrate", sql, queryTimeout }, statement(0, text), []);
     } catch (error) {
       // Where the database's default is repeatable read, a step that waited for another server's does
       // not see what that has made, and fails over it.
@@ -106,18 +105,17 @@ export async function migrate(sql: Sql, options: MigrateOptions = {}): Promise<A
   return { applied: missing.map(({ name }) => name) };
 }
 
-async function readApplied(sql: Sql, seconds: number): Promise<string[]> {
-  const [ledger] = await query<{ isOwn: boolean | null }>(sql, OWN_LEDGER, [], seconds);
-  if (!ledger?.isOwn) return [];
-  return (await query<{ name: string }>(sql, APPLIED, [], seconds)).map(({ name }) => name);
+async function readApplied(sql: Sql, queryTimeout: number): Promise<string[]> {
+  const call = { caller: "migrate", sql, queryTimeout };
+  const [ledger] = await query(call, OWN_LEDGER, []);
+  if (ledger?.[0] !== "true") return [];
+  return (await query(call, APPLIED, [])).map(([name]) => name!);
 }
 
 function migrationsFor(users?: UsersTable): Migration[] {
-  if (users !== undefined) {
-    requireObject("users", users);
-    requireKeys("users", users, ["table", "id", "username"]);
-  }
-  const { table = "users", id = "id", username = "username" } = users ?? {};
+  const { table = "users", id = "id", username = "username" } = users === undefined
+    ? {}
+    : copyOptions<Partial<UsersTable>>("migrate: users", users, ["table", "id", "username"]);
   // A guess makes no foreign key: a wrong one deletes sessions with somebody else's row.
   const named = users?.id !== undefined;
   return [
@@ -132,8 +130,8 @@ function migrationsFor(users?: UsersTable): Migration[] {
 // A name goes into the text of a DO block, which takes no parameters: as a literal, inside a body
 // that ends at its own tag. A backslash would be an escape where standard_conforming_strings is off.
 function quote(name: unknown): string {
-  requireText("a name in users", name, 200);
-  if (/[\\$]/.test(name)) refuse(RangeError, "a name in users", "be free of \\ and $", "one");
+  requireText("migrate: a name in users", name, 200);
+  if (/[\\$]/.test(name)) refuse(RangeError, "migrate: a name in users", "be free of \\ and $", "one");
   return `'${name.replaceAll("'", "''")}'`;
 }
 

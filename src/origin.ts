@@ -1,8 +1,8 @@
 import type { RequestHeaders } from "./cookie.ts";
-import { kindOf, refuse, requireKeys, requireObject, requireText } from "./input.ts";
+import { copyOptions, kindOf, refuse, requireText } from "./input.ts";
 
-/** Whose pages may send requests that change something. */
-export interface OriginOptions {
+/** The origins whose pages may send requests that change something. */
+export interface CrossOriginOptions {
   /**
    * The app's own origin, as browsers see it: `https://app.example`. Set it where a proxy does not pass
    * the `Host` on. Unset: the host of `request.url`, by https, or by http where that URL says http.
@@ -13,16 +13,16 @@ export interface OriginOptions {
 }
 
 /** What the check reads of a request: a `Request` has it, and so has Hono's `c.req.raw`. */
-export type OriginRequest = Pick<Request, "method" | "url"> & { readonly headers: RequestHeaders };
+type CheckedRequest = Pick<Request, "method" | "url"> & { readonly headers: RequestHeaders };
 
 /** Options that were checked. */
-export interface OriginRules {
+export interface ResolvedOrigins {
   readonly own: string | undefined;
   readonly trusted: readonly string[];
 }
 
-/** The names in {@linkcode OriginOptions}. */
-export const ORIGIN_KEYS: readonly string[] = ["origin", "trustedOrigins"];
+/** The names in {@linkcode CrossOriginOptions}. */
+export const CROSS_ORIGIN_OPTIONS = ["origin", "trustedOrigins"] as const;
 
 const SAFE_METHODS = ["GET", "HEAD", "OPTIONS"];
 
@@ -59,27 +59,40 @@ const SAFE_METHODS = ["GET", "HEAD", "OPTIONS"];
  * @throws {TypeError} If an argument has the wrong type, or an option is unknown.
  * @throws {RangeError} If an origin is not written as a browser writes it.
  */
-export function isCrossOrigin(request: OriginRequest, options: OriginOptions = {}): boolean {
-  requireObject("options", options);
-  requireKeys("options", options, ORIGIN_KEYS);
-  return crossesOrigin(request, originRulesOf(options));
+export function isCrossOrigin(
+  request: Pick<Request, "method" | "url"> & { readonly headers: RequestHeaders },
+  options: CrossOriginOptions = {},
+): boolean {
+  const caller = "isCrossOrigin";
+  const own = copyOptions(`${caller}: options`, options, CROSS_ORIGIN_OPTIONS);
+  return crossesOrigin(caller, request, resolveOrigins(caller, own));
 }
 
 /** Checks the options of {@linkcode isCrossOrigin}, but for unknown names. */
-export function originRulesOf({ origin, trustedOrigins = [] }: OriginOptions): OriginRules {
-  if (origin !== undefined) requireOrigin("origin", origin);
+export function resolveOrigins(
+  caller: string,
+  { origin, trustedOrigins = [] }: CrossOriginOptions,
+): ResolvedOrigins {
+  if (origin !== undefined) requireOrigin(`${caller}: origin`, origin);
   if (!Array.isArray(trustedOrigins)) {
-    refuse(TypeError, "trustedOrigins", "be an array", kindOf(trustedOrigins));
+    refuse(TypeError, `${caller}: trustedOrigins`, "be an array", kindOf(trustedOrigins));
   }
   const trusted = [...trustedOrigins];
-  for (const [index, it] of trusted.entries()) requireOrigin(`trustedOrigins[${index}]`, it);
+  for (const [index, it] of trusted.entries()) {
+    requireOrigin(`${caller}: trustedOrigins[${index}]`, it);
+  }
   return { own: origin, trusted };
 }
 
 /** {@linkcode isCrossOrigin}, by options that were checked before. */
-export function crossesOrigin(request: OriginRequest, { own, trusted }: OriginRules): boolean {
+export function crossesOrigin(
+  caller: string,
+  request: CheckedRequest,
+  { own, trusted }: ResolvedOrigins,
+): boolean {
   if (typeof request?.headers?.get !== "function") {
-    refuse(TypeError, "request", "have headers.get(name), as a Request has", kindOf(request));
+    const desired = "have headers.get(name), as a Request has";
+    refuse(TypeError, `${caller}: request`, desired, kindOf(request));
   }
   const { method, url, headers } = request;
   if (SAFE_METHODS.includes(method) && !asksForWebSocket(headers)) return false;
@@ -118,10 +131,10 @@ function isOrigin(value: string): boolean {
   return /^https?:/.test(value) && URL.canParse(value) && new URL(value).origin === value;
 }
 
-function requireOrigin(name: string, value: unknown): asserts value is string {
-  requireText(name, value, 1024);
+function requireOrigin(subject: string, value: unknown): asserts value is string {
+  requireText(subject, value, 1024);
   // A URL may have a `*` in its host; nothing ever matches it. A host with a final dot is another one.
   if (!isOrigin(value) || /\*|\.(:\d+)?$/.test(value)) {
-    refuse(RangeError, name, "be an origin such as https://app.example", "something else");
+    refuse(RangeError, subject, "be an origin such as https://app.example", "something else");
   }
 }

@@ -1,11 +1,10 @@
-import type { Observer } from "./events.ts";
+import type { SessionEventListener } from "./events.ts";
 import {
+  copyOptions,
   kindOf,
   refuse,
   requireBoolean,
   requireFunction,
-  requireKeys,
-  requireObject,
   requireSeconds,
   requireText,
   requireWhole,
@@ -16,82 +15,85 @@ export interface CookiePolicy {
   /**
    * The cookie's name: a token of RFC 9110.
    *
-   * @default {"__Host-session"}, `"__Secure-session"` where `domain` is set or `path` is not `/`, and
-   * `"session"` where `secure` is false: Safari stores no Secure cookie of http://localhost.
+   * @default {"__Host-session"}, or `"__Secure-session"` if `domain` is set or `path` is not `/`, or
+   * `"session"` if `secure` is false: Safari stores no Secure cookie of http://localhost.
    */
   readonly name?: string;
-  /** The host and its subdomains that get the cookie, without a leading dot. Unset: this host alone. */
+  /** The host whose subdomains get the cookie too, without a leading dot. Unset: this host only. */
   readonly domain?: string;
   /** The path below which the cookie is sent. @default {"/"} */
   readonly path?: string;
-  /** Whether the cookie travels over https alone. @default {true} */
+  /** Whether the cookie is sent over https only. @default {true} */
   readonly secure?: boolean;
   /** Which cross-site requests carry the cookie. `"None"` needs `secure`. @default {"Lax"} */
   readonly sameSite?: "Strict" | "Lax" | "None";
-  /** Whether each top-level site has a cookie jar of its own for an embedded page (CHIPS). @default {false} */
+  /** Whether an embedded page has a cookie of its own for each top-level site (CHIPS). @default {false} */
   readonly partitioned?: boolean;
-  /** Whether the cookie outlives the browser; `persistent` of a single create comes first. @default {true} */
+  /** Whether the cookie outlives the browser; `persistent` of `createSession` overrides it. @default {true} */
   readonly persistent?: boolean;
 }
 
-/** What an app decides once about its sessions. Every time is in whole seconds. */
+/** The settings of an app's sessions. All times are whole seconds. */
 export interface Policy {
   /**
    * Seconds without use after which a session ends; from 1 to `absoluteTimeout`.
    *
-   * @default {604800}, 7 days, or `absoluteTimeout` where that is shorter.
+   * Set, it also says which sessions {@linkcode sweepSessions} deletes as idle.
+   *
+   * @default {604800}, 7 days, or `absoluteTimeout` if that is shorter.
    */
   readonly idleTimeout?: number;
   /**
    * Seconds after sign-in at which a session ends regardless of use; 1 to 34,560,000, the 400 days
-   * after which browsers drop any cookie (RFC 6265bis, section 5.5). A session that is already
-   * stored can end sooner by a shorter value, and never later by a longer one.
+   * after which browsers drop any cookie (RFC 6265bis, section 5.5). A shorter value ends stored sessions
+   * sooner; a longer one never extends them.
    *
    * @default {2592000}, 30 days.
    */
   readonly absoluteTimeout?: number;
   /**
-   * Seconds for which a noted use stands, before the next one is written; from 0 to less than
-   * `idleTimeout`. A session may end that much early, never late. `false` writes none at all, for
-   * reading on a standby or inside a caller's REPEATABLE READ transaction.
+   * Minimum seconds between updates of `last_seen_at`; from 0 to less than `idleTimeout`. An idle session
+   * may end that much early, never late. `false` never writes, for a standby or a REPEATABLE READ
+   * transaction.
    *
-   * @default {300}, or a tenth of `idleTimeout` where that is shorter.
+   * @default {300}, or a tenth of `idleTimeout` if that is shorter.
    */
   readonly touchInterval?: number | false;
   /**
-   * Seconds after which a validation gives a session a new secret by itself; more than
-   * `rotationGrace`, at most `absoluteTimeout`. `false` leaves it to {@linkcode rotateSession}.
+   * Seconds after which a validation rotates the secret; more than `rotationGrace`, at most
+   * `absoluteTimeout`. `false`: only {@linkcode rotateSession} does.
    *
    * @default {false}
    */
   readonly rotateAfter?: number | false;
   /**
-   * Seconds for which a rotated secret still opens the session after the new one was first seen, for
-   * requests that were under way; 0 to 3,600. After that it ends the session: two parties hold it.
+   * Seconds for which the previous secret still works after the new one was first presented, for requests
+   * that were under way; 5 to 3,600. After that it revokes the session, as two parties hold it: below 5,
+   * parallel requests of one browser would.
    *
    * @default {30}
    */
   readonly rotationGrace?: number;
   /**
-   * How many live sessions a user may have, 1 to 10,000: a sign-in beyond that ends the one that was
-   * not used for longest. `false` sets no limit.
+   * How many live sessions a user may have, 1 to 10,000: a sign-in beyond that revokes the one that was
+   * not used for the longest time. `false` sets no limit.
    *
    * @default {false}
    */
   readonly maxSessions?: number | false;
-  /** Seconds that the database has for its answer, 1 to 86,400. @default {5} */
+  /** Seconds that the database has for each statement, 1 to 86,400. @default {5} */
   readonly queryTimeout?: number;
   /** The cookie's attributes. */
   readonly cookie?: CookiePolicy;
   /**
-   * Is told what happens to sessions, for an audit log. What it throws changes nothing. Inside a
-   * transaction of yours it is told before the commit.
+   * Gets the events of sessions, for an audit log. What it throws changes nothing. In a transaction of
+   * yours it gets them before the commit.
    */
-  readonly onEvent?: Observer;
+  readonly onEvent?: SessionEventListener;
 }
 
 /** A policy that was checked, with every default filled in. */
-export interface Rules {
+export interface ResolvedPolicy {
   readonly idleTimeout: number;
   readonly absoluteTimeout: number;
   readonly touchInterval: number | false;
@@ -99,12 +101,17 @@ export interface Rules {
   readonly rotationGrace: number;
   readonly maxSessions: number | false;
   readonly queryTimeout: number;
-  readonly cookie: CookieRules;
-  readonly onEvent: Observer | undefined;
+  readonly cookie: ResolvedCookie;
+  readonly onEvent: SessionEventListener | undefined;
+  /**
+   * Seconds without use after which a sweep deletes a session: `idleTimeout` if the app has set it. By
+   * default a sweep deletes none, as another policy may call the session live.
+   */
+  readonly sweepIdleAfter: number | undefined;
 }
 
-/** The cookie's part of {@linkcode Rules}. */
-export type CookieRules = Required<Omit<CookiePolicy, "domain">> & {
+/** The cookie's part of {@linkcode ResolvedPolicy}. */
+export type ResolvedCookie = Required<Omit<CookiePolicy, "domain">> & {
   readonly domain: string | undefined;
 };
 
@@ -130,7 +137,7 @@ export const AAL2: Policy = { absoluteTimeout: DAY, idleTimeout: 3600 };
 /** The timeouts of NIST SP 800-63B-4 for AAL3, section 2.3.3: 12 hours, and 15 minutes without use. */
 export const AAL3: Policy = { absoluteTimeout: 12 * 3600, idleTimeout: 900 };
 
-const POLICY_KEYS = [
+const POLICY_KEYS: readonly (keyof Policy)[] = [
   "idleTimeout",
   "absoluteTimeout",
   "touchInterval",
@@ -142,46 +149,54 @@ const POLICY_KEYS = [
   "onEvent",
 ];
 const COOKIE_KEYS = ["name", "domain", "path", "secure", "sameSite", "partitioned", "persistent"];
+
 /** The seconds after which browsers drop any cookie: 400 days (RFC 6265bis, section 5.5). */
-export const LONGEST_COOKIE: number = 400 * DAY;
+export const MAX_COOKIE_AGE: number = 400 * DAY;
 
+const MIN_ROTATION_GRACE = 5;
 // The 4096 bytes that RFC 6265bis, section 5.6, leaves to name and value, less the token's 80.
-const LONGEST_NAME = 4016;
-const LONGEST_ATTRIBUTE = 1024;
+const MAX_NAME_BYTES = 4016;
+const MAX_ATTRIBUTE_BYTES = 1024;
 
-const bound = Symbol("policy");
+/** Splits the options of a call into its policy and what belongs to the call alone. */
+export function readOptions<Own extends object>(
+  caller: string,
+  options: (Policy & Own) | undefined,
+  ownKeys: readonly (keyof Own & string)[],
+): { readonly policy: ResolvedPolicy; readonly own: Own } {
+  if (options === undefined) return { policy: defaultPolicy, own: noOptions as Own };
+  const given = copyOptions(`${caller}: options`, options, [...POLICY_KEYS, ...ownKeys]);
+  const policy = POLICY_KEYS.some((key) => key in given)
+    ? resolvePolicy(caller, given)
+    : defaultPolicy;
+  return { policy, own: given };
+}
 
-/** Binds a checked policy to the options of one call, so that {@linkcode rulesOf} finds it there. */
-export function bindRules<Call extends object>(rules: Rules, call?: Call): Call {
-  if (call !== undefined) requireObject("options", call);
-  return { ...call, [bound]: rules } as Call;
+/** Reads the options of a call whose policy is configured: what belongs to the call alone. */
+export function readOwnOptions<Own extends object>(
+  caller: string,
+  options: Own | undefined,
+  ownKeys: readonly (keyof Own & string)[],
+): Own {
+  return options === undefined
+    ? noOptions as Own
+    : copyOptions(`${caller}: options`, options, ownKeys);
 }
 
 /**
- * Checks the options of one call, and fills in the defaults.
- *
- * A name that is neither a setting nor one of the call's own throws: a misspelt timeout that is
- * silently ignored would be a session that lasts too long. Where a policy was bound, only the call's
- * own names are left to give.
+ * Checks a policy, and fills in the defaults.
  *
  * @throws {TypeError} If a name is unknown, or a value has the wrong type.
- * @throws {RangeError} If a value is out of range.
+ * @throws {RangeError} If a value is out of range, or contradicts another.
  */
-export function rulesOf(options: object | undefined, ownKeys: readonly string[]): Rules {
-  if (options === undefined) return defaultRules;
-  requireObject("options", options);
-  const rules = (options as { [bound]?: Rules })[bound];
-  requireKeys("options", options, rules ? ownKeys : [...new Set([...POLICY_KEYS, ...ownKeys])]);
-  return rules ?? check(options);
-}
-
-function check(policy: Policy): Rules {
+function resolvePolicy(caller: string, policy: Policy): ResolvedPolicy {
+  const subject = (setting: keyof Policy) => `${caller}: ${setting}`;
   const { absoluteTimeout = defaults.absoluteTimeout } = policy;
-  requireSeconds("absoluteTimeout", absoluteTimeout, 1, LONGEST_COOKIE);
+  requireSeconds(subject("absoluteTimeout"), absoluteTimeout, 1, MAX_COOKIE_AGE);
   const { idleTimeout = Math.min(defaults.idleTimeout, absoluteTimeout) } = policy;
-  requireSeconds("idleTimeout", idleTimeout, 1, absoluteTimeout);
+  requireSeconds(subject("idleTimeout"), idleTimeout, 1, absoluteTimeout);
   const { touchInterval = Math.min(defaults.touchInterval, Math.floor(idleTimeout / 10)) } = policy;
-  if (touchInterval !== false) requireSeconds("touchInterval", touchInterval, 0, idleTimeout - 1);
+  if (touchInterval !== false) requireSeconds(subject("touchInterval"), touchInterval, 0, idleTimeout - 1);
   const {
     rotateAfter = defaults.rotateAfter,
     rotationGrace = defaults.rotationGrace,
@@ -190,16 +205,17 @@ function check(policy: Policy): Rules {
     cookie = {},
     onEvent,
   } = policy;
-  requireSeconds("rotationGrace", rotationGrace, 0, 3600);
+  requireSeconds(subject("rotationGrace"), rotationGrace, MIN_ROTATION_GRACE, 3600);
   if (rotateAfter !== false) {
-    requireSeconds("rotateAfter", rotateAfter, rotationGrace + 1, absoluteTimeout);
+    requireSeconds(subject("rotateAfter"), rotateAfter, rotationGrace + 1, absoluteTimeout);
     if (touchInterval === false) {
-      refuse(RangeError, "rotateAfter", "be false where touchInterval is", String(rotateAfter));
+      const desired = "be false if touchInterval is false";
+      refuse(RangeError, subject("rotateAfter"), desired, String(rotateAfter));
     }
   }
-  if (maxSessions !== false) requireWhole("maxSessions", maxSessions, 1, 10_000);
-  requireSeconds("queryTimeout", queryTimeout, 1, DAY);
-  if (onEvent !== undefined) requireFunction("onEvent", onEvent);
+  if (maxSessions !== false) requireWhole(subject("maxSessions"), maxSessions, 1, 10_000);
+  requireSeconds(subject("queryTimeout"), queryTimeout, 1, DAY);
+  if (onEvent !== undefined) requireFunction(subject("onEvent"), onEvent);
   return {
     idleTimeout,
     absoluteTimeout,
@@ -208,14 +224,14 @@ function check(policy: Policy): Rules {
     rotationGrace,
     maxSessions,
     queryTimeout,
-    cookie: checkCookie(cookie),
+    cookie: resolveCookie(subject("cookie"), cookie),
     onEvent,
+    sweepIdleAfter: policy.idleTimeout === undefined ? undefined : idleTimeout,
   };
 }
 
-function checkCookie(given: CookiePolicy): CookieRules {
-  requireObject("cookie", given);
-  requireKeys("cookie", given, COOKIE_KEYS);
+function resolveCookie(subject: string, cookie: CookiePolicy): ResolvedCookie {
+  const given = copyOptions(subject, cookie, COOKIE_KEYS);
   const {
     domain,
     path = defaults.cookie.path,
@@ -224,37 +240,37 @@ function checkCookie(given: CookiePolicy): CookieRules {
     partitioned = defaults.cookie.partitioned,
     persistent = defaults.cookie.persistent,
   } = given;
-  requireBoolean("cookie.secure", secure);
-  requireBoolean("cookie.partitioned", partitioned);
-  requireBoolean("cookie.persistent", persistent);
+  requireBoolean(`${subject}.secure`, secure);
+  requireBoolean(`${subject}.partitioned`, partitioned);
+  requireBoolean(`${subject}.persistent`, persistent);
 
-  // What @std/http would write as it stands, or drop without a word, is refused here: a `;` in any
-  // of these is an attribute of somebody else's choice (CVE-2024-47764, CVE-2026-47675).
+  // @std/http writes some of these as they are, and drops others silently. A `;` in one of them would
+  // let an attacker add an attribute (CVE-2024-47764, CVE-2026-47675).
   const everywhere = domain === undefined && path === "/";
   const { name = !secure ? "session" : everywhere ? "__Host-session" : "__Secure-session" } = given;
-  requireForm("cookie.name", name, /^[\w!#$%&'*+.^`|~-]+$/, LONGEST_NAME, "a token of RFC 9110");
-  requireForm("cookie.path", path, /^\/[!-+\--:<-~]*$/, LONGEST_ATTRIBUTE, "a path such as /app");
+  requireForm(`${subject}.name`, name, /^[\w!#$%&'*+.^`|~-]+$/, MAX_NAME_BYTES, "a token of RFC 9110");
+  requireForm(`${subject}.path`, path, /^\/[!-+\--:<-~]*$/, MAX_ATTRIBUTE_BYTES, "a path such as /app");
   if (domain !== undefined) {
-    requireForm("cookie.domain", domain, HOST, LONGEST_ATTRIBUTE, "a host such as example.com");
+    requireForm(`${subject}.domain`, domain, HOST, MAX_ATTRIBUTE_BYTES, "a host such as example.com");
   }
   if (sameSite !== "Strict" && sameSite !== "Lax" && sameSite !== "None") {
-    refuse(TypeError, "cookie.sameSite", "be Strict, Lax or None", kindOf(sameSite));
+    refuse(TypeError, `${subject}.sameSite`, "be Strict, Lax or None", kindOf(sameSite));
   }
 
   // Browsers match the prefixes in any letter case (RFC 6265bis, section 5.4).
   if (!secure) {
     if (sameSite === "None") {
-      refuse(RangeError, "cookie.secure", "be true for SameSite=None", "false");
+      refuse(RangeError, `${subject}.secure`, "be true for SameSite=None", "false");
     }
     if (partitioned) {
-      refuse(RangeError, "cookie.secure", "be true for a partitioned cookie", "false");
+      refuse(RangeError, `${subject}.secure`, "be true for a partitioned cookie", "false");
     }
     if (/^__(host|secure|http)/i.test(name)) {
-      refuse(RangeError, "cookie.secure", "be true for a name with that prefix", "false");
+      refuse(RangeError, `${subject}.secure`, "be true for a name with that prefix", "false");
     }
   }
   if (!everywhere && /^__host/i.test(name)) {
-    refuse(RangeError, "cookie.name", "have no __Host prefix beside a domain or a path", "one");
+    refuse(RangeError, `${subject}.name`, "have no __Host prefix beside a domain or a path", "one");
   }
   return { name, domain, path, secure, sameSite, partitioned, persistent };
 }
@@ -262,14 +278,15 @@ function checkCookie(given: CookiePolicy): CookieRules {
 const HOST = /^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$/i;
 
 function requireForm(
-  name: string,
+  subject: string,
   value: unknown,
   form: RegExp,
-  most: number,
+  maxBytes: number,
   desired: string,
 ): void {
-  requireText(name, value, most);
-  if (!form.test(value)) refuse(RangeError, name, `be ${desired}`, "something else");
+  requireText(subject, value, maxBytes);
+  if (!form.test(value)) refuse(RangeError, subject, `be ${desired}`, "something else");
 }
 
-const defaultRules: Rules = check({});
+const noOptions: object = Object.freeze(Object.create(null));
+const defaultPolicy: ResolvedPolicy = resolvePolicy("configure", {});

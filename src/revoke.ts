@@ -1,14 +1,18 @@
+import { type Context, contextOf, requireOne } from "./context.ts";
 import { clearCookie, readToken, type RequestHeaders } from "./cookie.ts";
-import { tell } from "./events.ts";
-import { kindOf, refuse, requireKeys, requireObject, requireText } from "./input.ts";
-import { type Policy, type Rules, rulesOf } from "./policy.ts";
-import { requireRow, type Session, toDate, toSession } from "./session.ts";
-import { query, requireSql, type Sql } from "./sql.ts";
-import { REVOKE, REVOKE_MANY, type RevokedRow } from "./statements.ts";
-import { askOfUsers, requireUserId } from "./user.ts";
+import { unexpectedRow } from "./errors.ts";
+import { emit } from "./events.ts";
+import { copyOptions, kindOf, refuse, requireText } from "./input.ts";
+import { requireSessionId } from "./list.ts";
+import { type Policy, readOptions } from "./policy.ts";
+import { readInstant, readSession, type Session, SESSION_CELLS, toDate, toSession } from "./session.ts";
+import { type Cell, query, requireSql, type Sql } from "./sql.ts";
+import { REVOKE, REVOKE_MANY, REVOKE_MANY_UNLOCKED } from "./statements.ts";
+import { type PresentedToken, UUID } from "./token.ts";
+import { queryUsers, requireUserId } from "./user.ts";
 
-/** What belongs to one call of {@linkcode revokeSession} or {@linkcode revokeSessions}. */
-export interface RevokeCall {
+/** The options of one {@linkcode revokeSession} or {@linkcode revokeSessions}, beside the policy. */
+export interface RevokeSessionOptions {
   /**
    * Why, in up to 200 bytes: the row keeps it until it is swept.
    *
@@ -17,20 +21,20 @@ export interface RevokeCall {
   readonly reason?: string;
 }
 
-/** A session that was ended. */
+/** A session that was revoked. */
 export interface RevokedSession<Data extends object = Record<string, unknown>>
-  extends Omit<Session<Data>, "username"> {
-  /** The username; null where the user is no longer in the view `coatcheck.users`. */
+  extends Omit<Session<Data>, "username" | "idleExpiresAt"> {
+  /** The username; null if the user is no longer in the view `coatcheck.users`. */
   readonly username: string | null;
-  /** When the session was ended. */
+  /** When the session was revoked. */
   readonly revokedAt: Date;
-  /** Why it was ended. */
+  /** Why it was revoked. */
   readonly revokedReason: string;
 }
 
-/** The session that a call ended, and the headers that take its cookie back. */
-export interface Revoked<Data extends object = Record<string, unknown>> {
-  /** The session that this call ended; null where there was none to end. */
+/** The session that a call revoked, and the headers that clear its cookie. */
+export interface RevokeSessionResult<Data extends object = Record<string, unknown>> {
+  /** The session that this call revoked; null if there was none to revoke. */
   readonly session: RevokedSession<Data> | null;
   /** One `Set-Cookie` that clears the cookie, and `Cache-Control: no-store`. */
   readonly headers: Headers;
@@ -71,24 +75,46 @@ export interface Revoked<Data extends object = Record<string, unknown>> {
 export async function revokeSession<Data extends object = Record<string, unknown>>(
   headers: RequestHeaders,
   sql: Sql,
-  options?: Policy & RevokeCall,
-): Promise<Revoked<Data>> {
-  const rules = rulesOf(options, ["reason"]);
-  const { reason = "signed-out" } = options ?? {};
-  requireText("reason", reason, 200);
-  requireSql(sql);
-  const token = readToken(headers, rules.cookie.name);
-  const cleared = clearCookie(rules.cookie);
-  if (typeof token === "string") return { session: null, headers: cleared };
-  const values = [token.id, token.digest, reason];
-  const rows = await query<RevokedRow>(sql, REVOKE, values, rules.queryTimeout);
-  if (rows.length === 0) return { session: null, headers: cleared };
-  const session = toRevoked<Data>(rules, requireRow(REVOKE.purpose, rows, token));
-  return { session, headers: cleared };
+  options?: Policy & RevokeSessionOptions,
+): Promise<RevokeSessionResult<Data>> {
+  const { policy, own } = readOptions("revokeSession", options, REVOKE_OPTIONS);
+  return await revoke<Data>(contextOf("revokeSession", sql, policy), headers, own);
 }
 
-/** Whose sessions to end: of users, and of a user one session or all but one. */
-export type Whose =
+/** The names in {@linkcode RevokeSessionOptions}. */
+export const REVOKE_OPTIONS = ["reason"] as const;
+
+/** {@linkcode revokeSession} by a policy that was checked. */
+export async function revoke<Data extends object>(
+  context: Context,
+  headers: RequestHeaders,
+  { reason = "signed-out" }: RevokeSessionOptions,
+): Promise<RevokeSessionResult<Data>> {
+  const { caller, sql, policy } = context;
+  requireText(`${caller}: reason`, reason, MAX_REASON_BYTES);
+  requireSql(caller, sql);
+  const presented = readToken(`${caller}: headers`, headers, policy.cookie.name);
+  const session = typeof presented === "string"
+    ? null
+    : await revokePresented<Data>(context, presented, reason);
+  if (session) emitRevoked(context, session);
+  return { session, headers: clearCookie(policy.cookie) };
+}
+
+const MAX_REASON_BYTES = 200;
+
+/** Revokes the session of a presented token; null if there was none to revoke. */
+export async function revokePresented<Data extends object>(
+  context: Context,
+  { id, digest }: PresentedToken,
+  reason: string,
+): Promise<RevokedSession<Data> | null> {
+  const cells = requireOne(context, await query(context, REVOKE, [id, digest, reason]));
+  return cells ? readRevoked<Data>(context, cells, id) : null;
+}
+
+/** The sessions to revoke: all of a user or of several, and of a user one session or all but one. */
+export type RevokeTarget =
   | {
     readonly userId: string | number;
     readonly id?: never;
@@ -97,14 +123,14 @@ export type Whose =
   }
   | {
     readonly userId: string | number;
-    /** The id of the session to end, as it came from a form: only if it is that user's. */
+    /** The id of the session to revoke, as it came from a form: only if it is that user's. */
     readonly id: string;
     readonly except?: never;
     readonly userIds?: never;
   }
   | {
     readonly userId: string | number;
-    /** The id of the session to leave: this browser's own. */
+    /** The id of the session to keep: this browser's own. */
     readonly except: string;
     readonly id?: never;
     readonly userIds?: never;
@@ -155,71 +181,93 @@ export type Whose =
  * none was ended, or all.
  */
 export async function revokeSessions<Data extends object = Record<string, unknown>>(
-  whose: Whose,
+  target: RevokeTarget,
   sql: Sql,
-  options?: Policy & RevokeCall,
+  options?: Policy & RevokeSessionOptions,
 ): Promise<RevokedSession<Data>[]> {
-  const rules = rulesOf(options, ["reason"]);
-  const { reason = "revoked" } = options ?? {};
-  requireText("reason", reason, 200);
-  const { userIds, id = null, except = null } = requireWhose(whose);
-  requireSql(sql);
-  if (userIds.length === 0 || id !== null && !UUID.test(id)) return [];
-  const values = [JSON.stringify(userIds), id, except, reason];
-  const rows = await askOfUsers<RevokedRow>(sql, REVOKE_MANY, values, rules);
-  return rows.map((row) => toRevoked<Data>(rules, row));
+  const { policy, own } = readOptions("revokeSessions", options, REVOKE_OPTIONS);
+  return await revokeMany<Data>(contextOf("revokeSessions", sql, policy), target, own);
 }
 
-// In any letter case: what comes from a form is compared by PostgreSQL, as a uuid.
-const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
+/** {@linkcode revokeSessions} by a policy that was checked. */
+export async function revokeMany<Data extends object>(
+  context: Context,
+  target: RevokeTarget,
+  { reason = "revoked" }: RevokeSessionOptions,
+): Promise<RevokedSession<Data>[]> {
+  const { caller, sql } = context;
+  requireText(`${caller}: reason`, reason, MAX_REASON_BYTES);
+  const { userIds, id = null, except = null } = readTarget(caller, target);
+  requireSql(caller, sql);
+  // An id that is no UUID is no session's.
+  if (userIds.length === 0 || id !== null && !UUID.test(id.toLowerCase())) return [];
+  const values = [JSON.stringify(userIds), id, except, reason];
+  const rows = await queryUsers(context, [REVOKE_MANY, REVOKE_MANY_UNLOCKED], values);
+  const sessions = rows.map((cells) => readRevoked<Data>(context, cells));
+  for (const session of sessions) emitRevoked(context, session);
+  return sessions;
+}
 
-interface Asked {
+interface ReadTarget {
   readonly userIds: readonly (string | number)[];
   readonly id?: string;
   readonly except?: string;
 }
 
-function requireWhose(whose: Whose): Asked {
+function readTarget(caller: string, target: RevokeTarget): ReadTarget {
+  const subject = `${caller}: target`;
   const desired = "be { userId }, { userId, id }, { userId, except } or { userIds }";
-  requireObject("whose", whose, desired);
-  const given: Record<string, unknown> = { ...whose };
-  requireKeys("whose", given, ["userId", "id", "except", "userIds"]);
+  const known = ["userId", "id", "except", "userIds"];
+  const given = copyOptions<Record<string, unknown>>(subject, target, known, desired);
   const keys = Object.keys(given).sort().join();
-  if (keys === "userIds") return { userIds: requireUserIds(given.userIds) };
+  if (keys === "userIds") return { userIds: readUserIds(`${caller}: userIds`, given.userIds) };
   if (keys !== "userId" && keys !== "id,userId" && keys !== "except,userId") {
-    refuse(TypeError, "whose", desired, keys === "" ? "no keys" : `{ ${keys} }`);
+    refuse(TypeError, subject, desired, keys === "" ? "no keys" : `{ ${keys} }`);
   }
   const { userId, id, except } = given;
-  requireUserId("userId", userId);
+  requireUserId(`${caller}: userId`, userId);
   if ("id" in given) {
-    if (typeof id !== "string") refuse(TypeError, "id", "be a string", kindOf(id));
+    if (typeof id !== "string") refuse(TypeError, `${caller}: id`, "be a string", kindOf(id));
     return { userIds: [userId], id };
   }
   if ("except" in given) {
-    if (typeof except !== "string") refuse(TypeError, "except", "be a string", kindOf(except));
-    // It comes from a visit. With a mistake in it, this would sign out who is asking.
-    if (!UUID.test(except)) refuse(RangeError, "except", "be a UUID", "something else");
+    // It comes from a validation. With a mistake in it, this would sign out the user who is asking.
+    requireSessionId(`${caller}: except`, except);
     return { userIds: [userId], except };
   }
   return { userIds: [userId] };
 }
 
-function requireUserIds(userIds: unknown): (string | number)[] {
-  if (!Array.isArray(userIds)) refuse(TypeError, "userIds", "be an array", kindOf(userIds));
-  if (userIds.length > MOST_USERS) {
-    refuse(RangeError, "userIds", `be at most ${MOST_USERS} keys`, `${userIds.length}`);
+function readUserIds(subject: string, userIds: unknown): (string | number)[] {
+  if (!Array.isArray(userIds)) refuse(TypeError, subject, "be an array", kindOf(userIds));
+  if (userIds.length > MAX_USERS) {
+    refuse(RangeError, subject, `be at most ${MAX_USERS} keys`, `${userIds.length}`);
   }
   return Array.from(userIds, (userId, index) => {
-    requireUserId(`userIds[${index}]`, userId);
+    requireUserId(`${subject}[${index}]`, userId);
     return userId;
   });
 }
 
-const MOST_USERS = 10_000;
+const MAX_USERS = 10_000;
 
-/** Reads a session off the row of a statement that ended it, and tells the observer. */
-function toRevoked<Data extends object>(rules: Rules, row: RevokedRow): RevokedSession<Data> {
-  const { id, userId, username, revokedReason } = row;
-  tell(rules.onEvent, { type: "revoked", id, userId, reason: revokedReason });
-  return { ...toSession<Data>(row), username, revokedAt: toDate(row.revokedAt), revokedReason };
+/** Reads a session off the row of a statement that revoked it. */
+function readRevoked<Data extends object>(
+  { caller, policy }: Context,
+  cells: readonly Cell[],
+  asked?: string,
+): RevokedSession<Data> {
+  const stored = readSession(caller, cells, asked);
+  const { idleExpiresAt: _, ...session } = toSession<Data>(stored, policy.idleTimeout);
+  const [revoked, revokedReason] = cells.slice(SESSION_CELLS);
+  if (typeof revokedReason !== "string") throw unexpectedRow(caller);
+  const { username } = stored;
+  return { ...session, username, revokedAt: toDate(readInstant(caller, revoked)), revokedReason };
+}
+
+function emitRevoked<Data extends object>(
+  { policy }: Context,
+  { id, userId, revokedReason: reason }: RevokedSession<Data>,
+): void {
+  emit(policy.onEvent, { type: "revoked", id, userId, reason });
 }

@@ -1,17 +1,16 @@
 import { fromHex, toHex } from "./bytes.ts";
-import type { RequestHeaders } from "./cookie.ts";
-import { tell } from "./events.ts";
-import { type Policy, type Rules, rulesOf } from "./policy.ts";
-import { type Sql, type SqlValue, unexpected } from "./sql.ts";
-import {
-  type PresentedRow,
-  REAUTHENTICATE,
-  ROTATE,
-  ROTATE_DUE,
-  type RotatedRow,
-} from "./statements.ts";
-import { deriveToken, keyOf, type PresentedToken, renewToken, type Token } from "./token.ts";
-import { admit, askOf, grant, isRefused, judge, readVisitor, touch, type Visit } from "./visit.ts";
+import { type Context, contextOf } from "./context.ts";
+import { readToken, type RequestHeaders } from "./cookie.ts";
+import { unexpected } from "./errors.ts";
+import { evaluate, readState, STATE_CELLS, type StoredState } from "./evaluate.ts";
+import { emit } from "./events.ts";
+import { type Policy, readOptions } from "./policy.ts";
+import { granted, type NewToken, refused, type SessionResult } from "./result.ts";
+import { readInstant, readSession, SESSION_CELLS } from "./session.ts";
+import { type Cell, requireSql, type Sql } from "./sql.ts";
+import { EXPLAIN, EXPLAIN_DUE, ROTATE, ROTATE_DUE } from "./statements.ts";
+import { deriveToken, keyOf, type PresentedToken, type Token } from "./token.ts";
+import { queryPresented, refuseState, touch, write } from "./write.ts";
 
 /**
  * Gives a session a new secret: what OWASP calls renewing the session ID.
@@ -59,125 +58,106 @@ export async function rotateSession<Data extends object = Record<string, unknown
   headers: RequestHeaders,
   sql: Sql,
   options?: Policy,
-): Promise<Visit<Data>> {
-  const rules = rulesOf(options, []);
-  const token = readVisitor(headers, sql, rules);
-  if (isRefused(token)) return token;
-  const candidate = newCandidate(token);
-  const row = await judge<RotatedRow>(token, sql, rules, ROTATE, candidate.values);
-  if (isRefused(row)) return row;
-  return await handOut(token, row, candidate, sql, rules);
+): Promise<SessionResult<Data>> {
+  const { policy } = readOptions("rotateSession", options, []);
+  return await rotate<Data>(contextOf("rotateSession", sql, policy), headers);
 }
 
-/** Rotates within a validation; null where somebody holds the row, so that it is for the next one. */
+/** {@linkcode rotateSession} by a policy that was checked. */
+export async function rotate<Data extends object>(
+  context: Context,
+  headers: RequestHeaders,
+): Promise<SessionResult<Data>> {
+  const { caller, sql, policy } = context;
+  requireSql(caller, sql);
+  const presented = readToken(`${caller}: headers`, headers, policy.cookie.name);
+  if (typeof presented === "string") return refused(policy, { reason: presented });
+  const { token, values } = newSecret(presented);
+  return await write<Data>(context, presented, {
+    statement: ROTATE,
+    values,
+    explanation: EXPLAIN,
+    changed: (cells) => rotated<Data>(context, token, cells),
+    unchanged: async (state, { isSettled }, cells) =>
+      state.isCurrent && isSettled
+        ? undefined
+        : await handOut<Data>(context, presented, state, cells),
+  });
+}
+
+/**
+ * Rotates within a validation, or hands out the secret of a rotation whose answer was lost. Returns
+ * undefined if another statement holds the row: the next validation does it.
+ */
 export async function rotateDue<Data extends object>(
-  token: PresentedToken,
-  sql: Sql,
-  rules: Rules,
-): Promise<Visit<Data> | null> {
-  const candidate = newCandidate(token);
-  const rows = await askOf<RotatedRow>(token, sql, rules, ROTATE_DUE, candidate.values);
-  if (rows.length === 0) return null;
-  const row = await admit(token, rows, sql, rules, ROTATE_DUE);
-  return isRefused(row) ? row : await handOut(token, row, candidate, sql, rules);
+  context: Context,
+  presented: PresentedToken,
+  due: "rotation" | "heir",
+): Promise<SessionResult<Data> | undefined> {
+  const { caller, policy } = context;
+  if (due === "rotation") {
+    const { token, values } = newSecret(presented);
+    const cells = await queryPresented(context, presented, ROTATE_DUE, values);
+    if (cells) return rotated<Data>(context, token, cells);
+  }
+  const cells = await queryPresented(context, presented, EXPLAIN_DUE);
+  if (!cells) return undefined;
+  const state = readState(caller, cells, presented.id);
+  return await refuseState(context, state, evaluate(state, policy).refusal) ??
+    await handOut<Data>(context, presented, state, cells);
 }
 
-/** The new token, if nobody was there before us. */
-interface Candidate {
-  readonly token: Token;
-  readonly values: readonly SqlValue[];
-}
-
-function newCandidate(presented: PresentedToken): Candidate {
+/** Derives the next secret of a presented one by a fresh salt; gives the values that store it. */
+function newSecret(presented: PresentedToken): { token: Token; values: string[] } {
   const salt = crypto.getRandomValues(new Uint8Array(16));
   const token = deriveToken(presented, salt);
   return { token, values: [keyOf(token).digest, toHex(salt)] };
 }
 
+/** Makes the result of a rotation that this call has made. */
+function rotated<Data extends object>(
+  { caller, policy }: Context,
+  token: Token,
+  cells: readonly Cell[],
+): SessionResult<Data> {
+  const session = readSession(caller, cells, token.id);
+  const clock = readInstant(caller, cells[SESSION_CELLS]);
+  emit(policy.onEvent, { type: "rotated", id: session.id, userId: session.userId });
+  return granted<Data>(policy, session, { token, clock });
+}
+
+/**
+ * Makes the result for a session that another call has rotated, or whose rotation is not over. It is a
+ * use all the same, and perhaps the first one of the new secret: without it, the old one would never
+ * end.
+ */
 async function handOut<Data extends object>(
+  context: Context,
   presented: PresentedToken,
-  row: RotatedRow,
-  candidate: Candidate,
-  sql: Sql,
-  rules: Rules,
-): Promise<Visit<Data>> {
-  if (row.written) {
-    tell(rules.onEvent, { type: "rotated", id: row.id, userId: row.userId });
-    return grant(rules, row, candidate.token, row.written.now);
-  }
-  // A use all the same, and perhaps the first that is seen of the new secret: were rotations no uses,
-  // the old one would never end.
-  const touched = await touch(presented, row, sql, rules);
-  return grant(rules, touched, heirOf(presented, row), row.heir?.now);
+  state: StoredState,
+  cells: readonly Cell[],
+): Promise<SessionResult<Data>> {
+  const heir = heirOf(context, presented, state, cells);
+  return granted<Data>(context.policy, await touch(context, presented, state), heir);
 }
 
 /**
- * The current token, for whoever presented the one before; null where there is none to hand out.
+ * Derives the current token from the previous secret that was presented; undefined if the current one
+ * was presented.
  *
- * @throws {SessionError} `UNEXPECTED_RESULT` if salt and digest of the answer do not belong together.
+ * @throws {SessionError} `UNEXPECTED_RESULT` if salt and digest of the row do not belong together.
  */
-function heirOf(presented: PresentedToken, { heir }: RotatedRow): Token | null {
-  if (!heir) return null;
-  const isSalt = typeof heir.salt === "string" && /^[0-9a-f]{32}$/.test(heir.salt);
-  const salt = isSalt ? fromHex(heir.salt) : new Uint8Array();
-  const token = deriveToken(presented, salt);
-  if (keyOf(token).digest === heir.digest) return token;
-  throw unexpected(ROTATE.purpose, "a salt that makes the current secret", "another one");
-}
-
-/**
- * Records that the user has just proved who they are, once more: it proves nothing itself.
- *
- * Call it after your own check of the password or the second factor. `authenticatedAt` moves, both
- * timeouts start anew (NIST SP 800-63B-4, section 5.2), and the secret is replaced by a random one, at
- * once: a thief who holds the old one is out and inherits nothing (OWASP Session Management, Renew the
- * Session ID After Any Privilege Level Change). So is a request of the user's own that is under way with
- * the old cookie; it is `unknown`, and its answer leaves the new cookie alone.
- *
- * @example
- * ```ts
- * import { createSession, reauthenticateSession, validateSession } from "@coatcheck/coatcheck";
- * import assert from "node:assert/strict";
- * import postgres from "postgres";
- *
- * const sql = postgres(process.env.DATABASE_URL!);
- * const cookieOf = (headers: Headers) =>
- *   new Headers({ cookie: headers.get("set-cookie")!.split(";")[0]! });
- * const before = cookieOf((await createSession("ada", sql)).headers);
- *
- * const stale = await validateSession(before, sql, { authenticatedWithin: 0 });
- * assert.equal(stale.reason, "stale");
- * // Your check of the password comes here.
- * const { headers } = await reauthenticateSession(before, sql);
- * const visit = await validateSession(cookieOf(headers), sql, { authenticatedWithin: 60 });
- * assert.equal(visit.session?.username, "ada");
- * assert.equal((await validateSession(before, sql)).reason, "unknown");
- * await sql.end();
- * ```
- *
- * @param headers The request's headers: `request.headers`, not the `Request`.
- * @param sql The SQL client, or a transaction of it.
- * @param options The policy.
- * @returns The session, and headers that hand out its new cookie; or null, the reason and headers.
- * @throws {TypeError} If an argument has the wrong type, or an option is unknown.
- * @throws {RangeError} If a setting is out of range.
- * @throws {SessionError} If the store fails. After `STORE_TIMEOUT` the old cookie may be dead.
- */
-export async function reauthenticateSession<Data extends object = Record<string, unknown>>(
-  headers: RequestHeaders,
-  sql: Sql,
-  options?: Policy,
-): Promise<Visit<Data>> {
-  const rules = rulesOf(options, []);
-  const token = readVisitor(headers, sql, rules);
-  if (isRefused(token)) return token;
-  const renewed = renewToken(token.id);
-  const own = [keyOf(renewed).digest];
-  const row = await judge<PresentedRow>(token, sql, rules, REAUTHENTICATE, own);
-  if (isRefused(row)) return row;
-  if (!row.written) {
-    throw unexpected(REAUTHENTICATE.purpose, "a session that was changed", "one that was not");
+function heirOf(
+  { caller }: Context,
+  presented: PresentedToken,
+  state: StoredState,
+  cells: readonly Cell[],
+): NewToken | undefined {
+  const [digest, salt] = cells.slice(STATE_CELLS);
+  if (state.isCurrent || salt === null) return undefined;
+  if (salt !== undefined && /^[0-9a-f]{32}$/.test(salt)) {
+    const token = deriveToken(presented, fromHex(salt));
+    if (keyOf(token).digest === digest) return { token, clock: state.clock };
   }
-  tell(rules.onEvent, { type: "reauthenticated", id: row.id, userId: row.userId });
-  return grant(rules, row, renewed, row.written.now);
+  throw unexpected(caller, "a salt that derives the current secret", "another one");
 }

@@ -1,13 +1,12 @@
-import { unexpected } from "./sql.ts";
-import type { Instant, SessionRow } from "./statements.ts";
-import type { TokenKey } from "./token.ts";
+import { unexpectedRow } from "./errors.ts";
+import type { Cell } from "./sql.ts";
 
 /**
  * A session, as its row holds it. It never contains the token, the secret or the digest; what else it
  * reveals is the app's `data`.
  */
 export interface Session<Data extends object = Record<string, unknown>> {
-  /** The session's public name, a UUID: safe to log, list and show. */
+  /** The session's public id, a UUID: safe to log, list and show. */
   readonly id: string;
   /** The user's key: a number for smallint and integer keys, a string for all others. */
   readonly userId: string | number;
@@ -17,10 +16,12 @@ export interface Session<Data extends object = Record<string, unknown>> {
   readonly createdAt: Date;
   /** When the user last proved who they are. */
   readonly authenticatedAt: Date;
-  /** When a use was last noted, at most `touchInterval` before the last use. */
+  /** When a use was last recorded, at most `touchInterval` before the last use. */
   readonly lastSeenAt: Date;
   /** When the session ends regardless of use: the stored deadline, or sooner by `absoluteTimeout`. */
   readonly expiresAt: Date;
+  /** When the session ends if it is not used: `idleTimeout` after `lastSeenAt`, at most `expiresAt`. */
+  readonly idleExpiresAt: Date;
   /** Whether the cookie outlives the browser. */
   readonly persistent: boolean;
   /** How often `data` was changed. */
@@ -29,49 +30,106 @@ export interface Session<Data extends object = Record<string, unknown>> {
   readonly data: Data;
 }
 
-/** Reads a session off its row, without what only coatcheck may see. */
-export function toSession<Data extends object>(row: SessionRow): Session<Data> {
+/** A session as it was read off its row. Instants are seconds since 1970, and may be infinite. */
+export interface StoredSession {
+  readonly id: string;
+  readonly userId: string | number;
+  /** Null if the user is not in the view `coatcheck.users`. */
+  readonly username: string | null;
+  readonly createdAt: number;
+  readonly authenticatedAt: number;
+  readonly lastSeenAt: number;
+  readonly expiresAt: number;
+  readonly persistent: boolean;
+  readonly version: number;
+  readonly data: object;
+}
+
+/** How many cells {@linkcode readSession} reads. */
+export const SESSION_CELLS = 11;
+
+/**
+ * Reads the columns of a session: the first cells of a row.
+ *
+ * @param id The session that was asked for; unset, any.
+ * @throws {SessionError} `UNEXPECTED_RESULT` if a part is missing, or the session is another one.
+ */
+export function readSession(caller: string, cells: readonly Cell[], id?: string): StoredSession {
+  const [ownId, key, isNumber, username, created, authenticated, lastSeen, expires] = cells;
+  const [persistent, version, data] = cells.slice(8);
+  if (typeof ownId !== "string" || id !== undefined && ownId !== id) throw unexpectedRow(caller);
   return {
-    id: row.id,
-    userId: row.userId,
-    username: row.username as string,
-    createdAt: toDate(row.createdAt),
-    authenticatedAt: toDate(row.authenticatedAt),
-    lastSeenAt: toDate(row.lastSeenAt),
-    expiresAt: toDate(row.expiresAt),
-    persistent: row.persistent,
-    version: row.version,
-    data: row.data as Data,
+    id: ownId,
+    userId: readUserId(caller, key, isNumber),
+    username: username ?? null,
+    createdAt: readInstant(caller, created),
+    authenticatedAt: readInstant(caller, authenticated),
+    lastSeenAt: readInstant(caller, lastSeen),
+    expiresAt: readInstant(caller, expires),
+    persistent: readBoolean(caller, persistent),
+    version: readInstant(caller, version),
+    data: readData(caller, data),
+  };
+}
+
+/** Reads a user's key, and whether it is a number. */
+export function readUserId(
+  caller: string,
+  key: Cell | undefined,
+  isNumber: Cell | undefined,
+): string | number {
+  if (typeof key !== "string") throw unexpectedRow(caller);
+  return readBoolean(caller, isNumber) ? Number(key) : key;
+}
+
+/** Reads a boolean as PostgreSQL writes it. */
+export function readBoolean(caller: string, cell: Cell | undefined): boolean {
+  if (cell !== "true" && cell !== "false") throw unexpectedRow(caller);
+  return cell === "true";
+}
+
+/** Reads seconds since 1970, or another number, as PostgreSQL writes a numeric. */
+export function readInstant(caller: string, cell: Cell | undefined): number {
+  if (typeof cell !== "string" || !/^-?(\d+(\.\d+)?|Infinity)$/.test(cell)) {
+    throw unexpectedRow(caller);
+  }
+  return Number(cell);
+}
+
+function readData(caller: string, cell: Cell | undefined): object {
+  try {
+    return JSON.parse(cell as string);
+  } catch {
+    throw unexpectedRow(caller);
+  }
+}
+
+/** Makes the session that a caller gets, without what only coatcheck may see. */
+export function toSession<Data extends object>(
+  stored: StoredSession,
+  idleTimeout: number,
+): Session<Data> {
+  const { id, userId, persistent, version, lastSeenAt, expiresAt } = stored;
+  return {
+    id,
+    userId,
+    username: stored.username as string,
+    createdAt: toDate(stored.createdAt),
+    authenticatedAt: toDate(stored.authenticatedAt),
+    lastSeenAt: toDate(lastSeenAt),
+    expiresAt: toDate(expiresAt),
+    idleExpiresAt: toDate(Math.min(expiresAt, lastSeenAt + idleTimeout)),
+    persistent,
+    version,
+    data: stored.data as Data,
   };
 }
 
 /**
- * Reads an instant of an answer. What is below a millisecond falls away, but not what a double has lost:
- * half of a microsecond, and more in centuries to come.
+ * Makes a Date of seconds since 1970. What is below a millisecond is dropped, but not what a double has
+ * lost: half of a microsecond, and more in centuries to come.
  */
-export function toDate(instant: Instant): Date {
-  const time = Number(instant) * 1000;
+export function toDate(seconds: number): Date {
+  const time = seconds * 1000;
   return new Date(Math.floor(time + Math.max(0.0005, Math.abs(time) * 3e-16)));
-}
-
-/**
- * Takes the only row of an answer, if it is about the session that was asked for: Bun.SQL before 1.4
- * could hand over another query's row (oven-sh/bun #33665).
- *
- * The digests are compared as text: timing that could at most betray a digest, and behind a digest
- * are 32 random bytes, so it opens nothing.
- *
- * @throws {SessionError} `UNEXPECTED_RESULT` if the client answered with something else.
- */
-export function requireRow<Row extends TokenKey>(
-  purpose: string,
-  rows: readonly (Row | null)[],
-  asked: TokenKey,
-): Row {
-  const [row] = rows;
-  if (rows.length !== 1 || !row) throw unexpected(purpose, "one session", `${rows.length} rows`);
-  if (row.id !== asked.id || row.digest !== asked.digest) {
-    throw unexpected(purpose, "the session that was asked for", "another one");
-  }
-  return row;
 }

@@ -1,12 +1,12 @@
-import { SessionError, type SessionErrorCode } from "./errors.ts";
+import { driverError, SessionError, storeError, timedOut, unexpected } from "./errors.ts";
 import { kindOf, refuse } from "./input.ts";
 
 /**
- * What coatcheck asks of a SQL client: to be callable as a tagged template.
+ * What coatcheck needs of a SQL client: it can be called as a tagged template.
  *
  * postgres.js, `Bun.SQL`, a transaction of either, Neon's `neon()` and PGlite's bound `sql` fit as
- * they are. Only parameters of these four types are sent, and only one column of text is read, so
- * that no client's own parsing of dates, numbers, bytes or names comes in between.
+ * they are. Only text and null are sent, and only columns of text are read, so that a client's own
+ * handling of dates, numbers, bytes or names does not matter.
  */
 export type Sql = (
   strings: TemplateStringsArray,
@@ -16,146 +16,133 @@ export type Sql = (
 /** A parameter of a statement. */
 export type SqlValue = string | number | boolean | null;
 
-/** A statement as the constant array that a template literal would be, and what it asks in words. */
+/** A statement, as the constant array that a template literal would be. */
 export interface Statement {
   readonly strings: TemplateStringsArray;
-  /** Which value goes between two of the strings: 1 for `$1`, and 0 for the call's own number. */
+  /** The number of the value that goes between two of the strings: 1 for `$1`. */
   readonly order: readonly number[];
-  readonly purpose: string;
+  /** How many columns each row has. */
+  readonly columns: number;
+}
+
+/** A column of a row: text or null. */
+export type Cell = string | null;
+
+/** What a function works with: its name for errors, the client, and the seconds that a query may take. */
+export interface Call {
+  readonly caller: string;
+  readonly sql: Sql;
+  readonly queryTimeout: number;
 }
 
 /**
- * Makes a statement from its text, with `$1`, `$2` … where its values go, and `$0` where the call's own
- * number goes; see {@linkcode answer}.
+ * Makes a statement of a text with `$1`, `$2` … for its values. `$1` is the number of the call.
  *
- * The text is constant, so every server connection prepares it once; values never become text.
+ * The text is constant, so that each server connection prepares it once; values never become text.
  */
-export function statement(purpose: string, text: string): Statement {
-  const parts = text.trim().split(/\$\d+/);
+export function statement(columns: number, text: string): Statement {
+  const parts = text.split(/\$\d+/);
   const order = Array.from(text.matchAll(/\$(\d+)/g), ([, number]) => Number(number));
-  // Bun.SQL takes an array for a list of values where `raw` can be enumerated, and slonik takes one for no
-  // template literal where it is not frozen.
+  // Bun.SQL takes an array with an enumerable `raw` for a list of values, and slonik takes one that is
+  // not frozen for no template literal.
   Object.freeze(Object.defineProperty(parts, "raw", { value: parts }));
-  return { strings: parts as unknown as TemplateStringsArray, order, purpose };
-}
-
-/** What stands in a JSON object: SQL, by name. */
-export type Pairs = Readonly<Record<string, string>>;
-
-// Functions stand with their schema where one of somebody's own could suit the call better, and would come
-// first: what takes any type, or fewer parameters than it has.
-
-/** Makes the SQL of a JSON object as text. */
-export function object(pairs: Pairs): string {
-  return `pg_catalog.json_build_object(${
-    Object.entries(pairs).map((pair) => `'${pair.join("', ")}`).join(", ")
-  })::text`;
-}
-
-/** Spells text in which nothing needs an escape, such as a UUID. */
-export const quoted = (sql: string): string => `'"', ${sql}, '"'`;
-
-/** Spells any text, or null. */
-export const escaped = (sql: string): string => orNull(`pg_catalog.to_json(${sql})::text`);
-
-/** Spells what is JSON already, or null. */
-export const orNull = (sql: string): string => `coalesce(${sql}, 'null')`;
-
-/**
- * Of an instant, in seconds since 1970: clients and settings disagree about how to write one. A numeric, as
- * extra_float_digits cuts what a double is spelt with.
- */
-export const epoch = (sql: string): string => `extract(epoch from ${sql})`;
-
-/** Spells an instant as text, as some are not finite. */
-export const instant = (sql: string): string => quoted(epoch(sql));
-
-/**
- * Makes the SQL of an answer: a JSON object, put together by `concat`, as json_build_object looks up the
- * type of each value of each row anew, which for a batch of sessions takes twice as long.
- *
- * It says which call it is an answer to, so that no row of another one is taken for it: Bun.SQL before
- * 1.4 could hand one over (oven-sh/bun #33665).
- *
- * @param spelt What spells each value as JSON: arguments of `concat`, of which none is null.
- */
-export function answer(spelt: Pairs, call = "$0::text"): string {
-  const pairs = Object.entries({ of: quoted(call), ...spelt })
-    .map(([name, value]) => `'"${name}":', ${value}`);
-  // What is constant, and side by side, becomes one.
-  return `pg_catalog.concat('{', ${pairs.join(", ',', ")}, '}') as json`.replaceAll("', '", "");
+  return { strings: parts as unknown as TemplateStringsArray, order, columns };
 }
 
 /**
- * Sends one statement, and parses the JSON in the only column of each row that comes back, if it is an
- * answer to this call.
+ * Sends one statement, and returns its rows without their first column, the number of the call.
  *
- * The deadline is our own: with a connection that is half open, postgres.js and Bun.SQL wait for ever
- * (porsager/postgres #1089). What the client throws is told by SQLSTATE or not at all, because it
- * carries statement and parameters.
+ * The timeout is our own: on a half-open connection postgres.js and Bun.SQL wait forever
+ * (porsager/postgres #1089). The number of the call stops a driver that returns another query's row,
+ * as Bun.SQL did before 1.4 (oven-sh/bun #33665).
  *
- * @param seconds How long the client has for its answer.
- * @param translate What an error of the client's means, where that is not for the store to say.
+ * @param values The values of `$2`, `$3` …
+ * @param translate What an error of the client means, if it is not about the store.
  * @throws {TypeError} If `sql` is not a function.
  * @throws {SessionError} If the store fails.
  */
-export async function query<Row>(
-  sql: Sql,
-  { strings, order, purpose }: Statement,
+export async function query(
+  { caller, sql, queryTimeout }: Call,
+  { strings, order, columns }: Statement,
   values: readonly SqlValue[],
-  seconds: number,
-  translate: (error: unknown) => SessionError | undefined = () => undefined,
-): Promise<Row[]> {
-  requireSql(sql);
+  translate?: (error: unknown) => SessionError | undefined,
+): Promise<Cell[][]> {
+  requireSql(caller, sql);
   const call = nextCall();
-  const parameters = order.map((index) => index === 0 ? call : values[index - 1] as SqlValue);
+  const parameters = order.map((number) => number === 1 ? call : values[number - 2] as SqlValue);
   let timer: ReturnType<typeof setTimeout> | undefined;
-  const deadline = new Promise<typeof late>((resolve) => {
-    timer = setTimeout(resolve, seconds * 1000, late);
+  const timeout = new Promise<typeof late>((resolve) => {
+    timer = setTimeout(resolve, queryTimeout * 1000, late);
   });
-  let pending: PromiseLike<unknown> & { [giveUp]?: () => void };
+  let pending: PromiseLike<unknown> & { [abandon]?: () => void };
   let result: unknown;
   try {
     pending = sql(strings, ...parameters);
-    result = await Promise.race([pending, deadline]);
+    result = await Promise.race([pending, timeout]);
   } catch (error) {
-    throw translate(error) ?? storeError(purpose, error);
+    throw translate?.(error) ?? storeError(caller, error, kindOf(error));
   } finally {
     clearTimeout(timer);
   }
   if (result === late) {
-    pending[giveUp]?.();
-    throw new SessionError(
-      "STORE_TIMEOUT",
-      `Cannot ${purpose} as the database must answer within queryTimeout: ` +
-        `received nothing for ${seconds} s`,
-    );
+    pending[abandon]?.();
+    throw timedOut(caller, queryTimeout);
   }
   const rows = rowsOf(result);
-  if (!rows) throw unexpected(purpose, "rows", kindOf(result));
-  return rows.map((row) => {
-    let said;
+  if (!rows) throw unexpected(caller, "rows", kindOf(result));
+  return rows.map((row) => readRow(caller, row, call, columns));
+}
+
+const unsupported = new WeakSet<Statement>();
+
+/**
+ * Sends a statement, or its other form to a server that has refused the first one as a feature it does
+ * not have, as Citus refuses to lock rows of many shards. The first refusal is remembered; in a
+ * transaction it aborts the transaction, which succeeds when it is run again.
+ */
+export async function queryEither(
+  call: Call,
+  [statement, other]: readonly [Statement, Statement],
+  values: readonly SqlValue[],
+  translate?: (error: unknown) => SessionError | undefined,
+): Promise<Cell[][]> {
+  if (!unsupported.has(statement)) {
     try {
-      said = JSON.parse(Object.values(row as object)[0]);
-    } catch {
-      throw unexpected(purpose, "one column of JSON", kindOf(row));
+      return await query(call, statement, values, translate);
+    } catch (error) {
+      if (!isNotSupported(error)) throw error;
+      unsupported.add(statement);
     }
-    if (said?.of !== call) throw unexpected(purpose, "its own", "another call's");
-    return said;
-  });
+  }
+  return await query(call, other, values, translate);
+}
+
+function readRow(caller: string, row: unknown, call: string, columns: number): Cell[] {
+  // By position, as clients rename columns.
+  const cells: unknown[] = typeof row === "object" && row !== null ? Object.values(row) : [];
+  if (cells.length !== columns) {
+    throw unexpected(caller, `rows of ${columns} columns`, `${cells.length} columns`);
+  }
+  for (const cell of cells) {
+    if (cell !== null && typeof cell !== "string") {
+      throw unexpected(caller, "columns of text", kindOf(cell));
+    }
+  }
+  if (cells.shift() !== call) throw unexpected(caller, "its own row", "another query's row");
+  return cells as Cell[];
 }
 
 /**
- * The rows of a client's answer, if it has any. Holes are none: postgres.js leaves some in the answer after
- * one that broke off (porsager/postgres #1181).
+ * The rows in a client's result, if it has any. Holes are none: postgres.js leaves some in the result
+ * after one that broke off (porsager/postgres #1181).
  */
-export function rowsOf(answer: unknown): unknown[] | undefined {
-  const rows = Array.isArray(answer) ? answer : (answer as { rows?: unknown } | null)?.rows;
+export function rowsOf(result: unknown): unknown[] | undefined {
+  const rows = Array.isArray(result) ? result : (result as { rows?: unknown } | null)?.rows;
   return Array.isArray(rows) ? rows.filter(() => true) : undefined;
 }
 
-// After a random number, which Workers do not allow before the first call, so that two processes behind
-// one pooler have no number in common.
+// After a random number, which Workers do not allow before the first request, so that two processes
+// behind one pooler have no number in common.
 let origin: string | undefined;
 let calls = 0;
 
@@ -165,87 +152,27 @@ function nextCall(): string {
 }
 
 /**
- * Refuses a client that is no function, or none of that form; called by hand where a request may need no
- * SQL.
+ * Refuses a client that is not a function, or not one of that form. Call it if a request may need no
+ * SQL, so that the first request finds the mistake.
  *
- * A tag takes the strings, and all values as a rest. What declares three parameters is pg's
- * `query(text, values, callback)`, which as a tag calls the second value back, out of everybody's reach:
- * that ends the process.
+ * A tag takes the strings, and all values as a rest. A function of three parameters is pg's
+ * `query(text, values, callback)`, which as a tag calls its second value back and so ends the process.
  */
-export function requireSql(sql: unknown): asserts sql is Sql {
+export function requireSql(caller: string, sql: unknown): asserts sql is Sql {
   const desired = "be a tagged-template client, like postgres(url)";
-  if (typeof sql !== "function") refuse(TypeError, "sql", desired, kindOf(sql));
+  if (typeof sql !== "function") refuse(TypeError, `${caller}: sql`, desired, kindOf(sql));
   if (sql.length > 2) {
-    refuse(TypeError, "sql", desired, `a function of ${sql.length} parameters, like pg's query`);
+    const actual = `a function of ${sql.length} parameters, like pg's query`;
+    refuse(TypeError, `${caller}: sql`, desired, actual);
   }
+}
+
+/** Whether the server has refused a statement as a feature that it does not have. */
+export function isNotSupported(error: unknown): boolean {
+  return driverError(error).sqlstate === "0A000";
 }
 
 const late = Symbol("late");
 
-/** By what an answer is told that nobody waits for it any more; {@linkcode batched} has such answers. */
-export const giveUp: unique symbol = Symbol("give up");
-
-/** An answer that the statement cannot have given: a broken client, or a view that is not unique. */
-export function unexpected(purpose: string, desired: string, actual: string): SessionError {
-  return new SessionError(
-    "UNEXPECTED_RESULT",
-    `Cannot ${purpose} as the answer must be ${desired}: received ${actual}`,
-  );
-}
-
-function storeError(purpose: string, error: unknown): SessionError {
-  const { code, message } = coded(error);
-  const sqlstate = sqlstateOf(error);
-  if (sqlstate === undefined) {
-    // A driver's own code, such as ECONNREFUSED, is a constant of its source and says nothing else.
-    const known = typeof code === "string" && /^[A-Z][A-Z_]{1,49}$/.test(code);
-    const received = known ? code : kindOf(error);
-    return new SessionError(
-      "STORE_UNAVAILABLE",
-      `Cannot ${purpose} as the database must be reachable: received ${received}`,
-    );
-  }
-  // Class CC is raised by our own migrations, in sentences that hold nothing but our own names. A
-  // trigger of the app's may raise it too, with a row in its text: that is not shown.
-  const ownWords = `Cannot ${purpose} as `;
-  const sentence = sqlstate.startsWith("CC") && String(message).startsWith(ownWords)
-    ? String(message)
-    : `Cannot ${purpose} as the database must accept the statement: received SQLSTATE ${sqlstate}`;
-  const ours = codeOf(sqlstate);
-  const hint = ours === "SCHEMA_MISSING" ? "; run migrate(sql)" : "";
-  return new SessionError(ours, sentence + hint, sqlstate);
-}
-
-/**
- * The error with a code: the client's, or the driver's beneath, where a client that stands on one, like
- * drizzle or slonik, has thrown its own.
- */
-export function coded(error: unknown): Readonly<Record<string, unknown>> {
-  const outer = (error ?? {}) as Record<string, unknown>;
-  let it = outer;
-  // No deeper than anybody wraps: a cause may lead back to where it came from.
-  for (
-    let depth = 0;
-    depth < 5 && typeof it.code !== "string" && it.cause instanceof Error;
-    depth++
-  ) {
-    it = it.cause as unknown as Record<string, unknown>;
-  }
-  return typeof it.code === "string" ? it : outer;
-}
-
-/** PostgreSQL's code in an error of a client's: postgres.js has it in `code`, Bun.SQL in `errno`. */
-export function sqlstateOf(error: unknown): string | undefined {
-  const { code, errno, severity } = coded(error);
-  // Five capitals and digits. EPIPE is not from PostgreSQL, whose errors have a severity.
-  const form = severity === undefined ? /^(?=.*\d)[0-9A-Z]{5}$/ : /^[0-9A-Z]{5}$/;
-  return [code, errno].find((it): it is string => typeof it === "string" && form.test(it));
-}
-
-// Classes and codes are those of PostgreSQL 18, appendix A.
-function codeOf(sqlstate: string): SessionErrorCode {
-  if (/^(3F000|42P01|42703)$/.test(sqlstate)) return "SCHEMA_MISSING";
-  if (/^(57014|55P03|25P04)$/.test(sqlstate)) return "STORE_TIMEOUT";
-  if (/^(08|53|57P|40|25006|25P03)/.test(sqlstate)) return "STORE_UNAVAILABLE";
-  return "STORE_REJECTED";
-}
+/** The method of a pending result that tells {@linkcode batched} to stop waiting for it. */
+export const abandon: unique symbol = Symbol("abandon");

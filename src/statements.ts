@@ -1,729 +1,781 @@
-import {
-  answer,
-  epoch,
-  escaped,
-  instant,
-  object,
-  orNull,
-  type Pairs,
-  quoted,
-  type Statement,
-  statement,
-} from "./sql.ts";
+// Every statement that coatcheck sends, but for the migrations. `node scripts/sql.mjs` writes the final
+// texts with their comments to sql/statements.sql.
+//
+// What they have in common:
+// - `$1` is the number of the call, which the row brings back; see `query` in sql.ts.
+// - Values travel as text and are cast in SQL, because apps give their clients serializers of their own
+//   for uuid, timestamptz or boolean. Rows are columns of text for the same reason.
+// - A write is one UPDATE or INSERT in a CTE `s`, and a SELECT of what it wrote. If it writes nothing, a
+//   second statement reads why; see write.ts. Citus refuses stable functions in RETURNING, and sends this
+//   form to one shard.
+// - Operators and functions get the exact types of one in pg_catalog, or stand with that schema: an
+//   overload in another schema of the search_path that fits better would run instead.
+// - The clock is statement_timestamp(): now() stands still inside a long transaction.
+import { type Statement, statement } from "./sql.ts";
 
-/** Seconds since 1970: as text where a row tells it, which may be "Infinity", and else as a number. */
-export type Instant = string | number;
+// A number in JavaScript if the column is a smallint (21) or an integer (23): a bigint would be rounded.
+const KEY = `s.id::text as id,
+  s.user_id::text as user_id,
+  (pg_catalog.pg_typeof(s.user_id)::oid in (21::oid, 23::oid))::text as user_id_is_number`;
 
-/** A session as its row tells it. */
-export interface SessionRow {
-  readonly id: string;
-  readonly userId: string | number;
-  readonly username: string | null;
-  readonly createdAt: Instant;
-  readonly authenticatedAt: Instant;
-  readonly lastSeenAt: Instant;
-  readonly expiresAt: Instant;
-  readonly persistent: boolean;
-  readonly version: number;
-  readonly data: object;
-}
+const REST = `extract(epoch from s.created_at)::text as created,
+  extract(epoch from s.authenticated_at)::text as authenticated,
+  extract(epoch from s.last_seen_at)::text as last_seen,
+  extract(epoch from s.expires_at)::text as expires,
+  s.persistent::text as persistent,
+  s.version::text as version,
+  s.data::text as data`;
 
-// Every statement answers with one column of JSON text, so that every client agrees on dates, numbers
-// and names. A key of four bytes or less is a number in JavaScript; a bigint would be rounded and stays
-// text.
-const key = (sql: string, typed = sql, cast = "") => `
-  case when pg_catalog.pg_typeof(${typed}) in ('smallint'::regtype, 'integer'::regtype)
-    then ${sql}${cast}::text else pg_catalog.to_json(${sql}::text)::text end`;
+// The columns of a session, as `readSession` in session.ts reads them. Two users with one id make the
+// look-up of the name fail.
+const SESSION = `${KEY},
+  (select u.username::text from coatcheck.users u where u.id = s.user_id) as username,
+  ${REST}`;
 
-// Of a row `s`.
-const session = (username: string, expiresAt: string): Pairs => ({
-  id: quoted("s.id"),
-  userId: key("s.user_id"),
-  username: escaped(username),
-  createdAt: instant("s.created_at"),
-  authenticatedAt: instant("s.authenticated_at"),
-  lastSeenAt: instant("s.last_seen_at"),
-  expiresAt: instant(expiresAt),
-  persistent: "s.persistent::text",
-  version: "s.version",
-  data: "s.data",
-});
+// The same of a session that was revoked: revoking works if the view has two users with one id.
+const REVOKED = `${KEY},
+  (
+    select case when count(*) = 1 then min(u.username::text) end
+    from coatcheck.users u
+    where u.id = s.user_id
+  ) as username,
+  ${REST},
+  extract(epoch from s.revoked_at)::text as revoked,
+  s.revoked_reason as reason`;
 
-const digest = (sql: string) => quoted(`encode(${sql}, 'hex')`);
+// What evaluate.ts needs beside the session.
+const STATE = `extract(epoch from statement_timestamp())::text as clock,
+  (s.revoked_at is not null)::text as is_revoked,
+  s.revoked_reason as reason,
+  (s.previous_digest is not null)::text as is_rotated,
+  extract(epoch from s.rotated_at)::text as rotated,
+  extract(epoch from s.rotation_seen_at)::text as rotation_seen`;
 
-const NOW = epoch("statement_timestamp()");
+// Not revoked, and within both timeouts: $4 absoluteTimeout, $5 idleTimeout. The stored deadline is a
+// ceiling that a policy can only lower (CVE-2024-35220). An infinite instant ends a session.
+const LIVE = `s.revoked_at is null
+    and s.expires_at > statement_timestamp()
+    and s.authenticated_at > statement_timestamp() - $4::text::interval
+    and s.last_seen_at > statement_timestamp() - $5::text::interval
+    and isfinite(s.created_at) and isfinite(s.authenticated_at)
+    and isfinite(s.last_seen_at) and isfinite(s.expires_at)`;
 
-const usernameOf = (row: string) =>
-  `(select u.username::text from coatcheck.users u where u.id = ${row}.user_id limit 1)`;
+// The live session that a token opens: $2 its id, $3 the digest of its secret, $6 rotationGrace. The
+// previous secret opens it until the grace period after the first sight of the new one is over.
+const OPENED = `s.id = $2::text::uuid
+    and (s.digest = pg_catalog.decode($3::text, 'hex')
+      or s.previous_digest = pg_catalog.decode($3::text, 'hex')
+        and (s.rotation_seen_at is null
+          or s.rotation_seen_at > statement_timestamp() - $6::text::interval))
+    and ${LIVE}
+    and exists (select from coatcheck.users u where u.id = s.user_id and u.username is not null)`;
 
-// What the policy of the moment says about a row: the stored deadline is a ceiling that it can only
-// lower (CVE-2024-35220). Nobody's session lasts for ever: an instant that is not finite ends it. The
-// clock is statement_timestamp(), as now() stands still inside a caller's long transaction.
-const deadline = (row: string, absolute: string) =>
-  `least(${row}.expires_at, ${row}.authenticated_at + ${absolute})`;
-const ended = (row: string, deadline: string, idle: string) => `
-  case
-    when ${row}.revoked_at is not null then 'revoked'
-    when statement_timestamp() >= ${deadline} then 'expired'
-    when statement_timestamp() >= ${row}.last_seen_at + ${idle} then 'idle'
-    when not (isfinite(${row}.created_at) and isfinite(${row}.authenticated_at)
-      and isfinite(${row}.last_seen_at) and isfinite(${row}.expires_at)) then 'expired'
-  end`;
+// The row of that session, if no other statement holds it: validation never waits.
+const UNLOCKED = `s.id = (
+      select l.id from coatcheck.sessions l
+      where l.id = $2::text::uuid
+      for no key update skip locked
+    )`;
 
-// Where the values of a statement are: its own parameters; or, for many calls in one statement, the
-// elements of a JSON array for each, of which `e` is one. All but numbers travel as text, as an app may have
-// given its client ways of its own to write a timestamptz, a uuid or a boolean.
-type Place = (number: number) => string;
-const ownPlace: Place = (number) => `$${number}`;
-const elementPlace: Place = (number) => `(e.call ->> ${number})`;
-const CALLS = "jsonb_array_elements($1::text::jsonb) e(call)";
-const seconds = (value: string) => `pg_catalog.make_interval(secs => ${value}::integer)`;
+// ── Create ──────────────────────────────────────────────────────────────────────────────────────────
 
-// ── The way in ──────────────────────────────────────────────────────────────────────────────────────
-
-// The key of the one user whom a name or a key means, as JSON: a look-up that finds two fails. Both are
-// tried, as whoever is asked for by a key has no name here; a row without a name is nobody, as its
-// sessions would be. jsonb_populate_record gives the value its column's own type: as text it would find
-// nobody by a citext name, and scan the table.
-const keyOfUser = (person: string) => {
-  const asked = `pg_catalog.jsonb_populate_record(null::coatcheck.users, ${person}) asked`;
-  return `coalesce(
-      (select u.id from ${asked} join coatcheck.users u on u.username = asked.username),
-      (select u.id from ${asked} join coatcheck.users u on u.id = asked.id
-        where u.username is not null))`;
-};
-
-/** What {@linkcode FIND_USER} answers, if the user was found. */
-export interface FoundUser {
-  readonly userId: string | number;
-}
-
-/** The key in the type that sessions keep it in, also of a domain. `$1` the user, as JSON. */
+/**
+ * Finds the key of the one user with a username, in the type that sessions keep it in. Reads one user,
+ * takes no lock. jsonb_populate_record gives a value its column's own type: as text it would find no
+ * user by a citext name, and scan the table. Two users with that name make it fail.
+ *
+ * $1 the call; $2 username.
+ */
 export const FIND_USER: Statement = statement(
-  "find the user",
-  `select ${
-    answer({ userId: key("found.id", "(null::coatcheck.sessions).user_id", "::text::integer") })
-  }
+  3,
+  `select $1::text as call,
+  s.user_id::text as user_id,
+  (pg_catalog.pg_typeof(s.user_id)::oid in (21::oid, 23::oid))::text as user_id_is_number
 from (
-  select ${keyOfUser("p.person")} as id from (select $1::text::jsonb as person) p
+  select (
+    select u.id
+    from pg_catalog.jsonb_populate_record(null::coatcheck.users,
+      pg_catalog.jsonb_build_object('username', $2::text)) asked
+    join coatcheck.users u on u.username = asked.username
+  )::text as id
 ) found
+cross join lateral pg_catalog.jsonb_populate_record(null::coatcheck.sessions,
+  pg_catalog.jsonb_build_object('user_id', found.id)) s
 where found.id is not null`,
 );
 
-/** A session that was ended by another one. */
-export interface EndedRow {
-  readonly id: string;
-  readonly userId: string | number;
-}
-
-/** What {@linkcode INSERT} and {@linkcode REPLACE} answer, if the user was found. */
-export interface InsertedRow extends SessionRow {
-  readonly digest: string;
-  readonly replaced?: EndedRow | null;
-}
-
-// What is to be stored, and whose it is. `replacing`: also which session it ends.
-const given = (at: Place, replacing = false, source = "") => `
-with given as materialized (
-  select ${at(0)}::text as call,${
-  replacing
-    ? `
-    ${at(9)}::text::uuid as replaced_id, decode(${at(10)}, 'hex') as replaced_digest,`
-    : ""
-}
-    ${at(2)}::text::uuid as id, decode(${at(3)}, 'hex') as digest,
-    coalesce(${at(4)}::text::timestamptz, statement_timestamp()) as created_at,
-    coalesce(${at(5)}::text::timestamptz, statement_timestamp() + ${seconds(at(6))}) as expires_at,
-    ${at(7)}::text::boolean as persistent, ${at(8)}::text::jsonb as data,
-    ${keyOfUser("p.person")} as user_id
-  from ${source}lateral (select ${at(1)}::text::jsonb as person) p
-)`;
-
-// The array keeps the planner on the index, where it would rather read the whole of a small table.
-const REPLACED = `replaced as (
-  update coatcheck.sessions s
-  set revoked_at = statement_timestamp(), revoked_reason = 'replaced'
-  from given g
-  where s.id = any(array(select o.replaced_id from given o))
-    and s.id = g.replaced_id and g.replaced_digest in (s.digest, s.previous_digest)
-    and s.revoked_at is null and g.user_id is not null
-  returning s.id, s.user_id, g.id as heir
-)`;
-
-const INSERTION = `insert into coatcheck.sessions as s
-  (id, user_id, digest, created_at, authenticated_at, last_seen_at, expires_at, persistent, data)
-select g.id, g.user_id, g.digest, g.created_at, least(g.created_at, statement_timestamp()),
-  statement_timestamp(), g.expires_at, g.persistent, g.data
-from given g
-where g.user_id is not null`;
-
-const INSERTED: Pairs = {
-  ...session(usernameOf("s"), "s.expires_at"),
-  digest: digest("s.digest"),
-};
-const REPLACEMENT: Pairs = {
-  replaced: orNull(`(
-    select ${
-    object({ id: "r.id", userId: `(${key("r.user_id")})::json` })
-  } from replaced r where r.heir = s.id
-  )`),
-};
+/**
+ * Stores a new session of the one user with a username; returns no row if there is none. INSERT only: an
+ * id that exists is an error. Two users with that name, or with one id, make it fail. Locks the user's
+ * row as a foreign key does.
+ *
+ * $1 the call; $2 username; $3 id; $4 digest of the secret; $5 absoluteTimeout; $6 persistent; $7 data.
+ */
+export const CREATE: Statement = statement(
+  12,
+  `with s as (
+  insert into coatcheck.sessions as s
+    (id, user_id, digest, created_at, authenticated_at, last_seen_at, expires_at, persistent, data)
+  select $3::text::uuid, found.id, pg_catalog.decode($4::text, 'hex'), statement_timestamp(),
+    statement_timestamp(), statement_timestamp(), statement_timestamp() + $5::text::interval,
+    $6::text::boolean, $7::text::jsonb
+  from (
+    select (
+      select u.id
+      from pg_catalog.jsonb_populate_record(null::coatcheck.users,
+        pg_catalog.jsonb_build_object('username', $2::text)) asked
+      join coatcheck.users u on u.username = asked.username
+    ) as id
+    offset 0
+  ) found
+  where found.id is not null
+  returning s.*
+)
+select $1::text as call,
+  ${SESSION}
+from s`,
+);
 
 /**
- * INSERT only: a session that exists already is an error, never somebody else's session. Without one
- * user there is no session: it answers nothing where there is none, and fails where there are two.
+ * Stores a new session of the one user with a key, as {@linkcode CREATE} does. A user without a name is
+ * none.
  *
- * `$1` the user, as JSON; `$2`, `$3` id and digest; `$4` created at, null for now; `$5` expires at, or
- * `$6` seconds from now; `$7` persistent; `$8` data, as JSON.
+ * $1 the call; $2 the user's key; $3 id; $4 digest of the secret; $5 absoluteTimeout; $6 persistent; $7
+ * data; $8 created at, or null for now; $9 expires at, or null for $5 from now.
  */
 export const INSERT: Statement = statement(
-  "store the session",
-  `${given(ownPlace)}
-${INSERTION}
-returning ${answer(INSERTED)}`,
+  12,
+  `with s as (
+  insert into coatcheck.sessions as s
+    (id, user_id, digest, created_at, authenticated_at, last_seen_at, expires_at, persistent, data)
+  select $3::text::uuid, found.id, pg_catalog.decode($4::text, 'hex'),
+    coalesce($8::text::timestamptz, statement_timestamp()),
+    least($8::text::timestamptz, statement_timestamp()), statement_timestamp(),
+    coalesce($9::text::timestamptz, statement_timestamp() + $5::text::interval),
+    $6::text::boolean, $7::text::jsonb
+  from (
+    select (
+      select u.id
+      from pg_catalog.jsonb_populate_record(null::coatcheck.users,
+        pg_catalog.jsonb_build_object('id', $2::text)) asked
+      join coatcheck.users u on u.id = asked.id
+      where u.username is not null
+    ) as id
+    offset 0
+  ) found
+  where found.id is not null
+  returning s.*
+)
+select $1::text as call,
+  ${SESSION}
+from s`,
 );
 
 /**
- * The same, and ends the session of a presented token with it: a statement of its own, as most sign-ins
- * come without one.
+ * Deletes a session that was just made, because the rest of its sign-in failed. Locks its row.
  *
- * `$1` to `$8` as above; `$9`, `$10` id and digest of the session that this one replaces.
+ * $1 the call; $2 id; $3 digest of the secret.
  */
-export const REPLACE: Statement = statement(
-  INSERT.purpose,
-  `${given(ownPlace, true)}, ${REPLACED}
-${INSERTION}
-returning ${answer({ ...INSERTED, ...REPLACEMENT })}`,
+export const DISCARD: Statement = statement(
+  2,
+  `with s as (
+  delete from coatcheck.sessions s
+  where s.id = $2::text::uuid and s.digest = pg_catalog.decode($3::text, 'hex')
+  returning s.id
+)
+select $1::text as call, s.id::text as id from s`,
 );
 
 /**
- * Ends the sessions of one user beyond a number of live ones, those first that were not used for
- * longest, and never the one that was just made.
+ * Revokes the sessions of one user beyond a number of live ones: those first that were not used for the
+ * longest time, and never the one that was just made.
  *
- * A statement of its own, so that it sees what was inserted beside it. It locks every live session of
- * the user, so that of two that run at once the second finds what the first has ended: they never end
- * each other's, and the last one leaves no more than the number. Within transactions of the caller's
- * that overlap, neither sees what the other has inserted.
+ * A statement of its own, so that it sees what was inserted beside it. It locks every live session of the
+ * user in the order of ids: of two that run at once, the second finds what the first has revoked, so they
+ * never revoke each other's session, and the last one leaves no more than the number. In transactions of
+ * the caller that overlap, neither sees what the other has inserted.
  *
- * `$1` the id just made; `$2` absoluteTimeout, `$3` idleTimeout; `$4` the number.
+ * $1 the call; $2 the id just made; $3 the number; $4 absoluteTimeout; $5 idleTimeout.
  */
 export const LIMIT: Statement = statement(
-  "limit the sessions",
-  `with own as (
-  select $1::text::uuid as id, ${seconds("$2")} as absolute, ${seconds("$3")} as idle
-), held as (
-  select s.id, s.last_seen_at from coatcheck.sessions s, own
-  where s.user_id = (select o.user_id from coatcheck.sessions o where o.id = (select id from own))
-    and ${ended("s", deadline("s", "own.absolute"), "own.idle")} is null
-  order by s.id for no key update of s
+  4,
+  `with held as (
+  select s.id, s.last_seen_at
+  from coatcheck.sessions s
+  where s.user_id = (select o.user_id from coatcheck.sessions o where o.id = $2::text::uuid)
+    and ${LIVE}
+  order by s.id
+  for no key update of s
 ), excess as (
-  select h.id from held h, own order by h.id = own.id desc, h.last_seen_at desc, h.id desc
-  offset $4::integer
+  select h.id
+  from held h
+  order by (h.id = $2::text::uuid) desc, h.last_seen_at desc, h.id desc
+  offset $3::text::bigint
+), s as (
+  update coatcheck.sessions s
+  set revoked_at = statement_timestamp(), revoked_reason = 'limit'
+  where s.id = any(array(select e.id from excess e))
+  returning s.*
 )
-update coatcheck.sessions s
-set revoked_at = statement_timestamp(), revoked_reason = 'limit'
-where s.id = any(array(select id from excess))
-returning ${answer({ id: quoted("s.id"), userId: key("s.user_id") })}`,
+select $1::text as call,
+  ${KEY}
+from s`,
 );
 
-// ── Who is it ───────────────────────────────────────────────────────────────────────────────────────
-
-/** What {@linkcode VALIDATE} answers: what its row holds, for the policy of the moment to judge. */
-export interface FoundRow extends SessionRow {
-  readonly digest: string;
-  /** The database's clock. */
-  readonly now: Instant;
-  /** What a row has only once it was revoked or rotated. */
-  readonly past: Past | null;
-}
-
-/** What has happened to a session. Instants as above; null for what has not. */
-export interface Past {
-  readonly revoked: boolean;
-  readonly revokedReason: string | null;
-  readonly previousDigest: string | null;
-  readonly rotatedAt: Instant | null;
-  readonly rotationSeenAt: Instant | null;
-}
-
-const PAST = object({
-  revoked: "s.revoked_at is not null",
-  revokedReason: "s.revoked_reason",
-  previousDigest: "encode(s.previous_digest, 'hex')",
-  rotatedAt: epoch("s.rotated_at"),
-  rotationSeenAt: epoch("s.rotation_seen_at"),
-});
-
-const validation = (at: Place, from = (rows: string) => `from ${rows}`, prefix = "") => `
-select ${prefix}${
-  answer({
-    ...session(usernameOf("s"), "s.expires_at"),
-    digest: digest("s.digest"),
-    now: quoted(NOW),
-    past: orNull(`case when s.revoked_at is not null or s.rotated_at is not null then ${PAST} end`),
-  }, `${at(0)}::text`)
-}
-${
-  from(`coatcheck.sessions s
-where s.id = ${at(1)}::text::uuid and decode(${at(2)}, 'hex') in (s.digest, s.previous_digest)`)
-}`;
-
 /**
- * Reads, takes no lock, and judges nothing: what it finds is judged beside the policy, in
- * `judgement.ts`, as each expression here would cost a server more than all of them cost there. A secret
- * that is neither the current nor the previous one finds no row, so that a prober learns nothing.
+ * The same on a server that cannot lock many rows (Citus), in a weaker form. It revokes older sessions
+ * only, so that two that run at once never revoke each other's; both may leave one too many.
  *
- * `$1`, `$2` id and digest.
+ * $1 the call; $2 the id just made; $3 the number; $4 absoluteTimeout; $5 idleTimeout.
  */
-export const VALIDATE: Statement = statement("validate the session", validation(ownPlace));
+export const LIMIT_UNLOCKED: Statement = statement(
+  4,
+  `with own as (
+  select o.id, o.user_id, o.created_at from coatcheck.sessions o where o.id = $2::text::uuid
+), excess as (
+  select s.id
+  from coatcheck.sessions s
+  where s.user_id = (select o.user_id from own o)
+    and s.id <> $2::text::uuid
+    and s.created_at <= (select o.created_at from own o)
+    and (s.created_at < (select o.created_at from own o) or s.id < $2::text::uuid)
+    and ${LIVE}
+  order by s.last_seen_at desc, s.id desc
+  offset $3::text::bigint - 1
+), s as (
+  update coatcheck.sessions s
+  set revoked_at = statement_timestamp(), revoked_reason = 'limit'
+  where s.id = any(array(select e.id from excess e)) and s.revoked_at is null
+  returning s.*
+)
+select $1::text as call,
+  ${KEY}
+from s`,
+);
 
-/** What every statement about a presented token answers that judges it. */
-export interface PresentedRow extends SessionRow {
-  /** The digest in the row that the presented one equalled, as hexadecimal digits. */
-  readonly digest: string;
-  /** Why there is no session for it, although its secret is right. */
-  readonly refusal: "revoked" | "expired" | "idle" | "reused" | "user" | null;
-  readonly revokedReason: string | null;
-  /** What the statement changed, and when; null where it changed nothing. */
-  readonly written?: Written | null;
-}
-
-type Written =
-  & Pick<SessionRow, "authenticatedAt" | "lastSeenAt" | "expiresAt" | "version" | "data">
-  & { readonly now: Instant };
-
-// The session of a presented token, and what is to be said about it, as `judgement.ts` says it.
-//
-// `$1`, `$2` id and digest; `$3` absoluteTimeout, `$4` idleTimeout, `$5` rotationGrace.
-const PRESENTED = `
-  select s.*, u.username, a.*, p.deadline, p.is_current, p.is_settled, v.refusal
-  from (
-    select $1::text::uuid as asked_id, decode($2, 'hex') as asked_digest,
-      ${seconds("$3")} as absolute, ${seconds("$4")} as idle, ${seconds("$5")} as grace
-  ) a
-  join coatcheck.sessions s
-    on s.id = a.asked_id and a.asked_digest in (s.digest, s.previous_digest)
-  left join lateral (
-    select u.username::text as username from coatcheck.users u where u.id = s.user_id limit 1
-  ) u on true
-  cross join lateral (
-    select ${deadline("s", "a.absolute")} as deadline,
-      s.digest = a.asked_digest as is_current,
-      s.previous_digest is null
-        or coalesce(s.rotation_seen_at + a.grace <= statement_timestamp(), false) as is_settled
-  ) p
-  cross join lateral (
-    select coalesce(${ended("s", "p.deadline", "a.idle")}, case
-      when p.is_settled and not p.is_current then 'reused'
-      when u.username is null then 'user'
-    end) as refusal
-  ) v`;
-
-// Of a row `s` of the above.
-const JUDGED: Pairs = {
-  ...session("s.username", "s.deadline"),
-  digest: digest("case when s.is_current then s.digest else s.previous_digest end"),
-  refusal: escaped("s.refusal"),
-  revokedReason: escaped("s.revoked_reason"),
-};
-const NEVER_SEEN = "s.previous_digest is not null and s.rotation_seen_at is null";
-const FIRST_SIGHT = `s.is_current and ${NEVER_SEEN}`;
-
-/** What {@linkcode TOUCH} answers, if it touched the session. */
-export interface TouchedRow {
-  readonly lastSeenAt: Instant;
-}
+// ── Validate ────────────────────────────────────────────────────────────────────────────────────────
 
 /**
- * Notes the use of a session, and the first sight of a rotated secret, where one of the two is due.
+ * Finds the session of a presented token. Reads one row, takes no lock, decides nothing: evaluate.ts
+ * does. A secret that is neither the current nor the previous one finds no row, so that it learns
+ * nothing.
  *
- * The conditions are those of the judgement once more: after {@linkcode VALIDATE} somebody may have
- * revoked the session, and a touch must not outlive that. A row that is held by another
- * statement is skipped: its holder is touching it too, or ending it, and else the next use is noted.
+ * $1 the call; $2 id; $3 digest of the presented secret.
+ */
+export const VALIDATE: Statement = statement(
+  19,
+  `select $1::text as call,
+  ${SESSION},
+  ${STATE},
+  (s.digest = pg_catalog.decode($3::text, 'hex'))::text as is_current
+from coatcheck.sessions s
+where s.id = $2::text::uuid
+  and pg_catalog.decode($3::text, 'hex') in (s.digest, s.previous_digest)`,
+);
+
+/**
+ * Records the use of a session and the first sight of its new secret, if one of the two is due, and
+ * forgets a salt that is no longer needed. Locks the row; skips it if another statement holds it.
  *
- * `$1` to `$5` as above; `$6` touchInterval, or null.
+ * $1 the call; $2 id; $3 digest of the presented secret; $4 absoluteTimeout; $5 idleTimeout; $6
+ * rotationGrace; $7 touchInterval, or null.
  */
 export const TOUCH: Statement = statement(
-  "touch the session",
-  `with due as (${PRESENTED}
-  where v.refusal is null and (
-    s.last_seen_at <= statement_timestamp() - ${seconds("$6")}
-    or p.is_current and ${NEVER_SEEN})
-  for no key update of s skip locked
+  3,
+  `with s as (
+  update coatcheck.sessions s
+  set last_seen_at = greatest(s.last_seen_at, clock.now),
+    rotation_seen_at = case
+      when s.digest = pg_catalog.decode($3::text, 'hex') and s.previous_digest is not null
+        and s.rotation_seen_at is null then clock.now
+      else s.rotation_seen_at
+    end,
+    rotation_salt = case
+      when s.rotation_seen_at is null or s.rotation_seen_at > clock.grace then s.rotation_salt
+    end
+  from (
+    select statement_timestamp() as now, statement_timestamp() - $6::text::interval as grace
+  ) clock
+  where ${OPENED}
+    and (s.last_seen_at <= statement_timestamp() - $7::text::interval
+      or s.digest = pg_catalog.decode($3::text, 'hex') and s.previous_digest is not null
+        and s.rotation_seen_at is null)
+    and ${UNLOCKED}
+  returning s.id, s.last_seen_at
 )
-update coatcheck.sessions s
-set last_seen_at = greatest(s.last_seen_at, statement_timestamp()),
-  rotation_seen_at = case when due.is_current and ${NEVER_SEEN}
-    then statement_timestamp() else s.rotation_seen_at end,
-  rotation_salt = case when due.is_settled then null else s.rotation_salt end
-from due
-where s.id = due.id
-returning ${answer({ lastSeenAt: instant("s.last_seen_at") })}`,
+select $1::text as call, s.id::text as id, extract(epoch from s.last_seen_at)::text as last_seen from s`,
 );
 
-// ── A new secret, new data ──────────────────────────────────────────────────────────────────────────
+// ── Rotate, reauthenticate, update ──────────────────────────────────────────────────────────────────
 
-/** The parts of a statement that may change the session of a presented token. */
-interface Change {
-  /** What it sets, beside the last use, in a row `w`. */
-  readonly set: string;
-  /** Where it does, if there is nothing to refuse. */
-  readonly where: string;
-  /** What it answers of a row `s`, beside what all answer. */
-  readonly pairs?: Pairs;
-  /** What follows `for no key update of s`. */
-  readonly lock?: string;
-  /** Further expressions after `with`. */
-  readonly expressions?: string;
-}
-
-// It locks the row, judges it as it is then, and changes it or not. Nothing comes in between, and
-// nobody's older snapshot decides: whoever waited for the lock is judged by what the one before has left.
-const change = ({ set, where, pairs = {}, lock = "", expressions = "" }: Change) => `
-with s as (${PRESENTED}
-  for no key update of s ${lock}
-), ${expressions}written as (
-  update coatcheck.sessions w
-  set ${set},
-    last_seen_at = greatest(w.last_seen_at, statement_timestamp())
-  from s
-  where w.id = s.id and s.refusal is null and ${where}
-  returning w.*
+const rotation = (condition: string) => `with s as (
+  update coatcheck.sessions s
+  set previous_digest = s.digest,
+    digest = pg_catalog.decode($7::text, 'hex'),
+    rotation_salt = pg_catalog.decode($8::text, 'hex'),
+    rotated_at = statement_timestamp(),
+    rotation_seen_at = null,
+    last_seen_at = greatest(s.last_seen_at, statement_timestamp())
+  where ${OPENED}
+    and s.digest = pg_catalog.decode($3::text, 'hex')
+    and (s.previous_digest is null or s.rotation_seen_at <= statement_timestamp() - $6::text::interval)${condition}
+  returning s.*
 )
-select ${
-  answer({
-    ...JUDGED,
-    ...pairs,
-    written: orNull(`(
-    select ${
-      object({
-        authenticatedAt: epoch("w.authenticated_at"),
-        lastSeenAt: epoch("w.last_seen_at"),
-        expiresAt: epoch(deadline("w", "s.absolute")),
-        version: "w.version",
-        data: "w.data",
-        now: NOW,
-      })
-    } from written w
-  )`),
-  })
-}
+select $1::text as call,
+  ${SESSION},
+  extract(epoch from statement_timestamp())::text as clock
 from s`;
 
-/** What {@linkcode ROTATE} answers. */
-export interface RotatedRow extends PresentedRow {
-  /** Where the presented secret is the old one: how to make the new one of it. */
-  readonly heir: { readonly salt: string; readonly digest: string; readonly now: Instant } | null;
-}
-
-const HEIR = orNull(`case when not s.is_current and s.rotation_salt is not null then ${
-  object({
-    salt: "encode(s.rotation_salt, 'hex')",
-    digest: "encode(s.digest, 'hex')",
-    now: NOW,
-  })
-} end`);
-
-const rotation = (lock: string) =>
-  statement(
-    "rotate the session",
-    change({
-      set: `previous_digest = w.digest,
-    digest = decode($6, 'hex'),
-    rotation_salt = decode($7, 'hex'),
-    rotated_at = statement_timestamp(),
-    rotation_seen_at = null`,
-      where: "s.is_current and s.is_settled",
-      pairs: { heir: HEIR },
-      lock,
-    }),
-  );
-
 /**
- * Gives a session a new secret, unless the last rotation is not settled: then the pair stays, and
- * whoever presents the old secret is told how to make the new one of it.
+ * Gives a session a new secret, if the presented one is the current one and the last rotation is over.
+ * Locks the row.
  *
- * `$1` to `$5` as above; `$6` the digest of the new secret, `$7` the salt that made it.
+ * $1 the call; $2 id; $3 digest of the presented secret; $4 absoluteTimeout; $5 idleTimeout; $6
+ * rotationGrace; $7 digest of the new secret; $8 the salt that derived it.
  */
-export const ROTATE: Statement = rotation("");
-
-/** The same within a validation, which must not wait: a row that somebody holds is rotated next time. */
-export const ROTATE_DUE: Statement = rotation("skip locked");
+export const ROTATE: Statement = statement(13, /* @__PURE__ */ rotation(""));
 
 /**
- * Starts a session anew: both timeouts, and a secret that nobody can derive from the one before, so
- * that a thief of that one is out.
+ * The same within a validation: skips a row that another statement holds.
  *
- * `$1` to `$5` as above; `$6` the digest of the new secret.
+ * $1 to $8 as above.
+ */
+export const ROTATE_DUE: Statement = statement(
+  13,
+  rotation(`
+    and ${UNLOCKED}`),
+);
+
+/**
+ * Records that the user has proved who they are: both timeouts start anew, with a secret that cannot be
+ * derived from the one before. Locks the row.
+ *
+ * $1 the call; $2 id; $3 digest of the presented secret; $4 absoluteTimeout; $5 idleTimeout; $6
+ * rotationGrace; $7 digest of the new secret.
  */
 export const REAUTHENTICATE: Statement = statement(
-  "reauthenticate the session",
-  change({
-    set: `digest = decode($6, 'hex'),
+  13,
+  `with s as (
+  update coatcheck.sessions s
+  set digest = pg_catalog.decode($7::text, 'hex'),
     previous_digest = null,
     rotation_salt = null,
     rotated_at = null,
     rotation_seen_at = null,
     authenticated_at = statement_timestamp(),
-    expires_at = statement_timestamp() + s.absolute`,
-    where: "true",
-  }),
+    expires_at = statement_timestamp() + $4::text::interval,
+    last_seen_at = greatest(s.last_seen_at, statement_timestamp())
+  where ${OPENED}
+  returning s.*
+)
+select $1::text as call,
+  ${SESSION},
+  extract(epoch from statement_timestamp())::text as clock
+from s`,
 );
 
-/** What {@linkcode UPDATE} answers. */
-export interface UpdatedRow extends PresentedRow {
-  /** The bytes that the merged data would take; null where the version was another. */
-  readonly size: number | null;
-}
+/** The bytes of merged data, as PostgreSQL writes JSON: twice what one call may give. */
+export const MAX_MERGED_DATA_BYTES = 131_072;
 
-/** The bytes of merged data, as PostgreSQL spells JSON: twice what one call may give. */
-export const LARGEST_MERGED = 131_072;
+const MERGED = "(s.data - $7::text::text[]) || $8::text::jsonb";
 
 /**
- * Merges keys into the data, if it is still of the version that the caller has seen.
+ * Merges keys into the data, if it has the version that the caller has seen. Locks the row.
  *
- * `$1` to `$5` as above; `$6` what to set, as JSON; `$7` the keys to remove, as JSON; `$8` the version,
- * or null for any.
+ * $1 the call; $2 id; $3 digest of the presented secret; $4 absoluteTimeout; $5 idleTimeout; $6
+ * rotationGrace; $7 the keys to remove; $8 what to set; $9 the version, or null for any.
  */
 export const UPDATE: Statement = statement(
-  "update the session",
-  change({
-    set: `data = (select data from merged),
-    version = w.version + 1,
-    rotation_seen_at = case when ${FIRST_SIGHT} then statement_timestamp() else w.rotation_seen_at end`,
-    where: `(select octet_length(data::text) from merged) <= ${LARGEST_MERGED}`,
-    pairs: { size: orNull("(select octet_length(data::text) from merged)::text") },
-    expressions: `asked as (
-  select $6::text::jsonb as patch, array(select jsonb_array_elements_text($7::text::jsonb)) as removed,
-    $8::integer as version
-), merged as (
-  select (s.data - asked.removed) || asked.patch as data
-  from s, asked
-  where asked.version is null or asked.version = s.version
-), `,
-  }),
-);
-
-// ── The way out ─────────────────────────────────────────────────────────────────────────────────────
-
-/** What {@linkcode REVOKE} and {@linkcode REVOKE_MANY} answer for each session that they ended. */
-export interface RevokedRow extends SessionRow {
-  readonly digest: string;
-  readonly revokedAt: Instant;
-  readonly revokedReason: string;
-}
-
-// Where a database does not wait for its log, a crash could bring back who was signed out: this one
-// transaction waits. Stronger settings stay as they are.
-const DURABLE = `durable as materialized (
-  select case when current_setting('synchronous_commit') = 'off'
-    then set_config('synchronous_commit', 'on', true) end
-)`;
-
-const revoked = (presented: string) => `
-select ${
-  answer({
-    ...session("s.username", "s.expires_at"),
-    digest: digest(presented),
-    revokedAt: instant("s.revoked_at"),
-    revokedReason: escaped("s.revoked_reason"),
-  })
-}
-from (select r.*, ${usernameOf("r")} as username from revoked r cross join durable) s
-order by s.id`;
-
-/**
- * Ends the session of a presented token, also one that some policy would call idle or expired: another
- * may not.
- *
- * `$1`, `$2` id and digest; `$3` reason.
- */
-export const REVOKE: Statement = statement(
-  "revoke the session",
-  `with a as (
-  select $1::text::uuid as id, decode($2, 'hex') as digest, $3::text as reason
-), ${DURABLE}, revoked as (
+  12,
+  `with s as (
   update coatcheck.sessions s
-  set revoked_at = statement_timestamp(), revoked_reason = a.reason
-  from a
-  where s.id = a.id and a.digest in (s.digest, s.previous_digest) and s.revoked_at is null
-  returning s.*, a.digest as presented
-)${revoked("case when s.digest = s.presented then s.digest else s.previous_digest end")}`,
-);
-
-/**
- * Ends the session of a secret that was reused, whatever it has been rotated to meanwhile; but not one
- * whose user has reauthenticated since it was judged: that has shaken the other party off.
- *
- * `$1` id; `$2` when the user had last proved who they are, as the judgement said.
- */
-export const REVOKE_REUSED: Statement = statement(
-  "revoke the reused session",
-  `with ${DURABLE}
-update coatcheck.sessions s
-set revoked_at = statement_timestamp(), revoked_reason = 'reused'
-from durable
-where s.id = $1::text::uuid and ${epoch("s.authenticated_at")} = $2::text::numeric
-  and s.revoked_at is null
-returning ${answer({ id: quoted("s.id") })}`,
-);
-
-/**
- * Ends sessions by their users.
- *
- * In two steps, the second of which locks in the order of ids: without an order, concurrent calls
- * deadlock. `offset 0` keeps the planner on the index however many users it expects. The keys are counted,
- * as one that is nobody's must fail whatever else there is to read.
- *
- * `$1` the users' keys, as JSON; `$2` the one session to end, or null; `$3` the one to leave, or null;
- * `$4` reason.
- */
-export const REVOKE_MANY: Statement = statement(
-  "revoke the sessions",
-  `with asked as (
-  select distinct r.user_id
-  from jsonb_array_elements($1::text::jsonb) k
-  cross join lateral
-    pg_catalog.jsonb_populate_record(
-      null::coatcheck.sessions, pg_catalog.jsonb_build_object('user_id', k.value)) r
-), a as (
-  select $2::text::uuid as one, $3::text::uuid as other, $4::text as reason
-), ${DURABLE}, held as (
-  select s.id from coatcheck.sessions s
-  where s.revoked_at is null and s.id = any(array(
-    select t.id from asked cross join a cross join lateral (
-      select t.id, t.expires_at from coatcheck.sessions t
-      where t.user_id = asked.user_id and t.revoked_at is null offset 0
-    ) t
-    where t.id = coalesce(a.one, t.id) and t.id is distinct from a.other
-      and statement_timestamp() < t.expires_at
-  ))
-  order by s.id for no key update of s
-), revoked as (
-  update coatcheck.sessions s
-  set revoked_at = statement_timestamp(), revoked_reason = a.reason
-  from a
-  where (select count(user_id) from asked) > 0 and s.id = any(array(select id from held))
+  set data = ${MERGED},
+    version = s.version + 1,
+    rotation_seen_at = case
+      when s.digest = pg_catalog.decode($3::text, 'hex') and s.previous_digest is not null
+        and s.rotation_seen_at is null then clock.now
+      else s.rotation_seen_at
+    end,
+    last_seen_at = greatest(s.last_seen_at, clock.now)
+  from (select statement_timestamp() as now) clock
+  where ${OPENED}
+    and ($9::text is null or s.version = $9::text::integer)
+    and octet_length((${MERGED})::text) <= ${MAX_MERGED_DATA_BYTES}
   returning s.*
-)${revoked("s.digest")}`,
+)
+select $1::text as call,
+  ${SESSION}
+from s`,
+);
+
+const explanation = (own: string, lock: string) => `select $1::text as call,
+  ${SESSION},
+  ${STATE},
+  (s.digest = pg_catalog.decode($3::text, 'hex'))::text as is_current,
+  ${own}
+from coatcheck.sessions s
+where s.id = $2::text::uuid
+  and pg_catalog.decode($3::text, 'hex') in (s.digest, s.previous_digest)
+for share of s${lock}`;
+
+const HEIR = `pg_catalog.encode(s.digest, 'hex') as digest,
+  pg_catalog.encode(s.rotation_salt, 'hex') as salt`;
+
+/**
+ * Reads why a write changed nothing. Locks the row for share, so that a pool which sends reads to a
+ * replica cannot answer from one that has not seen the change.
+ *
+ * $1 the call; $2 id; $3 digest of the presented secret.
+ */
+export const EXPLAIN: Statement = statement(
+  21,
+  explanation(HEIR, ""),
 );
 
 /**
- * The live sessions of a user, last used first.
+ * The same within a validation: skips a row that another statement holds.
  *
- * `$1` the user's key, as JSON; `$2` absoluteTimeout, `$3` idleTimeout.
+ * $1 to $3 as above.
+ */
+export const EXPLAIN_DUE: Statement = statement(
+  21,
+  explanation(HEIR, " skip locked"),
+);
+
+/**
+ * Reads why an update of the data changed nothing. Locks the row for share, as above.
+ *
+ * $1 the call; $2 id; $3 digest of the presented secret; $7 the keys to remove; $8 what to set.
+ */
+export const EXPLAIN_UPDATE: Statement = statement(
+  20,
+  explanation(`octet_length((${MERGED})::text)::text as size`, ""),
+);
+
+// ── List ────────────────────────────────────────────────────────────────────────────────────────────
+
+/**
+ * Lists the live sessions of a user, last used first. Takes no lock.
+ *
+ * $1 the call; $2 the user's key; $3 how many, or null for all; $4 absoluteTimeout; $5 idleTimeout; $6
+ * the id of the session to go on after, or null.
  */
 export const LIST: Statement = statement(
-  "list the sessions",
-  `with a as (
-  select r.user_id, ${seconds("$2")} as absolute, ${seconds("$3")} as idle
-  from pg_catalog.jsonb_populate_record(null::coatcheck.sessions, $1::text::jsonb) r
+  12,
+  `with asked as materialized (
+  select r.user_id
+  from pg_catalog.jsonb_populate_record(null::coatcheck.sessions,
+    pg_catalog.jsonb_build_object('user_id', $2::text)) r
 )
-select ${answer(session("s.username", "s.deadline"))}
-from (
-  select s.*, ${usernameOf("s")} as username, ${deadline("s", "a.absolute")} as deadline
-  from coatcheck.sessions s, a
-  where (select user_id from a) is not null and s.user_id = (select user_id from a)
-    and ${ended("s", deadline("s", "a.absolute"), "a.idle")} is null
-) s
-where s.username is not null
-order by s.last_seen_at desc, s.id`,
+select $1::text as call,
+  ${SESSION}
+from coatcheck.sessions s
+where (select a.user_id from asked a) is not null
+  and s.user_id = (select a.user_id from asked a)
+  and ${LIVE}
+  and exists (select from coatcheck.users u where u.id = s.user_id and u.username is not null)
+  and ($6::text is null or exists (
+    select from coatcheck.sessions o
+    where o.id = $6::text::uuid
+      and (s.last_seen_at < o.last_seen_at or s.last_seen_at = o.last_seen_at and s.id > o.id)
+  ))
+order by s.last_seen_at desc, s.id
+limit $3::text::bigint`,
 );
 
-// ── And in the end ──────────────────────────────────────────────────────────────────────────────────
-
-/** What {@linkcode SWEEP} answers. */
-export interface Swept {
-  readonly swept: number;
-  /** How many blocks the table has. */
-  readonly blocks: number;
-}
-
-const isDead = (row: string) => `
-  case
-    when ${row}.revoked_at is not null
-      then ${row}.revoked_at <= statement_timestamp() - (select retention from a)
-    else ${row}.expires_at <= statement_timestamp()
-      or coalesce(${row}.last_seen_at <= statement_timestamp() - (select idle from a), false)
-  end`;
+// ── Revoke ──────────────────────────────────────────────────────────────────────────────────────────
 
 /**
- * Deletes the dead rows in a range of the table's blocks: what has passed its stored deadline, what was
- * revoked long enough ago, and, only where the caller names a timeout, what was not used for that long.
+ * Revokes the session of a presented token, also one that this policy calls idle or expired: another one
+ * may not. Locks the row. If the server does not wait for its log (synchronous_commit is off), a crash
+ * could bring the session back, so that this transaction waits; stronger settings stay as they are. The
+ * setting is read beside the row, and so on its shard.
  *
- * By the rows' places, as no index is by any of these instants: keeping one would cost every touch. A
- * row that somebody holds is left for the next time. The condition stands twice, so that a row that was
- * changed before the lock was had is not deleted by its place.
+ * $1 the call; $2 id; $3 digest of the presented secret; $4 reason.
+ */
+export const REVOKE: Statement = statement(
+  14,
+  `with durable as materialized (
+  select pg_catalog.set_config('synchronous_commit', 'on', true)
+  from coatcheck.sessions d
+  where d.id = $2::text::uuid and pg_catalog.current_setting('synchronous_commit') = 'off'
+), s as (
+  update coatcheck.sessions s
+  set revoked_at = statement_timestamp(), revoked_reason = $4::text
+  where s.id = $2::text::uuid
+    and pg_catalog.decode($3::text, 'hex') in (s.digest, s.previous_digest)
+    and s.revoked_at is null
+    and (select count(*) from durable) >= 0
+  returning s.*
+)
+select $1::text as call,
+  ${REVOKED}
+from s`,
+);
+
+/**
+ * Revokes the session of a secret that was reused, whatever it has been rotated to since; but not if its
+ * user has reauthenticated since it was evaluated, which has locked the other party out. Locks the row.
  *
- * `$1`, `$2` the first block and the one after the last; `$3` retention; `$4` idleTimeout, or null.
+ * $1 the call; $2 id; $3 when the user had last proved who they are, as the evaluation read it.
+ */
+export const REVOKE_REUSED: Statement = statement(
+  2,
+  `with durable as materialized (
+  select pg_catalog.set_config('synchronous_commit', 'on', true)
+  from coatcheck.sessions d
+  where d.id = $2::text::uuid and pg_catalog.current_setting('synchronous_commit') = 'off'
+), s as (
+  update coatcheck.sessions s
+  set revoked_at = statement_timestamp(), revoked_reason = 'reused'
+  where s.id = $2::text::uuid
+    and extract(epoch from s.authenticated_at at time zone 'utc') = $3::text::numeric
+    and s.revoked_at is null
+    and (select count(*) from durable) >= 0
+  returning s.id
+)
+select $1::text as call, s.id::text as id from s`,
+);
+
+const ASKED = `asked as materialized (
+  select distinct r.user_id
+  from jsonb_array_elements($2::text::jsonb) k(value)
+  cross join lateral pg_catalog.jsonb_populate_record(null::coatcheck.sessions,
+    pg_catalog.jsonb_build_object('user_id', k.value)) r
+), durable as materialized (
+  select pg_catalog.set_config('synchronous_commit', 'on', true)
+  where pg_catalog.current_setting('synchronous_commit') = 'off'
+)`;
+
+/**
+ * Revokes the live sessions of users. Locks them in the order of ids before it changes one: without an
+ * order, concurrent calls deadlock. `offset 0` keeps the planner on the index however many users it
+ * expects. All keys are read first, so that one that no user can have fails by itself.
+ *
+ * $1 the call; $2 the users' keys, as JSON; $3 the one session to revoke, or null; $4 the one to keep, or
+ * null; $5 reason.
+ */
+export const REVOKE_MANY: Statement = statement(
+  14,
+  `with ${ASKED}, held as (
+  select h.id
+  from coatcheck.sessions h
+  where h.revoked_at is null and h.id = any(array(
+    select t.id
+    from asked
+    cross join lateral (
+      select t.id, t.expires_at
+      from coatcheck.sessions t
+      where t.user_id = asked.user_id and t.revoked_at is null
+      offset 0
+    ) t
+    where ($3::text is null or t.id = $3::text::uuid)
+      and ($4::text is null or t.id <> $4::text::uuid)
+      and t.expires_at > statement_timestamp()
+  ))
+  order by h.id
+  for no key update of h
+), s as (
+  update coatcheck.sessions s
+  set revoked_at = statement_timestamp(), revoked_reason = $5::text
+  where s.id = any(array(select h.id from held h))
+    and (select count(*) from asked) > 0
+    and (select count(*) from durable) >= 0
+  returning s.*
+)
+select $1::text as call,
+  ${REVOKED}
+from s
+order by s.id`,
+);
+
+/**
+ * The same on a server that cannot lock many rows (Citus), which finds deadlocks between shards itself.
+ *
+ * $1 to $5 as above.
+ */
+export const REVOKE_MANY_UNLOCKED: Statement = statement(
+  14,
+  `with ${ASKED}, s as (
+  update coatcheck.sessions s
+  set revoked_at = statement_timestamp(), revoked_reason = $5::text
+  where s.user_id = any(array(select a.user_id from asked a))
+    and ($3::text is null or s.id = $3::text::uuid)
+    and ($4::text is null or s.id <> $4::text::uuid)
+    and s.revoked_at is null
+    and s.expires_at > statement_timestamp()
+    and (select count(*) from durable) >= 0
+  returning s.*
+)
+select $1::text as call,
+  ${REVOKED}
+from s
+order by s.id`,
+);
+
+// ── Sweep ───────────────────────────────────────────────────────────────────────────────────────────
+
+// Over: $4 retention of revoked sessions, $5 idleTimeout, or null to keep idle ones to their deadline.
+const DEAD = `(s.revoked_at <= statement_timestamp() - $4::text::interval
+    or s.revoked_at is null
+      and (s.expires_at <= statement_timestamp()
+        or s.last_seen_at <= statement_timestamp() - $5::text::interval))`;
+
+/**
+ * Deletes the dead rows in a range of the table's blocks. By place, as no index is by these instants:
+ * keeping one would cost every touch. Locks the rows; skips one that another statement holds. The
+ * condition stands twice, so that a row that changed before it was locked is not deleted by its place.
+ *
+ * $1 the call; $2 the first block; $3 the block after the last; $4 retention; $5 idleTimeout, or null.
  */
 export const SWEEP: Statement = statement(
-  "sweep the sessions",
-  `with a as (
-  select $1::text::tid as first, $2::text::tid as after, ${seconds("$3")} as retention,
-    ${seconds("$4")} as idle
-), dead as (
-  select s.ctid, s.id from coatcheck.sessions s
-  where s.ctid >= (select first from a) and s.ctid < (select after from a) and ${isDead("s")}
+  3,
+  `with dead as (
+  select s.ctid
+  from coatcheck.sessions s
+  where s.ctid >= $2::text::tid and s.ctid < $3::text::tid
+    and ${DEAD}
   for update of s skip locked
 ), swept as (
   delete from coatcheck.sessions s
-  where s.ctid = any(array(select ctid from dead)) and ${isDead("s")}
+  where s.ctid = any(array(select d.ctid from dead d))
+    and ${DEAD}
   returning s.id
 )
-select ${
-    answer({
-      swept: "(select count(*) from swept)",
-      blocks: `pg_catalog.pg_relation_size('coatcheck.sessions')
-        / current_setting('block_size')::integer`,
-    })
-  }`,
+select $1::text as call,
+  (select count(*) from swept)::text as swept,
+  (pg_catalog.pg_relation_size('coatcheck.sessions'::regclass)
+    / pg_catalog.current_setting('block_size')::bigint)::text as blocks`,
+);
+
+/**
+ * Reads a range of the key for a server without block ranges (Citus): the dead rows, and the last row.
+ * Takes no lock.
+ *
+ * $1 the call; $2 the id to go on after; $3 how many rows; $4 retention; $5 idleTimeout, or null.
+ */
+export const FIND_DEAD: Statement = statement(
+  3,
+  `with page as (
+  select s.id, ${DEAD} as dead
+  from coatcheck.sessions s
+  where s.id > $2::text::uuid
+  order by s.id
+  limit $3::text::bigint
+)
+select $1::text as call, p.id::text as id, coalesce(p.dead, false)::text as dead
+from page p
+where p.dead or p.id = (select l.id from page l order by l.id desc limit 1)
+order by p.id`,
+);
+
+/**
+ * Deletes these rows if they are still dead. Locks them.
+ *
+ * $1 the call; $2 their ids; $4 retention; $5 idleTimeout, or null.
+ */
+export const DELETE_DEAD: Statement = statement(
+  2,
+  `with swept as (
+  delete from coatcheck.sessions s
+  where s.id = any($2::text::uuid[])
+    and ${DEAD}
+  returning s.id
+)
+select $1::text as call, (select count(*) from swept)::text as swept`,
 );
 
 // ── Many calls at once ──────────────────────────────────────────────────────────────────────────────
 
-// Where half a second is over, a lock is not waited for any longer.
-const IMPATIENT = `(
-      select case when current_setting('lock_timeout')::interval not between '1 ms' and '500 ms'
-        then set_config('lock_timeout', '500', true) end offset 0
-    ) impatient`;
-
 /**
- * {@linkcode VALIDATE} for many calls. Each row begins with the number of its call.
+ * {@linkcode VALIDATE} for many calls: a row bears the number of its call. `offset 0` keeps the planner on
+ * the index of a small table too.
  *
- * `$1` their values, as a JSON array of arrays; that of `$0` comes first in each.
+ * $1 the calls, as a JSON array of arrays: the values $1 to $3 of each.
  */
 export const VALIDATE_MANY: Statement = statement(
-  VALIDATE.purpose,
-  validation(
-    elementPlace,
-    // Look-up by look-up, where the planner would rather read the whole of a small table.
-    (rows) => `from ${CALLS} cross join lateral (select * from ${rows} offset 0) s`,
-    `${elementPlace(0)} || ' ' || `,
+  19,
+  `select c.value ->> 0 as call,
+  ${SESSION},
+  ${STATE},
+  s.is_current::text as is_current
+from jsonb_array_elements($1::text::jsonb) c(value)
+cross join lateral (
+  select s.*, s.digest = pg_catalog.decode(c.value ->> 2, 'hex') as is_current
+  from coatcheck.sessions s
+  where s.id = (c.value ->> 1)::uuid
+    and pg_catalog.decode(c.value ->> 2, 'hex') in (s.digest, s.previous_digest)
+  offset 0
+) s`,
+);
+
+// A user whose row another transaction holds must not hold up the other calls: half a second, unless
+// the limit is shorter already.
+const IMPATIENT = `(
+    select case
+      when pg_catalog.current_setting('lock_timeout')::interval not between '1 ms' and '500 ms'
+      then pg_catalog.set_config('lock_timeout', '500', true)
+    end
+    offset 0
+  ) impatient`;
+
+const creation = (column: string, condition: string, created: string, expires: string) =>
+  `with given as materialized (
+  select c.value ->> 0 as call,
+    (c.value ->> 2)::uuid as id,
+    pg_catalog.decode(c.value ->> 3, 'hex') as digest,
+    ${created} as created_at,
+    ${expires} as expires_at,
+    (c.value ->> 5)::boolean as persistent,
+    (c.value ->> 6)::jsonb as data,
+    (
+      select u.id
+      from pg_catalog.jsonb_populate_record(null::coatcheck.users,
+        pg_catalog.jsonb_build_object('${column}', c.value ->> 1)) asked
+      join coatcheck.users u on u.${column} = asked.${column}${condition}
+    ) as user_id
+  from ${IMPATIENT}
+  cross join jsonb_array_elements($1::text::jsonb) c(value)
+), s as (
+  insert into coatcheck.sessions as s
+    (id, user_id, digest, created_at, authenticated_at, last_seen_at, expires_at, persistent, data)
+  select g.id, g.user_id, g.digest, g.created_at, least(g.created_at, statement_timestamp()),
+    statement_timestamp(), g.expires_at, g.persistent, g.data
+  from given g
+  where g.user_id is not null
+  returning s.*
+)
+select g.call,
+  ${SESSION}
+from s
+join given g on g.id = s.id`;
+
+/**
+ * {@linkcode CREATE} for many calls: all are stored, or none.
+ *
+ * $1 the calls, as a JSON array of arrays: the values $1 to $7 of each.
+ */
+export const CREATE_MANY: Statement = statement(
+  12,
+  creation(
+    "username",
+    "",
+    "statement_timestamp()",
+    "statement_timestamp() + (c.value ->> 4)::interval",
   ),
 );
 
-const insertion = (replacing: boolean) =>
-  statement(
-    INSERT.purpose,
-    `${given(elementPlace, replacing, `${IMPATIENT} cross join ${CALLS} cross join `)}, ${
-      replacing ? `${REPLACED}, ` : ""
-    }inserted as (
-${INSERTION}
-returning *
-)
-select g.call || ' ' || ${answer({ ...INSERTED, ...(replacing ? REPLACEMENT : {}) }, "g.call")}
-from inserted s join given g on g.id = s.id`,
-  );
-
 /**
- * {@linkcode INSERT} for many calls: all are stored, or, where one of them cannot be, none.
+ * {@linkcode INSERT} for many calls: all are stored, or none.
  *
- * A user whose row somebody holds must not hold up the others: it gives up after half a second.
- *
- * `$1` as above.
+ * $1 the calls, as a JSON array of arrays: the values $1 to $9 of each.
  */
-export const INSERT_MANY: Statement = insertion(false);
-
-/** {@linkcode REPLACE} for many calls, in the same way. */
-export const REPLACE_MANY: Statement = insertion(true);
+export const INSERT_MANY: Statement = statement(
+  12,
+  creation(
+    "id",
+    " and u.username is not null",
+    "coalesce((c.value ->> 7)::timestamptz, statement_timestamp())",
+    "coalesce((c.value ->> 8)::timestamptz, statement_timestamp() + (c.value ->> 4)::interval)",
+  ),
+);

@@ -1,28 +1,38 @@
-import type { RequestHeaders } from "./cookie.ts";
-import { tell } from "./events.ts";
-import { LONGEST_DATA, refuse, requireHoldable, requireJson, requireWhole } from "./input.ts";
-import { type Policy, rulesOf } from "./policy.ts";
-import type { Session } from "./session.ts";
-import { type Sql, unexpected } from "./sql.ts";
-import { LARGEST_MERGED, UPDATE, type UpdatedRow } from "./statements.ts";
-import { grant, isRefused, judge, readVisitor, type Visit } from "./visit.ts";
+import { type Context, contextOf } from "./context.ts";
+import { readToken, type RequestHeaders } from "./cookie.ts";
+import { emit } from "./events.ts";
+import {
+  MAX_SESSION_DATA_BYTES,
+  refuse,
+  requireHoldable,
+  requireJson,
+  requireObject,
+  requireWhole,
+} from "./input.ts";
+import { type Policy, readOptions } from "./policy.ts";
+import { granted, refused, type SessionResult } from "./result.ts";
+import { readInstant, readSession, type Session } from "./session.ts";
+import { requireSql, type Sql } from "./sql.ts";
+import { STATE_CELLS } from "./evaluate.ts";
+import { EXPLAIN_UPDATE, MAX_MERGED_DATA_BYTES, UPDATE } from "./statements.ts";
+import { write } from "./write.ts";
 
-/** What belongs to one call of {@linkcode updateSession}. */
-export interface UpdateCall {
+/** The options of one {@linkcode updateSession}, beside the policy. */
+export interface UpdateSessionOptions {
   /**
-   * The version that the caller has seen: where `data` was changed since, nothing is written, and the
-   * reason is `conflict`. Unset: the keys are merged into whatever is there.
+   * The version that the caller has seen: if `data` was changed since, nothing is written, and the
+   * reason is `conflict`. Unset: the keys are merged into the data as it is.
    */
   readonly version?: number;
 }
 
 /** Keys to set, and with `undefined` keys to remove. */
-export type Patch<Data extends object = Record<string, unknown>> = {
+export type SessionDataPatch<Data extends object = Record<string, unknown>> = {
   readonly [Key in keyof Data]?: Data[Key] | undefined;
 };
 
-/** A visit; or the session as it is, where `data` was changed since the version that was given. */
-export type Update<Data extends object = Record<string, unknown>> = Visit<Data> | {
+/** The session as it is now; with `version`, also the session as another request has left it. */
+export type UpdateSessionResult<Data extends object = Record<string, unknown>> = SessionResult<Data> | {
   /** The live session, with the data and the version that it has now. */
   readonly session: Session<Data>;
   readonly reason: "conflict";
@@ -69,32 +79,61 @@ export type Update<Data extends object = Record<string, unknown>> = Visit<Data> 
  */
 export async function updateSession<Data extends object = Record<string, unknown>>(
   headers: RequestHeaders,
-  patch: Patch<NoInfer<Data>>,
+  patch: SessionDataPatch<NoInfer<Data>>,
   sql: Sql,
-  options?: Policy & UpdateCall,
-): Promise<Update<Data>> {
-  const rules = rulesOf(options, ["version"]);
-  const { version } = options ?? {};
-  if (version !== undefined) requireWhole("version", version, 0, 2 ** 31 - 1);
-  // JSON has no undefined: the first leaves such keys out, and the second names them.
-  const set = requireJson("patch", patch, LONGEST_DATA);
-  const removed = JSON.stringify(
-    Object.entries(patch).flatMap(([key, value]) => value === undefined ? [key] : []),
-  );
-  requireHoldable("patch", removed, LONGEST_DATA);
-  const token = readVisitor(headers, sql, rules);
-  if (isRefused(token)) return token;
-  const own = [set, removed, version ?? null];
-  const row = await judge<UpdatedRow>(token, sql, rules, UPDATE, own);
-  if (isRefused(row)) return row;
-  if (row.written) {
-    tell(rules.onEvent, { type: "updated", id: row.id, userId: row.userId });
-    return grant(rules, row);
-  }
-  if (row.size === null) return { ...grant<Data>(rules, row), reason: "conflict" };
-  if (!(row.size > LARGEST_MERGED)) {
-    throw unexpected(UPDATE.purpose, "a session that was changed", "one that was not");
-  }
-  const desired = `leave at most ${LARGEST_MERGED} bytes of data`;
-  refuse(RangeError, "patch", desired, `${row.size} bytes`);
+  options?: Policy & UpdateSessionOptions,
+): Promise<UpdateSessionResult<Data>> {
+  const { policy, own } = readOptions("updateSession", options, UPDATE_OPTIONS);
+  return await update<Data>(contextOf("updateSession", sql, policy), headers, patch, own);
+}
+
+/** The names in {@linkcode UpdateSessionOptions}. */
+export const UPDATE_OPTIONS = ["version"] as const;
+
+/** {@linkcode updateSession} by a policy that was checked. */
+export async function update<Data extends object>(
+  context: Context,
+  headers: RequestHeaders,
+  patch: SessionDataPatch<NoInfer<Data>>,
+  { version }: UpdateSessionOptions,
+): Promise<UpdateSessionResult<Data>> {
+  const { caller, sql, policy } = context;
+  if (version !== undefined) requireWhole(`${caller}: version`, version, 0, 2 ** 31 - 1);
+  const { set, removed } = readPatch(`${caller}: patch`, patch);
+  requireSql(caller, sql);
+  const presented = readToken(`${caller}: headers`, headers, policy.cookie.name);
+  if (typeof presented === "string") return refused(policy, { reason: presented });
+  let isConflict = false;
+  const result = await write<Data>(context, presented, {
+    statement: UPDATE,
+    values: [removed, set, version === undefined ? null : String(version)],
+    explanation: EXPLAIN_UPDATE,
+    changed: (cells) => {
+      const session = readSession(caller, cells, presented.id);
+      emit(policy.onEvent, { type: "updated", id: session.id, userId: session.userId });
+      return granted<Data>(policy, session);
+    },
+    unchanged: (state, _, cells) => {
+      isConflict = version !== undefined && state.version !== version;
+      if (isConflict) return Promise.resolve(granted<Data>(policy, state));
+      const size = readInstant(caller, cells[STATE_CELLS]);
+      if (size <= MAX_MERGED_DATA_BYTES) return Promise.resolve(undefined);
+      const desired = `leave at most ${MAX_MERGED_DATA_BYTES} bytes of data`;
+      refuse(RangeError, `${caller}: patch`, desired, `${size} bytes`);
+    },
+  });
+  return isConflict && result.session ? { ...result, reason: "conflict" } : result;
+}
+
+/** Reads a patch once: what to set, as JSON, and the keys to remove, as PostgreSQL writes a text[]. */
+function readPatch(subject: string, patch: object): { set: string; removed: string } {
+  requireObject(subject, patch);
+  const isPlain = !(Symbol.iterator in patch) && !("toJSON" in patch);
+  const read: object = isPlain ? { ...patch } : patch;
+  // JSON has no undefined: it leaves such keys out, and the list names them.
+  const set = requireJson(subject, read, MAX_SESSION_DATA_BYTES);
+  const keys = Object.entries(read).flatMap(([key, value]) => value === undefined ? [key] : []);
+  requireHoldable(subject, JSON.stringify(keys), MAX_SESSION_DATA_BYTES);
+  const removed = keys.map((key) => `"${key.replace(/["\\]/g, "\\$&")}"`);
+  return { set, removed: `{${removed.join()}}` };
 }

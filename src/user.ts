@@ -1,27 +1,16 @@
-import { SessionError } from "./errors.ts";
+import { type Context, contextOf, requireOne } from "./context.ts";
+import { driverError, userNotFound } from "./errors.ts";
 import { kindOf, refuse, requireObject, requireText } from "./input.ts";
-import { type Policy, type Rules, rulesOf } from "./policy.ts";
-import {
-  coded,
-  query,
-  type Sql,
-  sqlstateOf,
-  type SqlValue,
-  type Statement,
-  unexpected,
-} from "./sql.ts";
-import { FIND_USER, type FoundUser } from "./statements.ts";
-
-/** Somebody whose key is known already: after the password check, or from an OAuth callback. */
-export interface UserKey {
-  /** The user's key, as `coatcheck.users` has it in its column `id`. */
-  readonly userId: string | number;
-}
+import { type Policy, readOptions } from "./policy.ts";
+import { readUserId } from "./session.ts";
+import { type Call, type Cell, query, queryEither, type Sql, type SqlValue, type Statement } from "./sql.ts";
+import { FIND_USER } from "./statements.ts";
 
 /**
  * Finds the key of the one user who has a username, by the view `coatcheck.users`.
  *
- * {@linkcode createSession} does this in its own statement; call it for what else needs the key.
+ * {@linkcode createSession} does this in its own statement. Call it if you need the key for something
+ * else.
  *
  * @example
  * ```ts
@@ -49,89 +38,74 @@ export async function getUserId(
   sql: Sql,
   options?: Policy,
 ): Promise<string | number> {
-  const rules = rulesOf(options, []);
-  requireUsername(username);
-  const values = [JSON.stringify({ username })];
-  const { userId } = await askOfOne<FoundUser>(sql, FIND_USER, values, rules);
-  if (typeof userId !== "string" && typeof userId !== "number") {
-    throw unexpected(FIND_USER.purpose, "a user's key", kindOf(userId));
-  }
-  return userId;
+  const { policy } = readOptions("getUserId", options, []);
+  return await findUser(contextOf("getUserId", sql, policy), username);
 }
 
-/** Spells a username or a key as the statements take it. */
-export function userAsJson(user: string | UserKey): string {
+/** {@linkcode getUserId} by a policy that was checked. */
+export async function findUser(context: Context, username: string): Promise<string | number> {
+  const { caller } = context;
+  requireText(`${caller}: username`, username, MAX_USER_BYTES);
+  const [key, isNumber] = await queryUser(context, FIND_USER, [username]);
+  return readUserId(caller, key, isNumber);
+}
+
+/** A user, as {@linkcode createSession} takes one. */
+export type User = string | { readonly userId: string | number };
+
+/** Reads the username or the key of a user, as the statements take it. */
+export function readUser(caller: string, user: User): { name?: string; id?: string } {
   if (typeof user === "string") {
-    requireUsername(user);
-    return JSON.stringify({ username: user });
+    requireText(`${caller}: username`, user, MAX_USER_BYTES);
+    return { name: user };
   }
-  requireObject("user", user, "be a username or { userId }");
-  if (!("userId" in user)) refuse(TypeError, "user", "be a username or { userId }", kindOf(user));
-  const id: unknown = user.userId;
-  requireUserId("userId", id);
-  return JSON.stringify({ id });
+  requireObject(`${caller}: user`, user, "be a username or { userId }");
+  if (!Object.hasOwn(user, "userId")) {
+    refuse(TypeError, `${caller}: user`, "be a username or { userId }", kindOf(user));
+  }
+  const { userId } = user;
+  requireUserId(`${caller}: userId`, userId);
+  return { id: String(userId) };
 }
 
 /** Refuses what no column could hold as a key. */
-export function requireUserId(name: string, id: unknown): asserts id is string | number {
-  if (typeof id === "string") return requireText(name, id, LONGEST_USER);
+export function requireUserId(subject: string, id: unknown): asserts id is string | number {
+  if (typeof id === "string") return requireText(subject, id, MAX_USER_BYTES);
   const desired = "be a safe integer, or text";
-  if (typeof id !== "number") refuse(TypeError, name, desired, kindOf(id));
-  if (!Number.isSafeInteger(id)) refuse(RangeError, name, desired, String(id));
+  if (typeof id !== "number") refuse(TypeError, subject, desired, kindOf(id));
+  if (!Number.isSafeInteger(id)) refuse(RangeError, subject, desired, String(id));
 }
 
-function requireUsername(username: unknown): asserts username is string {
-  requireText("username", username, LONGEST_USER);
+const MAX_USER_BYTES = 1024;
+
+/** Sends a statement about users, or its other form. A key that no user can have is an unknown user. */
+export async function queryUsers(
+  call: Call,
+  statement: Statement | readonly [Statement, Statement],
+  values: readonly SqlValue[],
+): Promise<Cell[][]> {
+  const translate = (error: unknown) => isAboutUser(error) ? userNotFound(call.caller) : undefined;
+  return "strings" in statement
+    ? await query(call, statement, values, translate)
+    : await queryEither(call, statement, values, translate);
 }
 
-const LONGEST_USER = 1024;
-
-/** Sends a statement that names users, and tells a key that cannot be one as a user who is not there. */
-export async function askOfUsers<Row>(
-  sql: Sql,
+/** Sends a statement that returns one row if the user exists, else none. */
+export async function queryUser(
+  call: Call,
   statement: Statement,
   values: readonly SqlValue[],
-  rules: Rules,
-): Promise<Row[]> {
-  const translate = (error: unknown) => asNotOneUser(statement.purpose, error);
-  return await query<Row>(sql, statement, values, rules.queryTimeout, translate);
+): Promise<Cell[]> {
+  const row = requireOne(call, await queryUsers(call, statement, values));
+  if (!row) throw userNotFound(call.caller);
+  return row;
 }
 
-/** Sends a statement that answers nothing where there is no such user. */
-export async function askOfOne<Answer>(
-  sql: Sql,
-  statement: Statement,
-  values: readonly SqlValue[],
-  rules: Rules,
-): Promise<Answer> {
-  const rows = await askOfUsers<Answer>(sql, statement, values, rules);
-  if (rows.length > 1) throw unexpected(statement.purpose, "one row", `${rows.length} rows`);
-  if (rows.length === 0) throw userNotFound();
-  return rows[0]!;
-}
-
-// A look-up of one row that finds two fails (21000). A foreign key that fails (23503) is a user who was
-// deleted since the statement found them. The others are about the user as well, because all else was
-// checked before: text that is no uuid (22P02), a number beyond integer (22003), a name too long for
-// its column (22001) or against the rule of its domain (23514). A check of the app's own on the
-// sessions fails in the same way, but of a table.
-function asNotOneUser(purpose: string, error: unknown): SessionError | undefined {
-  const { table, table_name } = coded(error);
-  const sqlstate = sqlstateOf(error) ?? "";
-  if (sqlstate === "21000") {
-    return new SessionError(
-      "UNEXPECTED_RESULT",
-      `Cannot ${purpose} as coatcheck.users must have one row for the user: received more`,
-    );
-  }
-  const isAboutUser = /^(23503|22P02|22003|22001)$/.test(sqlstate) ||
-    sqlstate === "23514" && !table && !table_name;
-  return isAboutUser ? userNotFound() : undefined;
-}
-
-function userNotFound(): SessionError {
-  return new SessionError(
-    "USER_NOT_FOUND",
-    "Cannot find the user as coatcheck.users must have one row for them: received none",
-  );
+// A foreign key that fails (23503) is a user who was deleted since the statement found them. The others
+// are about the user as well, because all else was checked before: text that is no uuid (22P02), a number
+// beyond integer (22003), a name too long for its column (22001) or against the rule of its domain
+// (23514). A check of the app's own on the sessions fails in the same way, but names its table.
+function isAboutUser(error: unknown): boolean {
+  const { table, sqlstate = "" } = driverError(error);
+  return /^(23503|22P02|22003|22001)$/.test(sqlstate) || sqlstate === "23514" && !table;
 }

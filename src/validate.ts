@@ -1,18 +1,20 @@
-import type { RequestHeaders } from "./cookie.ts";
+import { type Context, contextOf } from "./context.ts";
+import { readToken, type RequestHeaders } from "./cookie.ts";
+import { evaluate, hasPassed, readState, type StoredState } from "./evaluate.ts";
 import { requireSeconds } from "./input.ts";
-import { type Judgement, judgementOf } from "./judgement.ts";
-import { LONGEST_COOKIE, type Policy, type Rules, rulesOf } from "./policy.ts";
+import { MAX_COOKIE_AGE, type Policy, readOptions } from "./policy.ts";
+import { granted, refused, type SessionResult } from "./result.ts";
 import { rotateDue } from "./rotate.ts";
-import { query, type Sql } from "./sql.ts";
-import { type FoundRow, VALIDATE } from "./statements.ts";
+import { requireSql, type Sql } from "./sql.ts";
+import { VALIDATE } from "./statements.ts";
 import type { PresentedToken } from "./token.ts";
-import { admit, grant, isRefused, readVisitor, refusal, touch, type Visit } from "./visit.ts";
+import { queryPresented, refuseState, touch } from "./write.ts";
 
-/** What belongs to one call of {@linkcode validateSession}. */
-export interface ValidateCall {
+/** The options of one {@linkcode validateSession}, beside the policy. */
+export interface ValidateSessionOptions {
   /**
    * Seconds within which the user must have proved who they are, for an action that asks for more than
-   * a session: else the reason is `stale`. 0 to 34,560,000. Unset: any session will do.
+   * a session: else the reason is `stale`. 0 to 34,560,000. Unset: any live session is accepted.
    */
   readonly authenticatedWithin?: number;
 }
@@ -55,38 +57,59 @@ export interface ValidateCall {
 export async function validateSession<Data extends object = Record<string, unknown>>(
   headers: RequestHeaders,
   sql: Sql,
-  options?: Policy & ValidateCall,
-): Promise<Visit<Data>> {
-  const rules = rulesOf(options, ["authenticatedWithin"]);
-  const { authenticatedWithin } = options ?? {};
-  requireWithin(authenticatedWithin);
-  const token = readVisitor(headers, sql, rules);
-  if (isRefused(token)) return token;
-  const values = [token.id, token.digest];
-  const found = await query<FoundRow>(sql, VALIDATE, values, rules.queryTimeout);
-  const judged = found.map((row) => judgementOf(row, token, rules, authenticatedWithin));
-  const row = await admit(token, judged, sql, rules, VALIDATE);
-  if (isRefused(row)) return row;
-  const visit = await note<Data>(token, row, sql, rules);
-  if (visit.session === null || !row.stale) return visit;
-  // The session goes on, and so does a cookie that it was given just now.
-  const { id, userId } = row;
-  return { ...refusal(rules, { reason: "stale", id, userId }), headers: visit.headers };
+  options?: Policy & ValidateSessionOptions,
+): Promise<SessionResult<Data>> {
+  const { policy, own } = readOptions("validateSession", options, VALIDATE_OPTIONS);
+  return await validate<Data>(contextOf("validateSession", sql, policy), headers, own);
+}
+
+/** The names in {@linkcode ValidateSessionOptions}. */
+export const VALIDATE_OPTIONS = ["authenticatedWithin"] as const;
+
+/** {@linkcode validateSession} by a policy that was checked. */
+export async function validate<Data extends object>(
+  context: Context,
+  headers: RequestHeaders,
+  { authenticatedWithin }: ValidateSessionOptions,
+): Promise<SessionResult<Data>> {
+  const { caller, sql, policy } = context;
+  requireAuthenticatedWithin(caller, authenticatedWithin);
+  requireSql(caller, sql);
+  const presented = readToken(`${caller}: headers`, headers, policy.cookie.name);
+  if (typeof presented === "string") return refused(policy, { reason: presented });
+  const cells = await queryPresented(context, presented, VALIDATE);
+  if (!cells) return refused(policy, { reason: "unknown", id: presented.id });
+  const state = readState(caller, cells, presented.id);
+  const { refusal, due } = evaluate(state, policy);
+  const mayWrite = policy.touchInterval !== false;
+  const refusedState = await refuseState(context, state, refusal, mayWrite);
+  if (refusedState) return refusedState;
+  const result = due !== null && mayWrite
+    ? await writeDue<Data>(context, presented, state, due)
+    : granted<Data>(policy, state);
+  const isStale = authenticatedWithin !== undefined &&
+    hasPassed(state, state.authenticatedAt, authenticatedWithin);
+  if (result.session === null || !isStale) return result;
+  // The session stays, and so does a cookie that was issued for it just now.
+  const { id, userId } = state;
+  return { ...refused(policy, { reason: "stale", id, userId }), headers: result.headers };
 }
 
 /** Refuses an `authenticatedWithin` that is no such number of seconds. */
-export function requireWithin(value: unknown): void {
-  if (value !== undefined) requireSeconds("authenticatedWithin", value, 0, LONGEST_COOKIE);
+export function requireAuthenticatedWithin(caller: string, value: unknown): void {
+  if (value === undefined) return;
+  requireSeconds(`${caller}: authenticatedWithin`, value, 0, MAX_COOKIE_AGE);
 }
 
-/** Writes down what a validation found due, if it may. */
-async function note<Data extends object>(
-  token: PresentedToken,
-  row: Judgement,
-  sql: Sql,
-  rules: Rules,
-): Promise<Visit<Data>> {
-  if (row.due === null || rules.touchInterval === false) return grant(rules, row);
-  if (row.due === "touch") return grant(rules, await touch(token, row, sql, rules));
-  return await rotateDue<Data>(token, sql, rules) ?? grant(rules, row);
+/** Writes what a validation found due. */
+async function writeDue<Data extends object>(
+  context: Context,
+  presented: PresentedToken,
+  state: StoredState,
+  due: "touch" | "rotation" | "heir",
+): Promise<SessionResult<Data>> {
+  if (due === "touch") {
+    return granted<Data>(context.policy, await touch(context, presented, state));
+  }
+  return await rotateDue<Data>(context, presented, due) ?? granted<Data>(context.policy, state);
 }

@@ -1,0 +1,104 @@
+import type { ResolvedPolicy } from "./policy.ts";
+import type { RefusalReason } from "./events.ts";
+import {
+  readBoolean,
+  readInstant,
+  readSession,
+  SESSION_CELLS,
+  type StoredSession,
+} from "./session.ts";
+import type { Cell } from "./sql.ts";
+
+/** A session, and what its row says of its end and its rotation. Instants as in the session. */
+export interface StoredState extends StoredSession {
+  /** The database's clock. */
+  readonly clock: number;
+  readonly isRevoked: boolean;
+  readonly revokedReason: string | null;
+  /** Whether there is a previous secret. */
+  readonly isRotated: boolean;
+  readonly rotatedAt: number | null;
+  /** When the new secret was first presented. */
+  readonly rotationSeenAt: number | null;
+  /** Whether the presented secret is the current one, and else the previous one. */
+  readonly isCurrent: boolean;
+  /** When the user last proved who they are, as the row says it. */
+  readonly authenticated: Cell;
+}
+
+/** How many cells {@linkcode readState} reads. */
+export const STATE_CELLS: number = SESSION_CELLS + 7;
+
+/** Reads the columns of VALIDATE, and those of the same place in the statements that explain. */
+export function readState(caller: string, cells: readonly Cell[], id: string): StoredState {
+  const session = readSession(caller, cells, id);
+  const [clock, isRevoked, reason, isRotated, rotated, seen, isCurrent] = cells.slice(SESSION_CELLS);
+  return {
+    ...session,
+    clock: readInstant(caller, clock),
+    isRevoked: readBoolean(caller, isRevoked),
+    revokedReason: reason ?? null,
+    isRotated: readBoolean(caller, isRotated),
+    rotatedAt: rotated === null ? null : readInstant(caller, rotated),
+    rotationSeenAt: seen === null ? null : readInstant(caller, seen),
+    isCurrent: readBoolean(caller, isCurrent),
+    authenticated: cells[5] ?? null,
+  };
+}
+
+/** What a policy says of a session. */
+export interface Evaluation {
+  /** Why the session is not live for the presented secret; null if it is. */
+  readonly refusal: Exclude<RefusalReason, "absent" | "malformed" | "unknown" | "stale"> | null;
+  /** Whether the last rotation is over: the previous secret opens nothing any more. */
+  readonly isSettled: boolean;
+  /**
+   * What is to be written: the use, a rotation by age, or nothing. `heir`: the presented secret is the
+   * previous one, and the new one was never presented. The answer that carried it was lost, and it is
+   * handed out once more.
+   */
+  readonly due: "touch" | "rotation" | "heir" | null;
+}
+
+/**
+ * Evaluates a session by the policy of the moment and the database's clock.
+ *
+ * LIVE and OPENED in statements.ts say the same in SQL, for the statements that write; a test holds the
+ * two together. The stored deadline is a ceiling that a policy can only lower (CVE-2024-35220), and no
+ * session lasts forever: an infinite instant ends it.
+ */
+export function evaluate(state: StoredState, policy: ResolvedPolicy): Evaluation {
+  const { isCurrent, isRotated, rotationSeenAt } = state;
+  const { rotateAfter, touchInterval } = policy;
+  const isSettled = !isRotated ||
+    rotationSeenAt !== null && hasPassed(state, rotationSeenAt, policy.rotationGrace);
+  const isUnseen = isRotated && rotationSeenAt === null;
+
+  const instants = [state.createdAt, state.authenticatedAt, state.lastSeenAt, state.expiresAt];
+  const isOver = hasPassed(state, state.expiresAt, 0) ||
+    hasPassed(state, state.authenticatedAt, policy.absoluteTimeout);
+  let refusal: Evaluation["refusal"] = null;
+  if (state.isRevoked) refusal = "revoked";
+  else if (isOver) refusal = "expired";
+  else if (hasPassed(state, state.lastSeenAt, policy.idleTimeout)) refusal = "idle";
+  else if (!instants.every(Number.isFinite)) refusal = "expired";
+  else if (isSettled && !isCurrent) refusal = "reused";
+  else if (state.username === null) refusal = "user";
+
+  let due: Evaluation["due"] = null;
+  const isOld = rotateAfter !== false &&
+    hasPassed(state, state.rotatedAt ?? state.authenticatedAt, rotateAfter);
+  if (isUnseen && !isCurrent) due = "heir";
+  else if (isOld && isCurrent && isSettled) due = "rotation";
+  else if (isUnseen) due = "touch";
+  else if (touchInterval !== false && hasPassed(state, state.lastSeenAt, touchInterval)) {
+    due = "touch";
+  }
+  return { refusal, isSettled, due };
+}
+
+/** Whether so many seconds have passed since an instant, by the database's clock. */
+export function hasPassed({ clock }: StoredState, instant: number, seconds: number): boolean {
+  // PostgreSQL counts microseconds, of which a double holds a quarter until the year 2106.
+  return Math.round((clock - instant - seconds) * 1e6) >= 0;
+}

@@ -1,0 +1,64 @@
+import { issueCookie } from "./cookie.ts";
+import { emit, type RefusalReason } from "./events.ts";
+import { MAX_COOKIE_AGE, type ResolvedPolicy } from "./policy.ts";
+import { type Session, type StoredSession, toSession } from "./session.ts";
+import type { Token } from "./token.ts";
+
+/** What a token opens: a session, or none and the reason. */
+export type SessionResult<Data extends object = Record<string, unknown>> =
+  | {
+    /** The session, as its row holds it now. */
+    readonly session: Session<Data>;
+    readonly reason?: undefined;
+    readonly revokedReason?: undefined;
+    /** A `Set-Cookie` if the secret is a new one, else nothing. Append each entry to your response. */
+    readonly headers: Headers;
+  }
+  | {
+    readonly session: null;
+    /** Why there is no session. */
+    readonly reason: RefusalReason;
+    /** Why the session was revoked, if the reason is `revoked`. */
+    readonly revokedReason?: string;
+    /** Empty, unless a stale session has a new secret: a refusal never clears the cookie. */
+    readonly headers: Headers;
+  };
+
+/** What is known of a refusal, as the event tells it. */
+export interface Refusal {
+  readonly reason: RefusalReason;
+  readonly id?: string;
+  readonly userId?: string | number;
+  readonly revokedReason?: string | null;
+}
+
+/** Makes the result without a session, and emits the event. */
+export function refused(
+  policy: ResolvedPolicy,
+  { revokedReason, ...event }: Refusal,
+): SessionResult<never> {
+  const { reason } = event;
+  if (reason !== "absent") emit(policy.onEvent, { type: "refused", ...event, reason });
+  return { session: null, reason, ...(revokedReason && { revokedReason }), headers: new Headers() };
+}
+
+/** A new token to hand out, and the database's clock, in seconds since 1970. */
+export interface NewToken {
+  readonly token: Token;
+  readonly clock: number;
+}
+
+/** Makes the result with a session, and the cookie of a new token if there is one. */
+export function granted<Data extends object>(
+  policy: ResolvedPolicy,
+  stored: StoredSession,
+  renewed?: NewToken,
+): { readonly session: Session<Data>; readonly headers: Headers } {
+  const expiresAt = Math.min(stored.expiresAt, stored.authenticatedAt + policy.absoluteTimeout);
+  const session = toSession<Data>({ ...stored, expiresAt }, policy.idleTimeout);
+  if (!renewed) return { session, headers: new Headers() };
+  // At most as long as a browser keeps a cookie. The millisecond is what a Date has lost.
+  const left = Math.floor(session.expiresAt.getTime() / 1000 - renewed.clock + 0.001);
+  const maxAge = stored.persistent ? Math.min(Math.max(left, 1), MAX_COOKIE_AGE) : undefined;
+  return { session, headers: issueCookie(policy.cookie, renewed.token.token, maxAge) };
+}

@@ -1,0 +1,102 @@
+import { type Context, requireOne } from "./context.ts";
+import { SessionError, unexpectedRow } from "./errors.ts";
+import { type Evaluation, evaluate, readState, type StoredState } from "./evaluate.ts";
+import { emit } from "./events.ts";
+import { refused, type SessionResult } from "./result.ts";
+import { readInstant } from "./session.ts";
+import { type Cell, query, type SqlValue, type Statement } from "./sql.ts";
+import { REVOKE_REUSED, TOUCH } from "./statements.ts";
+import type { PresentedToken } from "./token.ts";
+
+/** Sends a statement about a presented token: `$2` to `$6`, and then its own values. */
+export async function queryPresented(
+  context: Context,
+  presented: PresentedToken,
+  statement: Statement,
+  own: readonly SqlValue[] = [],
+): Promise<Cell[] | undefined> {
+  const { absoluteTimeout, idleTimeout, rotationGrace } = context.policy;
+  const policy = [absoluteTimeout, idleTimeout, rotationGrace].map(String);
+  const values = [presented.id, presented.digest, ...policy, ...own];
+  return requireOne(context, await query(context, statement, values));
+}
+
+/** A write to the session of a presented token. */
+export interface Write<Data extends object> {
+  readonly statement: Statement;
+  /** The statement's own values, from `$7` on. */
+  readonly values: readonly SqlValue[];
+  /** The statement that reads why nothing was written. */
+  readonly explanation: Statement;
+  /** Makes the result of what was written. */
+  readonly changed: (cells: readonly Cell[]) => SessionResult<Data>;
+  /** Makes the result of a live session that was not written to; undefined if it should have been. */
+  readonly unchanged: (
+    state: StoredState,
+    evaluation: Evaluation,
+    cells: readonly Cell[],
+  ) => Promise<SessionResult<Data> | undefined>;
+}
+
+/**
+ * Writes to the session of a presented token with one UPDATE. If that changes no row, reads the row and
+ * evaluates why.
+ *
+ * Between the two statements another one may change the row, so that it looks as if it should have been
+ * written. Then the write is tried once more; it is never granted on what the second statement has read.
+ */
+export async function write<Data extends object>(
+  context: Context,
+  presented: PresentedToken,
+  { statement, values, explanation, changed, unchanged }: Write<Data>,
+): Promise<SessionResult<Data>> {
+  const { caller, policy } = context;
+  for (let attempt = 0; attempt < 2; attempt++) {
+    const written = await queryPresented(context, presented, statement, values);
+    if (written) return changed(written);
+    const cells = await queryPresented(context, presented, explanation, values);
+    if (!cells) return refused(policy, { reason: "unknown", id: presented.id });
+    const state = readState(caller, cells, presented.id);
+    const evaluation = evaluate(state, policy);
+    const result = await refuseState(context, state, evaluation.refusal) ??
+      await unchanged(state, evaluation, cells);
+    if (result) return result;
+  }
+  const message = `${caller}: other requests changed the session at the same time; try again`;
+  throw new SessionError("STORE_UNAVAILABLE", message);
+}
+
+/**
+ * Refuses a session that was evaluated, if there is a reason. One whose secret was reused is revoked,
+ * as two parties hold it.
+ */
+export async function refuseState(
+  context: Context,
+  state: StoredState,
+  reason: Evaluation["refusal"],
+  mayWrite = true,
+): Promise<SessionResult<never> | undefined> {
+  if (reason === null) return undefined;
+  const { policy } = context;
+  const { id, userId, revokedReason } = state;
+  if (reason === "reused" && mayWrite) {
+    const rows = await query(context, REVOKE_REUSED, [id, state.authenticated]);
+    if (rows.length > 0) emit(policy.onEvent, { type: "reused", id, userId });
+  }
+  return refused(policy, { reason, id, userId, revokedReason });
+}
+
+/** Records a use and the first sight of a new secret, if one is due; returns the state as it is then. */
+export async function touch(
+  context: Context,
+  presented: PresentedToken,
+  state: StoredState,
+): Promise<StoredState> {
+  const { touchInterval } = context.policy;
+  const own = [touchInterval === false ? null : String(touchInterval)];
+  const touched = await queryPresented(context, presented, TOUCH, own);
+  // None if another statement holds the row, or has touched or revoked it meanwhile.
+  if (!touched) return state;
+  if (touched[0] !== state.id) throw unexpectedRow(context.caller);
+  return { ...state, lastSeenAt: readInstant(context.caller, touched[1]) };
+}
