@@ -466,6 +466,8 @@ export const LIST: Statement = statement(
   select r.user_id
   from pg_catalog.jsonb_populate_record(null::coatcheck.sessions,
     pg_catalog.jsonb_build_object('user_id', $2::text)) r
+), before as materialized (
+  select o.last_seen_at from coatcheck.sessions o where o.id = $6::text::uuid
 )
 select $1::text as call,
   ${SESSION}
@@ -474,11 +476,9 @@ where (select a.user_id from asked a) is not null
   and s.user_id = (select a.user_id from asked a)
   and ${LIVE}
   and exists (select from coatcheck.users u where u.id = s.user_id and u.username is not null)
-  and ($6::text is null or exists (
-    select from coatcheck.sessions o
-    where o.id = $6::text::uuid
-      and (s.last_seen_at < o.last_seen_at or s.last_seen_at = o.last_seen_at and s.id > o.id)
-  ))
+  and ($6::text is null
+    or s.last_seen_at < (select b.last_seen_at from before b)
+    or s.last_seen_at = (select b.last_seen_at from before b) and s.id > $6::text::uuid)
 order by s.last_seen_at desc, s.id
 limit $3::text::bigint`,
 );
