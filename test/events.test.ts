@@ -5,7 +5,7 @@ import {
   configure,
   createSession,
   createToken,
-  type Observer,
+  type SessionEventListener,
   reauthenticateSession,
   revokeSession,
   revokeSessions,

@@ -10,7 +10,7 @@ import {
   rotateSession,
   type Sql,
   validateSession,
-  type Visit,
+  type SessionResult,
   withSession,
 } from "../mod.ts";
 import { counted, type Database, openDatabase, secretOf, withCookie } from "./runner/database.ts";
@@ -138,7 +138,7 @@ describe("withSession", () => {
 
   test("takes the options of validateSession", async () => {
     const { request } = await due();
-    const tell = (_: Request, { reason }: Visit) => new Response(reason ?? "session");
+    const tell = (_: Request, { reason }: SessionResult) => new Response(reason ?? "session");
     const asked = async (handle: (request: Request) => Promise<Response>) =>
       await (await handle(request)).text();
     assert.equal(await asked(withSession(tell, db.sql)), "session");

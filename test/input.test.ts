@@ -12,7 +12,7 @@ import {
   type Sql,
   sweepSessions,
   updateSession,
-  type Whose,
+  type RevokeTarget,
 } from "../mod.ts";
 
 /** A client that would find any user, and store anything: what is refused is refused before it. */
@@ -1359,7 +1359,7 @@ describe("whose sessions to revoke", () => {
   for (const { name, whose, error, refusal } of bad) {
     test(`are refused with ${name}`, async () => {
       const message = `Cannot proceed as ${refusal}`;
-      await refuses(() => revokeSessions(whose as Whose, sql), error, message, SECRET);
+      await refuses(() => revokeSessions(whose as RevokeTarget, sql), error, message, SECRET);
     });
   }
 
@@ -1414,7 +1414,7 @@ describe("whose sessions to revoke", () => {
     };
     for (const key of ["id", "except"] as const) {
       const whose = Object.defineProperties({}, { userId: once(7), [key]: once(id) });
-      const sent = await asks(() => revokeSessions(whose as Whose, sql));
+      const sent = await asks(() => revokeSessions(whose as RevokeTarget, sql));
       assert.deepEqual(sent.slice(0, 3), ["[7]", ...key === "id" ? [id, null] : [null, id]]);
     }
     const userIds = Object.defineProperty([0, 8], 0, once(7));

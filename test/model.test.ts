@@ -20,7 +20,7 @@ import {
   sweepSessions,
   updateSession,
   validateSession,
-  type Whose,
+  type RevokeTarget,
 } from "../mod.ts";
 import { type Database, openDatabase } from "./runner/database.ts";
 import * as model from "./runner/model.ts";
@@ -204,7 +204,7 @@ interface Action {
   readonly predict: () => Outcome;
   readonly perform: (sql: Sql, options: Options) => Promise<object>;
   readonly rules?: Rules;
-  /** Whose cookie the answer sets. */
+  /** RevokeTarget cookie the answer sets. */
   readonly browser?: Browser;
   /** The name of a session that somebody else may change between two statements. */
   readonly about?: string | undefined;
@@ -528,7 +528,7 @@ function revokeMany(run: Run): Action {
   // As a form may spell it.
   const capitals = { ...one, whose: { userId, id: id.toUpperCase() } };
   const { words, whose, asked } = name
-    ? random.weighted<{ words: string; whose: Whose; asked: Asked }>([
+    ? random.weighted<{ words: string; whose: RevokeTarget; asked: Asked }>([
       [2, one],
       [2, capitals],
       [3, rest],

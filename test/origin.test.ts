@@ -1,6 +1,6 @@
 import { describe, test } from "bun:test";
 import assert from "node:assert/strict";
-import { isCrossOrigin, type OriginOptions } from "../mod.ts";
+import { isCrossOrigin, type CrossOriginOptions } from "../mod.ts";
 
 type Strings = Readonly<Record<string, string>>;
 
@@ -436,7 +436,7 @@ describe("isCrossOrigin", () => {
   for (const { name, options, message } of misuse) {
     test(`refuses ${name} for options`, () => {
       assert.throws(
-        () => isCrossOrigin(request("GET", {}), options as OriginOptions),
+        () => isCrossOrigin(request("GET", {}), options as CrossOriginOptions),
         { name: "TypeError", message },
       );
     });

@@ -20,7 +20,7 @@ import {
   sweepSessions,
   updateSession,
   validateSession,
-  type Visit,
+  type SessionResult,
   withSession,
 } from "../mod.ts";
 import { rulesOf } from "../src/policy.ts";

@@ -11,10 +11,10 @@ import {
   type SessionEvent,
   type Sql,
   sweepSessions,
-  type Update,
+  type UpdateSessionResult,
   updateSession,
   validateSession,
-  type Visit,
+  type SessionResult,
 } from "../mod.ts";
 import { type Database, openDatabase, secretOf, withCookie } from "./runner/database.ts";
 
@@ -33,7 +33,7 @@ interface Answer {
   readonly cookie?: Headers;
 }
 
-function answerOf(visit: Visit | Update): Answer {
+function answerOf(visit: SessionResult | Update): Answer {
   const { session, headers } = visit;
   if (session === null) return { told: visit.revokedReason ?? visit.reason };
   if (!headers.has("set-cookie")) return { told: "session", session };

@@ -8,7 +8,7 @@ import {
   revokeSessions,
   rotateSession,
   validateSession,
-  type Whose,
+  type RevokeTarget,
 } from "../mod.ts";
 import { counted, type Database, openDatabase, withCookie } from "./runner/database.ts";
 
@@ -216,7 +216,7 @@ describe("revokeSessions", () => {
         userIds: undefined,
       }]
     ) {
-      await assert.rejects(revokeSessions(whose as unknown as Whose, db.sql), TypeError);
+      await assert.rejects(revokeSessions(whose as unknown as RevokeTarget, db.sql), TypeError);
     }
     assert.equal((await listSessions(userId, db.sql)).length, 1);
   });

@@ -4,15 +4,15 @@ import {
   configure,
   createSession,
   getUserId,
-  type HandlerCall,
+  type WithSessionOptions,
   insertSession,
   isCrossOrigin,
   listSessions,
-  type Observer,
+  type SessionEventListener,
   type OriginRequest,
-  type Patch,
+  type SessionDataPatch,
   type Policy,
-  type Reason,
+  type RefusalReason,
   reauthenticateSession,
   type RevokedSession,
   revokeSession,
@@ -23,11 +23,11 @@ import {
   type SessionRecord,
   type Sql,
   sweepSessions,
-  type Update,
+  type UpdateSessionResult,
   updateSession,
   validateSession,
-  type Visit,
-  type Whose,
+  type SessionResult,
+  type RevokeTarget,
   withSession,
 } from "../mod.ts";
 
@@ -105,7 +105,7 @@ export async function narrowEach(): Promise<void> {
       await configure<Theme>().validateSession(headers, sql),
       await configure<Theme>().rotateSession(headers, sql),
       await configure<Theme>().reauthenticateSession(headers, sql),
-    ] satisfies Visit<Theme>[]
+    ] satisfies SessionResult<Theme>[]
   ) {
     // @ts-expect-error: the session may be null.
     visit.session.data;
@@ -126,16 +126,16 @@ export async function narrowEach(): Promise<void> {
 declare function noted(...values: unknown[]): void;
 
 // An update narrows by its reason to three: written, in conflict with a live session, and none.
-export async function updates(): Promise<Update<Theme>[]> {
+export async function updates(): Promise<UpdateSessionResult<Theme>[]> {
   const all = [
     await updateSession<Theme>(headers, { cart: 1 }, sql, { version: 0 }),
     await configure<Theme>().updateSession(headers, { cart: 1 }, sql, { version: 0 }),
   ];
   // @ts-expect-error: an update may have found a conflict, which a visit has not.
-  const visits: Visit<Theme>[] = all;
+  const visits: SessionResult<Theme>[] = all;
   return [...all, ...visits];
 }
-export function narrowUpdate(update: Update<Theme>): number {
+export function narrowUpdate(update: UpdateSessionResult<Theme>): number {
   switch (update.reason) {
     case undefined:
       return update.session.version;
@@ -150,7 +150,7 @@ export function narrowUpdate(update: Update<Theme>): number {
     }
   }
 }
-export function narrowUpdateBySession(update: Update<Theme>): number {
+export function narrowUpdateBySession(update: UpdateSessionResult<Theme>): number {
   if (update.session === null) {
     const reason: Reason = update.reason;
     return update.revokedReason?.length ?? reason.length;
@@ -169,7 +169,7 @@ export async function narrowUpdateTakenApart(): Promise<number> {
 
 // A patch is typed by the data: each key may be set, and each may be removed.
 export function patches(): void {
-  const all: Patch<Theme>[] = [
+  const all: SessionDataPatch<Theme>[] = [
     {},
     { theme: "dark" },
     { theme: undefined },
@@ -205,9 +205,9 @@ export function patches(): void {
   updateSession(headers, { anything: [1], other: undefined }, sql);
 }
 
-// Whose sessions to end: what would end more than was meant does not compile.
+// RevokeTarget sessions to end: what would end more than was meant does not compile.
 export function whose(id: string, maybe: string | undefined): void {
-  const all: Whose[] = [
+  const all: RevokeTarget[] = [
     { userId: 1 },
     { userId: "7", id },
     { userId: 1, except: id },
@@ -539,7 +539,7 @@ export const middleware: HonoMiddleware = async (c, next) => {
 
 // The type of data is the handler's to name, or configure's.
 export const themed = [
-  withSession((_: Request, { session }: Visit<Theme>) => new Response(session?.data.theme), sql),
+  withSession((_: Request, { session }: SessionResult<Theme>) => new Response(session?.data.theme), sql),
   withTheme((_, { session }) => new Response(session?.data.theme), sql),
   // @ts-expect-error: unknown data is no text.
   withSession((_, { session }) => new Response(session?.data.theme), sql),
@@ -559,7 +559,7 @@ interface Server {
   port: number;
 }
 // Options: the policy, where none is bound, and what belongs to the call.
-export function handling(call: HandlerCall): void {
+export function handling(call: WithSessionOptions): void {
   const handler = (): Response => new Response();
   withSession(handler, sql, { ...call, idleTimeout: 60, cookie: { secure: false } });
   withTheme(handler, sql, { authenticatedWithin: 60, origin: "https://app.example" });

@@ -349,7 +349,7 @@ export function revokeSession(world: World, presented: Presented, reason: string
   return { session: revoked ? see(world, row) : null, cookie: "cleared" };
 }
 
-/** Whose sessions: all of the users, or the one of that name, or all but that one. */
+/** RevokeTarget sessions: all of the users, or the one of that name, or all but that one. */
 export interface Asked {
   readonly userIds: readonly number[];
   readonly id?: string;
