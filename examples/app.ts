@@ -1,26 +1,20 @@
 // The example app: sign in, show the session, sign out. bun.ts, deno.ts and node.ts serve its `fetch`.
 //
-// users.ts is what an app has before it has sessions: a table of users, and a password check.
-import {
-  createSession,
-  migrate,
-  revokeSession,
-  type Visit,
-  withSession,
-} from "@coatcheck/coatcheck";
+// users.ts stands for what your app already has: a table of users, and a password check.
+import { createSession, migrate, revokeSession, type Visit, withSession } from "coatcheck";
 import { openDatabase } from "./database.ts";
 import { isOutage } from "./outage.ts";
 import { checkPassword, createUsers } from "./users.ts";
 
 const sql = openDatabase();
 
-// It refuses what a page of another origin sends, and finds out who is there.
-const route = withSession(async (request, visit) => {
+// Rejects cross-origin requests, and validates the session before it calls the handler.
+const route = withSession(async (request, result) => {
   switch (`${request.method} ${new URL(request.url).pathname}`) {
     case "POST /sign-in":
       return await signIn(request);
     case "GET /session":
-      return showSession(visit);
+      return showSession(result);
     case "POST /sign-out":
       return await signOut(request);
     default:
@@ -34,8 +28,8 @@ export async function fetch(request: Request): Promise<Response> {
     return await route(request);
   } catch (error) {
     if (!isOutage(error)) throw error;
-    // A failing store signs nobody out: the answer says so, and leaves the cookie alone.
-    return new Response("The database does not answer\n", { status: 503 });
+    // The user stays signed in while the database is unreachable: set no cookie.
+    return new Response("The database is unreachable, try again\n", { status: 503 });
   }
 }
 
@@ -46,9 +40,9 @@ async function signIn(request: Request): Promise<Response> {
   if (!await checkPassword(username, password, sql)) {
     return new Response("Wrong username or password\n", { status: 401 });
   }
-  // A session that this browser has already ends here, so that nobody can plant one (fixation).
+  // `replaces` revokes the session that the browser presents, against session fixation.
   const { headers } = await createSession(username, sql, { replaces: request.headers });
-  return seeHome(headers);
+  return redirectHome(headers);
 }
 
 function showSession({ session, reason }: Visit): Response {
@@ -60,17 +54,17 @@ function showSession({ session, reason }: Visit): Response {
 
 async function signOut(request: Request): Promise<Response> {
   const { headers } = await revokeSession(request.headers, sql);
-  return seeHome(headers);
+  return redirectHome(headers);
 }
 
-// The headers of a verb belong to the caller. Where a response has some of its own, append entry by
-// entry: an object made of Headers keeps only one Set-Cookie.
-function seeHome(headers: Headers): Response {
+// You own the headers that a function returns. To merge them into others, append each entry: an object made
+// from Headers keeps only one Set-Cookie.
+function redirectHome(headers: Headers): Response {
   headers.append("location", "/");
   return new Response(null, { status: 303, headers });
 }
 
-/** Makes the users and the schema `coatcheck`. An app does this where it runs its migrations. */
+/** Creates the users and the schema `coatcheck`. Your app does this when it runs its migrations. */
 export async function prepare(): Promise<void> {
   await createUsers(sql);
   await migrate(sql, { users: { table: "users", id: "id", username: "username" } });

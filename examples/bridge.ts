@@ -1,10 +1,10 @@
-// The bridge from node:http, which has no Request and no Response, to a handler that has.
+// A bridge from node:http, which has no Request and no Response, to a fetch handler.
 import { Buffer } from "node:buffer";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { buffer } from "node:stream/consumers";
 
-/** Serves a handler on this machine, and says where. */
+/** Serves a fetch handler on 127.0.0.1. */
 export function serve(handler: (request: Request) => Promise<Response>, port: number): void {
   const server = createServer(async (incoming, outgoing) => {
     try {
@@ -21,12 +21,12 @@ export function serve(handler: (request: Request) => Promise<Response>, port: nu
   });
 }
 
-/** None where it is no request to Fetch: by its Host, or a method such as TRACE. */
+/** Returns undefined if Fetch rejects the request: for its Host, or for a method such as TRACE. */
 async function toRequest(incoming: IncomingMessage): Promise<Request | undefined> {
   const { method = "GET", url, headers } = incoming;
   const body = method === "GET" || method === "HEAD" ? null : await buffer(incoming);
   try {
-    // Node has joined what came in several fields.
+    // Node has joined repeated fields already.
     const joined = headers as Record<string, string>;
     return new Request(`http://${headers.host}${url}`, { method, headers: joined, body });
   } catch {
@@ -38,7 +38,7 @@ async function send(response: Response, outgoing: ServerResponse): Promise<void>
   const body = Buffer.from(await response.arrayBuffer());
   outgoing.writeHead(response.status, {
     ...Object.fromEntries(response.headers),
-    // Several cookies are several fields: the object above has only the last of them.
+    // Each cookie is a field of its own, and the object above keeps only the last one.
     "set-cookie": response.headers.getSetCookie(),
   });
   outgoing.end(body);

@@ -1,9 +1,9 @@
-// What an app has before it has sessions: a table of users, and a way to check a password.
+// What your app already has: a table of users, and a password check.
 import { Buffer } from "node:buffer";
 import { randomBytes, scrypt, timingSafeEqual } from "node:crypto";
 import type { Sql } from "postgres";
 
-/** Makes the table, and two users to sign in as: ada (ada-demo) and grace (grace-demo). */
+/** Creates the table and two users: ada (password ada-demo) and grace (password grace-demo). */
 export async function createUsers(sql: Sql): Promise<void> {
   await sql`
     create table if not exists users (
@@ -19,30 +19,30 @@ export async function createUsers(sql: Sql): Promise<void> {
   }
 }
 
-/** Checks a password. An unknown user costs the same work, so that the time betrays no username. */
+/** Checks a password. An unknown user takes the same time, so that timing reveals no username. */
 export async function checkPassword(
   username: string,
   password: string,
   sql: Sql,
 ): Promise<boolean> {
-  // No text in PostgreSQL has a NUL: asking for one is an error there, and here nobody.
+  // PostgreSQL text cannot hold a NUL, so such a username is replaced by one that matches no user.
   const [user] = await sql<{ password_hash: string }[]>`
     select password_hash from users where username = ${username.replaceAll("\0", "\uFFFD")}`;
-  const [salt, key] = (user?.password_hash ?? NOBODY).split(".").map((it) =>
+  const [salt, key] = (user?.password_hash ?? UNKNOWN_USER).split(".").map((it) =>
     Buffer.from(it, "hex")
   );
   return timingSafeEqual(await derive(password, salt!), key!);
 }
 
-// No password is known whose key is all zeros.
-const NOBODY = `${"00".repeat(16)}.${"00".repeat(32)}`;
+// No known password has a key of zeros.
+const UNKNOWN_USER = `${"00".repeat(16)}.${"00".repeat(32)}`;
 
 async function hashPassword(password: string): Promise<string> {
   const salt = randomBytes(16);
   return `${salt.toString("hex")}.${(await derive(password, salt)).toString("hex")}`;
 }
 
-// One of the settings in OWASP's Password Storage Cheat Sheet; this one takes 16 MiB for a sign-in.
+// A setting of OWASP's Password Storage Cheat Sheet. It takes 16 MiB of memory for each sign-in.
 function derive(password: string, salt: Uint8Array): Promise<Buffer> {
   return new Promise((resolve, reject) => {
     scrypt(password, salt, 32, { N: 2 ** 14, r: 8, p: 5 }, (error, key) => {

@@ -1,8 +1,8 @@
-// The example on Cloudflare Workers, with the compatibility flag nodejs_compat and the secret DATABASE_URL.
+// The example app on Cloudflare Workers, with the compatibility flag nodejs_compat and the secret DATABASE_URL.
 //
-// A Worker may use a connection only in the request that has opened it: each request makes its client, and
-// ends it once the answer is on its way. What makes the schema (`prepare` in app.ts) runs elsewhere.
-import { createSession, revokeSession, type Visit, withSession } from "@coatcheck/coatcheck";
+// A Worker may use a connection only in the request that opened it. So each request creates a client, and ends
+// it after the response. Create the schema from elsewhere (`prepare` in app.ts).
+import { createSession, revokeSession, type Visit, withSession } from "coatcheck";
 import postgres from "postgres";
 import { isOutage } from "./outage.ts";
 import { checkPassword } from "./users.ts";
@@ -19,24 +19,24 @@ export default {
   async fetch(request: Request, env: Environment, context: Context): Promise<Response> {
     const sql = postgres(env.DATABASE_URL, { max: 1, fetch_types: false });
     try {
-      return await withSession((request, visit) => answer(request, visit, sql), sql)(request);
+      return await withSession((request, result) => respond(request, result, sql), sql)(request);
     } catch (error) {
       if (!isOutage(error)) throw error;
-      return new Response("The database does not answer\n", { status: 503 });
+      return new Response("The database is unreachable, try again\n", { status: 503 });
     } finally {
       context.waitUntil(sql.end({ timeout: 5 }));
     }
   },
 };
 
-async function answer(request: Request, visit: Visit, sql: postgres.Sql): Promise<Response> {
+async function respond(request: Request, result: Visit, sql: postgres.Sql): Promise<Response> {
   switch (`${request.method} ${new URL(request.url).pathname}`) {
     case "POST /sign-in":
       return await signIn(request, sql);
     case "GET /session":
-      return showSession(visit);
+      return showSession(result);
     case "POST /sign-out":
-      return seeHome((await revokeSession(request.headers, sql)).headers);
+      return redirectHome((await revokeSession(request.headers, sql)).headers);
     default:
       return new Response("Not found\n", { status: 404 });
   }
@@ -50,7 +50,7 @@ async function signIn(request: Request, sql: postgres.Sql): Promise<Response> {
     return new Response("Wrong username or password\n", { status: 401 });
   }
   const { headers } = await createSession(username, sql, { replaces: request.headers });
-  return seeHome(headers);
+  return redirectHome(headers);
 }
 
 function showSession({ session, reason }: Visit): Response {
@@ -60,7 +60,7 @@ function showSession({ session, reason }: Visit): Response {
     : Response.json({ reason }, { status: 401, headers });
 }
 
-function seeHome(headers: Headers): Response {
+function redirectHome(headers: Headers): Response {
   headers.append("location", "/");
   return new Response(null, { status: 303, headers });
 }

@@ -107,11 +107,11 @@ function welcome(where) {
   The demo is at ${url}
   Sign in as ada (password ada-demo) or grace (password grace-demo). Then try this:
 
-    See both timeouts run down: after 2 minutes without use you are signed out, and told why.
-    Sign in with a second browser, or in a private window, and end it from Devices.
-    Change the password: every other session ends.
-    Wait for half a minute, and ask for the recovery code: it wants the password again.
-    Let your cookie be stolen, and watch the thief being caught.
+    Timeouts: watch both count down. After 2 minutes without use you are signed out.
+    Devices: sign in with a second browser or in a private window, and sign it out from here.
+    Password: change it. All other sessions are revoked.
+    Recovery code: wait half a minute, then open it. It asks for the password again.
+    Token theft: copy your cookie as an attacker, and see the theft detected.
 
   Or without a browser:
 

@@ -17,15 +17,15 @@ import { type Database, openDatabase } from "./runner/database.ts";
 import { type Server, startServer } from "./runner/server.ts";
 import { openTls } from "./runner/tls.ts";
 
-// On Bun alone, where scripts/test.mjs has found a Chromium: a browser does not see which runtime drives it.
+// On Bun only, if scripts/test.mjs has found a Chromium: the runtime that drives a browser makes no difference.
 const command = ["bun", "examples/demo/server.ts"];
 
 const ada = { username: "ada", password: "ada-demo" };
 const grace = { username: "grace", password: "grace-demo" };
-/** Somebody of whom a test knows every session, whatever runs beside it. */
+/** A user whose sessions belong to one test, whatever runs in parallel. */
 const lin = { username: "lin", password: "ada-demo" };
 
-/** What has the focus, as a page tells it. */
+/** The focused element. */
 interface Focused {
   readonly outline: string;
   readonly names: readonly string[];
@@ -36,13 +36,13 @@ const FOCUSED = `((it) => ({
   names: [it.id, it.name, it.textContent],
 }))(document.querySelector(":focus-visible"))`;
 
-/** What is to be reached by scrolling sideways, or not at all. */
+/** The elements that do not fit the width of the screen. */
 const TOO_WIDE = `[...document.body.querySelectorAll("*")]
   .filter((it) => it.getBoundingClientRect().right > 360)
   .map((it) => it.outerHTML)`;
 
-/** What axe has to complain about in a page: the rule, and where it is broken. */
-const complain = (options: object) => `
+/** The violations that axe finds in a page: the rule and the elements. */
+const violations = (options: object) => `
   axe.run(${JSON.stringify({ ...options, resultTypes: ["violations"] })}).then(({ violations }) =>
     violations.map(({ id, nodes }) => [id, ...nodes.map(({ html }) => html)]))`;
 
@@ -52,7 +52,7 @@ describe("the demo in Chromium", () => {
   let plain: Server;
   let tls: { port: number; close: () => void };
   let chrome: Browser;
-  /** By http://localhost, where Chromium takes a cookie with Secure. */
+  /** On http://localhost, which Chromium trusts with a Secure cookie. */
   let demo: string;
 
   beforeAll(async () => {
@@ -66,7 +66,7 @@ describe("the demo in Chromium", () => {
       select ${lin.username}, password_hash from coatcheck_demo.users where username = 'ada'`;
     chrome = await chromium.launch({
       executablePath: process.env.CHROMIUM!,
-      // The back button as people have it: a page may come back out of the browser's memory.
+      // The back button as users have it: the browser can restore a page from its memory.
       ignoreDefaultArgs: ["--disable-back-forward-cache"],
     });
   });
@@ -81,7 +81,7 @@ describe("the demo in Chromium", () => {
 
   const atLocalhost = (url: string) => url.replace("127.0.0.1", "localhost");
 
-  /** Opens a browser that shares no cookie with another, and lets it do something. */
+  /** Runs a callback with a browser that shares no cookies with others. */
   async function withBrowser(
     act: (page: Page, context: BrowserContext) => Promise<void>,
     options: BrowserContextOptions = {},
@@ -107,9 +107,9 @@ describe("the demo in Chromium", () => {
     await page.getByRole("button", { name, exact: true }).click();
   }
 
-  /** Signs a browser in, and goes to a page. */
+  /** Signs in, and opens a page. */
   async function enter(page: Page, path: string, form = ada): Promise<void> {
-    // A request beside the pages, which shares their cookies, and takes less time than a form.
+    // A request that shares the page's cookies is faster than the form.
     await page.request.post("/sign-in", { form, maxRedirects: 0 });
     await page.goto(path);
   }
@@ -118,7 +118,7 @@ describe("the demo in Chromium", () => {
     return await page.getByRole("heading", { level: 1 }).innerText();
   }
 
-  /** What the form says to somebody who was signed out. */
+  /** What the sign-in form tells the user who was signed out. */
   async function why(page: Page): Promise<string> {
     assert.equal(await heading(page), "Sign in");
     return await page.getByRole("status").innerText();
@@ -134,7 +134,7 @@ describe("the demo in Chromium", () => {
     return (await onlyCookie(context)).value.slice(0, 36);
   }
 
-  /** Lets the grace of a rotation pass: the row is aged. */
+  /** Lets the rotation grace period pass, by ageing the row. */
   async function passGrace(context: BrowserContext): Promise<void> {
     const aged = await database.sql`
       update coatcheck.sessions set rotation_seen_at = rotation_seen_at - interval '11 seconds'
@@ -142,7 +142,7 @@ describe("the demo in Chromium", () => {
     assert.equal(aged.count, 1);
   }
 
-  /** Lets the time pass for which a password is proof enough. */
+  /** Lets the time pass for which a password is recent, by ageing the row. */
   async function passProof(context: BrowserContext): Promise<void> {
     await database.sql`
       update coatcheck.sessions set authenticated_at = authenticated_at - interval '31 seconds'
@@ -151,10 +151,10 @@ describe("the demo in Chromium", () => {
 
   test.concurrent("is accessible on every page, in light and dark, and fits 360 pixels", async () => {
     await withBrowser(async (page, context) => {
-      const complaints: string[] = [];
-      // Such as a script or a style that the Content-Security-Policy refused.
-      page.on("console", (message) => complaints.push(message.text()));
-      page.on("pageerror", (error) => complaints.push(String(error)));
+      const problems: string[] = [];
+      // For example a script or a style that the Content-Security-Policy rejected.
+      page.on("console", (message) => problems.push(message.text()));
+      page.on("pageerror", (error) => problems.push(String(error)));
       let visited = 0;
 
       async function look(title: string): Promise<void> {
@@ -164,9 +164,13 @@ describe("the demo in Chromium", () => {
         await page.evaluate(axe.source);
         for (const colorScheme of ["light", "dark"] as const) {
           await page.emulateMedia({ colorScheme });
-          // In the dark only the colours are others.
+          // Dark mode changes only the colours.
           const runOnly = colorScheme === "dark" ? { runOnly: "color-contrast" } : {};
-          assert.deepEqual(await page.evaluate(complain(runOnly)), [], `${title}, ${colorScheme}`);
+          assert.deepEqual(
+            await page.evaluate(violations(runOnly)),
+            [],
+            `${title}, ${colorScheme}`,
+          );
         }
       }
 
@@ -186,28 +190,28 @@ describe("the demo in Chromium", () => {
       await look("Recovery code");
       await passProof(context);
       await page.reload();
-      await look("Is it you?");
+      await look("Confirm your password");
       await page.goto("/theft");
-      await press(page, "Let a thief copy my cookie");
-      await press(page, "Give me a new secret");
-      await look("The stolen cookie");
+      await press(page, "Copy my cookie as an attacker");
+      await press(page, "Rotate the secret");
+      await look("Token-theft detection");
       await passGrace(context);
       await press(page, "Use the copy");
-      await look("Caught");
+      await look("Theft detected");
       await page.goto("/");
       await look("Signed out");
       await page.goto("/nowhere");
-      await look("Not here");
+      await look("Page not found");
       assert.equal(visited, 11);
       const refusals = /^Failed to load resource: the server responded with a status of 40[14] /;
-      assert.deepEqual(complaints.filter((it) => !refusals.test(it)), []);
+      assert.deepEqual(problems.filter((it) => !refusals.test(it)), []);
     }, { viewport: { width: 360, height: 740 } });
   });
 
   const places = [
     { name: "http://localhost", url: () => demo, cookie: "__Host-session", secure: true },
     {
-      name: "https with a certificate of our own",
+      name: "https with a self-signed certificate",
       url: () => `https://localhost:${tls.port}`,
       cookie: "__Host-session",
       secure: true,
@@ -220,7 +224,7 @@ describe("the demo in Chromium", () => {
     },
   ];
   for (const { name, url, cookie, secure } of places) {
-    test.concurrent(`keeps the cookie with all its attributes, out of reach of scripts, by ${name}`, async () => {
+    test.concurrent(`stores the cookie with all its attributes and hides it from scripts on ${name}`, async () => {
       await withBrowser(async (page, context) => {
         await page.goto("/");
         await fillIn(page, { Username: "ada", Password: "ada-demo" });
@@ -247,7 +251,7 @@ describe("the demo in Chromium", () => {
     });
   }
 
-  test.concurrent("shares a session among tabs, until the browser closes or one of them signs out", async () => {
+  test.concurrent("shares a session among tabs until one of them signs out", async () => {
     await withBrowser(async (page, context) => {
       await enter(page, "/");
       assert.equal((await onlyCookie(context)).expires, -1);
@@ -273,50 +277,50 @@ describe("the demo in Chromium", () => {
     });
   }
 
-  test.concurrent("shows nothing private by the back button after an end from elsewhere", async () => {
+  test.concurrent("shows nothing private by the back button after a revocation from another device", async () => {
     await withBrowser(async (page, context) => {
       await enter(page, "/devices");
       await page.goto("/password");
       await database.sql`delete from coatcheck.sessions where id = ${await sessionId(context)}`;
-      // The page is in the browser's memory still, as no cookie has changed: page.js asks for it again.
+      // The browser still has the page in memory, as no cookie has changed: page.js reloads it.
       await page.goBack({ waitUntil: "commit" });
       await page.getByRole("heading", { name: "Sign in" }).waitFor();
     });
   });
 
-  test.concurrent("lists both browsers of a user, ends one of them or all others, and tells it why", async () => {
+  test.concurrent("lists both browsers of a user, revokes one or all others, and tells each why", async () => {
     await withBrowser(async (page) => {
       await withBrowser(async (phone) => {
         await enter(phone, "/", lin);
         await enter(page, "/devices", lin);
         const devices = page.getByRole("listitem");
         assert.equal(await devices.count(), 2);
-        assert.match(await devices.nth(0).innerText(), /^Chrome on \w+\s+This one\n/);
+        assert.match(await devices.nth(0).innerText(), /^Chrome on \w+\s+This device\n/);
         assert.match(await devices.nth(1).innerText(), /^Firefox on Android\n/);
 
         await page.getByRole("button", { name: /^Sign out Firefox on Android, last used/ }).click();
         assert.equal(await devices.count(), 1);
         await phone.reload();
-        assert.match(await why(phone), /You ended this session from another device\.$/);
+        assert.match(await why(phone), /You revoked this session from another device\.$/);
         await enter(phone, "/", lin);
         await page.reload();
-        await press(page, "Sign out everywhere else");
+        await press(page, "Sign out all other devices");
         assert.equal(await devices.count(), 1);
         await phone.reload();
-        assert.match(await why(phone), /You ended this session from another device\.$/);
+        assert.match(await why(phone), /You revoked this session from another device\.$/);
         await page.reload();
         assert.equal(await heading(page), "Your devices");
       }, { userAgent: "Mozilla/5.0 (Android 16; Mobile; rv:144.0) Gecko/144.0 Firefox/144.0" });
     });
   });
 
-  test.concurrent("changes the password, which ends the other session and renews this one's secret", async () => {
+  test.concurrent("changes the password, revokes the other session and replaces this one's secret", async () => {
     await withBrowser(async (page, context) => {
       await withBrowser(async (other) => {
         await enter(other, "/", grace);
         await enter(page, "/password", grace);
         const before = await onlyCookie(context);
-        const label = "New password, of 8 characters or more";
+        const label = "New password (8 characters or more)";
         await fillIn(page, { "Current password": "ada-demo", [label]: "hopper-1906" });
         await press(page, "Change the password");
         assert.equal(await page.getByRole("alert").innerText(), "Wrong password.");
@@ -336,14 +340,14 @@ describe("the demo in Chromium", () => {
     });
   });
 
-  test.concurrent("asks for the password again before what is dangerous", async () => {
+  test.concurrent("asks for the password again before a sensitive page", async () => {
     await withBrowser(async (page, context) => {
       await enter(page, "/recovery-code");
       assert.equal(await heading(page), "Recovery code");
       await passProof(context);
       const before = await onlyCookie(context);
       await page.reload();
-      assert.equal(await heading(page), "Is it you?");
+      assert.equal(await heading(page), "Confirm your password");
       assert.ok(!(await page.content()).includes("COAT-"));
       await fillIn(page, { Password: "grace-demo" });
       await press(page, "Show the recovery code");
@@ -356,52 +360,52 @@ describe("the demo in Chromium", () => {
     });
   });
 
-  test.concurrent("plays the story of the stolen cookie to its end", async () => {
+  test.concurrent("detects the copied cookie step by step", async () => {
     await withBrowser(async (page, context) => {
       await enter(page, "/theft");
-      await press(page, "Let a thief copy my cookie");
-      await press(page, "First use the copy");
-      assert.equal(await heading(page), "The thief is let in");
-      await page.getByRole("link", { name: "Back to the story" }).click();
-      await press(page, "Give me a new secret");
+      await press(page, "Copy my cookie as an attacker");
+      await press(page, "Use the copy before that");
+      assert.equal(await heading(page), "The copy works");
+      await page.getByRole("link", { name: "Back to the steps" }).click();
+      await press(page, "Rotate the secret");
       await press(page, "Use the copy");
-      assert.equal(await heading(page), "The thief is let in");
-      await page.getByRole("link", { name: "Back to the story" }).click();
+      assert.equal(await heading(page), "The copy works");
+      await page.getByRole("link", { name: "Back to the steps" }).click();
       await passGrace(context);
       await press(page, "Use the copy");
-      assert.equal(await heading(page), "Caught");
-      assert.match(await page.getByRole("main").innerText(), /The thief\s+Signed out: reused\n/);
+      assert.equal(await heading(page), "Theft detected");
+      assert.match(await page.getByRole("main").innerText(), /Attacker\s+Signed out: reused\n/);
       await page.goto("/devices");
-      assert.match(await why(page), /An old copy of your cookie came back/);
+      assert.match(await why(page), /An old copy of your cookie was used/);
     });
   });
 
-  test.concurrent("catches a stolen cookie in a second browser, and tells both", async () => {
+  test.concurrent("detects a copied cookie in a second browser, and tells both", async () => {
     await withBrowser(async (page, context) => {
       await enter(page, "/theft");
-      await withBrowser(async (thief, thiefs) => {
-        await thiefs.addCookies([await onlyCookie(context)]);
-        await thief.goto("/");
-        assert.equal(await heading(thief), "ada");
-        await press(page, "Let a thief copy my cookie");
-        await press(page, "Give me a new secret");
-        await thief.reload();
-        assert.equal(await heading(thief), "ada");
+      await withBrowser(async (attacker, attackerContext) => {
+        await attackerContext.addCookies([await onlyCookie(context)]);
+        await attacker.goto("/");
+        assert.equal(await heading(attacker), "ada");
+        await press(page, "Copy my cookie as an attacker");
+        await press(page, "Rotate the secret");
+        await attacker.reload();
+        assert.equal(await heading(attacker), "ada");
         await passGrace(context);
         await page.reload();
-        assert.equal(await heading(page), "The stolen cookie");
-        for (const it of [thief, page]) {
+        assert.equal(await heading(page), "Token-theft detection");
+        for (const it of [attacker, page]) {
           await it.reload();
           assert.match(
             await why(it),
-            /^You were signed out\. An old copy of your cookie came back/,
+            /^You were signed out\. An old copy of your cookie was used/,
           );
         }
       });
     });
   });
 
-  test.concurrent("refuses the forms of other sites, and of other ports of its own", async () => {
+  test.concurrent("rejects forms of other sites, and of other ports on its own host", async () => {
     const attacker = createServer((request, response) => {
       const target = new URL(request.url!, "http://localhost").searchParams.get("to")!;
       response.setHeader("content-type", "text/html");
@@ -420,7 +424,7 @@ describe("the demo in Chromium", () => {
             await page.goto(`${origin}/?to=${demo}${path}`);
             await press(page, "Win a coat");
             assert.equal(page.url(), demo + path);
-            assert.equal(await heading(page), "Refused");
+            assert.equal(await heading(page), "Request rejected");
           }
         }
         assert.deepEqual(await onlyCookie(context), cookie);
@@ -432,7 +436,7 @@ describe("the demo in Chromium", () => {
     }
   });
 
-  test.concurrent("counts both timeouts down, and says when they are over", async () => {
+  test.concurrent("counts both timeouts down, and says when they have expired", async () => {
     await withBrowser(async (page) => {
       await page.clock.install();
       await enter(page, "/");
@@ -444,7 +448,7 @@ describe("the demo in Chromium", () => {
       const later = (await clocks.allInnerTexts()).map(inSeconds);
       assert.deepEqual(later, [idle - 60, absolute - 60]);
       await page.clock.runFor(60_000);
-      assert.equal(await clocks.nth(0).innerText(), "Over");
+      assert.equal(await clocks.nth(0).innerText(), "Expired");
     });
   });
 
@@ -453,24 +457,24 @@ describe("the demo in Chromium", () => {
     return Number(minutes) * 60 + Number(seconds);
   }
 
-  test.concurrent("does all but the countdown without a script", async () => {
+  test.concurrent("works without JavaScript, except for the countdown", async () => {
     await withBrowser(async (page) => {
       await enter(page, "/");
       assert.equal(await page.getByRole("timer").count(), 0);
       assert.match(
         await page.getByRole("main").innerText(),
-        /Ends if unused\s+\d+ \w+ \d{4}, \d\d:/,
+        /Idle timeout\s+\d+ \w+ \d{4}, \d\d:/,
       );
       await page.goto("/theft");
-      await press(page, "Let a thief copy my cookie");
-      await press(page, "First use the copy");
-      assert.equal(await heading(page), "The thief is let in");
+      await press(page, "Copy my cookie as an attacker");
+      await press(page, "Use the copy before that");
+      assert.equal(await heading(page), "The copy works");
       await press(page, "Sign out");
       assert.equal(await heading(page), "Sign in");
     }, { javaScriptEnabled: false });
   });
 
-  test.concurrent("is used by keyboard alone, with the focus in sight", async () => {
+  test.concurrent("works by keyboard alone, with visible focus", async () => {
     await withBrowser(async (page) => {
       const { keyboard } = page;
       async function tabTo(text: string): Promise<void> {
@@ -492,9 +496,9 @@ describe("the demo in Chromium", () => {
       await keyboard.press("Enter");
       await page.getByRole("heading", { name: "ada" }).waitFor();
 
-      await tabTo("To the content");
+      await tabTo("Skip to content");
       await keyboard.press("Enter");
-      await page.waitForURL("**/#ticket");
+      await page.waitForURL("**/#content");
       await page.goto("/");
       await tabTo("Devices");
       await keyboard.press("Enter");
@@ -503,7 +507,7 @@ describe("the demo in Chromium", () => {
       await keyboard.press("Enter");
       await page.getByText("Mozilla/5.0").first().waitFor();
       await page.goto("/theft");
-      await tabTo("Let a thief copy my cookie");
+      await tabTo("Copy my cookie as an attacker");
       await keyboard.press("Enter");
       await page.getByText("Done").waitFor();
       await page.goto("/");

@@ -46,14 +46,14 @@ describe("the demo", () => {
     return await response.text();
   }
 
-  test("makes its users in a schema of its own, with argon2id", async () => {
+  test("creates its users in a schema of its own, with argon2id", async () => {
     const users = await database.sql`
       select id, username, password_hash from coatcheck_demo.users order by id`;
     assert.deepEqual(users.map(({ id, username }) => [id, username]), [[1, "ada"], [2, "grace"]]);
     for (const { password_hash } of users) assert.match(password_hash, /^\$argon2id\$/);
   });
 
-  test("shows a stranger the form, with a label for each field", async () => {
+  test("shows a visitor the sign-in form, with a label for each field", async () => {
     const page = await home(openBrowser(server));
     const labels = [...page.matchAll(/<label for="(\w+)">/g)].map(([, name]) => name);
     const fields = [...page.matchAll(/<input id="(\w+)"/g)].map(([, name]) => name);
@@ -64,7 +64,7 @@ describe("the demo", () => {
     }
   });
 
-  test("signs in, says who is signed in and until when, and signs out", async () => {
+  test("signs in, shows the user and the timeouts, and signs out", async () => {
     const browser = openBrowser(server);
     const signedIn = await browser.post("/sign-in", ada);
     assert.equal(signedIn.status, 303);
@@ -91,7 +91,7 @@ describe("the demo", () => {
     assert.ok(row!.revoked_at instanceof Date);
   });
 
-  test("tells programs the same as JSON", async () => {
+  test("shows the session as JSON", async () => {
     const browser = await signIn();
     const { status, session } = await browser.ask();
     assert.equal(status, 200);
@@ -111,14 +111,14 @@ describe("the demo", () => {
     assert.ok(!page.includes('grace-demo"'));
   });
 
-  test("shows what was typed as text, never as HTML", async () => {
+  test("escapes the input that it shows", async () => {
     const form = { username: `"><script>alert('&')</script>`, password: "x" };
     const page = await (await openBrowser(server).post("/sign-in", form)).text();
     assert.ok(!page.includes("<script>"));
     assert.ok(page.includes("&quot;&gt;&lt;script&gt;alert(&#x27;&amp;&#x27;)&lt;/script&gt;"));
   });
 
-  test("lets a page have its own style, script and forms, and nothing from elsewhere", async () => {
+  test("allows its own style, script and forms, and nothing from another origin", async () => {
     const browser = openBrowser(server);
     const response = await browser.get("/");
     assert.deepEqual(response.headers.get("content-security-policy")!.split("; "), [
@@ -145,45 +145,45 @@ describe("the demo", () => {
   const origins: { name: string; headers: Record<string, string>; status: number }[] = [
     { name: "its own page", headers: { "sec-fetch-site": "same-origin" }, status: 303 },
     { name: "the address bar", headers: { "sec-fetch-site": "none" }, status: 303 },
-    { name: "a neighbour's page", headers: { "sec-fetch-site": "same-site" }, status: 403 },
-    { name: "a foreign page", headers: { "sec-fetch-site": "cross-site" }, status: 403 },
+    { name: "a page of the same site", headers: { "sec-fetch-site": "same-site" }, status: 403 },
+    { name: "a page of another site", headers: { "sec-fetch-site": "cross-site" }, status: 403 },
     {
-      name: "an old browser's foreign page",
+      name: "a page of another site in an old browser",
       headers: { origin: "https://evil.example" },
       status: 403,
     },
-    { name: "a page in a sandbox", headers: { origin: "null" }, status: 403 },
+    { name: "a sandboxed page", headers: { origin: "null" }, status: 403 },
     { name: "a program", headers: {}, status: 303 },
   ];
   for (const { name, headers, status } of origins) {
-    test(`answers a form of ${name} with ${status}`, async () => {
+    test(`answers a form from ${name} with ${status}`, async () => {
       const response = await openBrowser(server).post("/sign-in", ada, headers);
       assert.equal(response.status, status);
       assert.equal(response.headers.getSetCookie().length, status === 303 ? 1 : 0);
     });
   }
 
-  test("takes an old browser's own form by its Origin", async () => {
+  test("accepts its own form from an old browser, by Origin", async () => {
     const response = await openBrowser(server).post("/sign-in", ada, { origin: server.url });
     assert.equal(response.status, 303);
   });
 
-  /** The id of the session that a browser has. */
+  /** The id of the browser's session. */
   function idOf(browser: Browser): string {
     return [...browser.cookies.values()][0]!.slice(0, 36);
   }
 
   const ends: { name: string; end: (browser: Browser) => unknown; why: RegExp }[] = [
     {
-      name: "two minutes without use",
+      name: "the idle timeout",
       end: (browser) =>
         database.sql`
           update coatcheck.sessions set last_seen_at = last_seen_at - interval '121 seconds'
           where id = ${idOf(browser)}`,
-      why: /You did nothing for 2 minutes\./,
+      why: /You were inactive for 2 minutes\./,
     },
     {
-      name: "ten minutes",
+      name: "the absolute timeout",
       end: (browser) =>
         database.sql`
           update coatcheck.sessions set authenticated_at = authenticated_at - interval '601 seconds'
@@ -198,7 +198,7 @@ describe("the demo", () => {
     {
       name: "a sign-in with a copy of the cookie",
       end: (browser) => copyOf(browser).post("/sign-in", ada),
-      why: /You signed in once more/,
+      why: /You signed in again, and the new session replaced this one\./,
     },
     {
       name: "an operator",
@@ -206,23 +206,23 @@ describe("the demo", () => {
         database.sql`
           update coatcheck.sessions set revoked_at = now(), revoked_reason = '<restored>'
           where id = ${idOf(browser)}`,
-      why: /It was ended: &lt;restored&gt;\./,
+      why: /The session was revoked: &lt;restored&gt;\./,
     },
     {
-      name: "the loss of its row",
+      name: "the deletion of its row",
       end: (browser) => database.sql`delete from coatcheck.sessions where id = ${idOf(browser)}`,
-      why: /a cookie that opens no session\./,
+      why: /an unknown session cookie\./,
     },
     {
-      name: "a cookie that was cut short",
+      name: "a truncated cookie",
       end: ({ cookies }) => {
         for (const [name, value] of cookies) cookies.set(name, value.slice(1));
       },
-      why: /a cookie that is none of ours\./,
+      why: /a malformed session cookie\./,
     },
   ];
   for (const { name, end, why } of ends) {
-    test(`tells somebody that ${name} ended their session`, async () => {
+    test(`tells the user that ${name} ended the session`, async () => {
       const browser = await signIn();
       await end(browser);
       const refused = await browser.get("/devices");
@@ -234,7 +234,7 @@ describe("the demo", () => {
     });
   }
 
-  test("tells somebody that their account is switched off", async () => {
+  test("tells the user that the account is disabled", async () => {
     const browser = await signIn();
     await database.sql`alter view coatcheck.users rename to users_before`;
     await database.sql`
@@ -242,7 +242,7 @@ describe("the demo", () => {
     const page = await home(browser);
     await database.sql`drop view coatcheck.users`;
     await database.sql`alter view coatcheck.users_before rename to users`;
-    assert.match(page, /Your account is switched off\./);
+    assert.match(page, /Your account is disabled\./);
     assert.ok((await home(browser)).includes("<h1>ada</h1>"));
   });
 
@@ -252,16 +252,16 @@ describe("the demo", () => {
     return copy;
   }
 
-  test("ends no session of another user by its id", async () => {
+  test("revokes no session of another user by its id", async () => {
     const browser = await signIn();
-    const stranger = openBrowser(server);
-    await stranger.post("/sign-in", { username: "grace", password: "grace-demo" });
-    const ended = await browser.post("/devices/end", { id: idOf(stranger) });
-    assert.equal(ended.status, 303);
-    assert.equal((await stranger.ask()).session?.username, "grace");
+    const other = openBrowser(server);
+    await other.post("/sign-in", { username: "grace", password: "grace-demo" });
+    const revoked = await browser.post("/devices/revoke", { id: idOf(other) });
+    assert.equal(revoked.status, 303);
+    assert.equal((await other.ask()).session?.username, "grace");
   });
 
-  test("changes no password for the wrong one, nor to a short one", async () => {
+  test("rejects a wrong current password, and a new one that is too short", async () => {
     const browser = await signIn();
     const wrong = await browser.post("/password", { current: "x", new: "lovelace-1815" });
     assert.equal(wrong.status, 401);
@@ -272,7 +272,7 @@ describe("the demo", () => {
     await signIn();
   });
 
-  test("keeps every page of somebody's own out of every cache", async () => {
+  test("lets no cache store a private page", async () => {
     const browser = await signIn();
     for (const path of ["/", "/session", "/devices", "/password", "/recovery-code", "/theft"]) {
       const response = await browser.get(path);
@@ -282,7 +282,7 @@ describe("the demo", () => {
     }
   });
 
-  test("answers 404 where nothing is, and 405 where it is asked in the wrong way", async () => {
+  test("answers 404 for an unknown path, and 405 for a wrong method", async () => {
     const browser = openBrowser(server);
     assert.equal((await browser.get("/nowhere")).status, 404);
     const signOut = await browser.get("/sign-out");
@@ -293,7 +293,7 @@ describe("the demo", () => {
     assert.equal(session.headers.get("allow"), "GET, HEAD");
   });
 
-  test("answers 503 while the store fails, and keeps everybody signed in", async () => {
+  test("answers 503 while the database is unreachable, and keeps the user signed in", async () => {
     const browser = await signIn();
     await way.cut();
     const answers = [
@@ -308,7 +308,7 @@ describe("the demo", () => {
     assert.ok((await home(browser)).includes("<h1>ada</h1>"));
   });
 
-  test("starts again on the data that is there, and gives Safari a cookie without Secure", async () => {
+  test("starts again on existing data, and sets a cookie without Secure for Safari", async () => {
     const again = await startServer(command, { DATABASE_URL: database.url, COOKIE: "plain" });
     try {
       const browser = await signIn(again);
@@ -321,7 +321,7 @@ describe("the demo", () => {
     }
   });
 
-  test("refuses a database whose sessions are those of another app", async () => {
+  test("rejects a database that has another app's sessions", async () => {
     const other = await openDatabase();
     const refused = startServer(command, { DATABASE_URL: other.url });
     try {
@@ -339,7 +339,7 @@ describe("the demo", () => {
     { name: "no scheme", url: "hunter2" },
   ];
   for (const { name, url } of malformed) {
-    test(`refuses a DATABASE_URL with ${name}, and shows nothing of it`, async () => {
+    test(`rejects a DATABASE_URL with ${name}, and does not print it`, async () => {
       const refused = startServer(command, { DATABASE_URL: url });
       await assert.rejects(refused, ({ message }) => {
         assert.match(message, /\nDATABASE_URL must be a URL: \S+\n$/);
@@ -349,7 +349,7 @@ describe("the demo", () => {
     });
   }
 
-  test("ends with the process that started it, however that ended", async () => {
+  test("ends when its parent process ends", async () => {
     const child = spawn("node_modules/.bin/bun", command.slice(1), {
       env: { ...process.env, DATABASE_URL: database.url, PORT: "0" },
       stdio: ["ignore", "pipe", "inherit", "ipc"],

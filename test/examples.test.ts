@@ -19,14 +19,14 @@ import {
 
 interface Example {
   readonly name: string;
-  /** How its row in the README's table of runtimes begins. */
+  /** The first cell of its row in the README's table of runtimes. */
   readonly row: string;
   readonly command: readonly string[];
-  /** Makes the schema, where the example does not. */
+  /** Creates the schema, if the example does not. */
   readonly prepare?: (database: Database) => Promise<unknown>;
 }
 
-// Each runtime starts its own example; what the example must do is the same on all of them.
+// Each runtime starts its own example. All examples must do the same.
 const name = runtime.name.toLowerCase();
 const examples: Example[] = [
   {
@@ -35,7 +35,7 @@ const examples: Example[] = [
     command: [...runtime.run, `examples/${name}.ts`],
   },
 ];
-// Bun starts what runs no tests by itself: workerd, and the oldest Node, which takes no TypeScript.
+// Bun also starts what cannot run the tests: workerd, and the oldest Node, which runs no TypeScript.
 if (runtime.name === "Bun") {
   examples.push({
     name: "examples/workers.ts on workerd",
@@ -60,7 +60,7 @@ for (const example of examples) {
 
     beforeAll(async () => {
       database = await openDatabase({ bare: true });
-      // The example makes its own.
+      // The example creates its own.
       await database.sql`drop table users`;
       way = await openWay(database.url);
       await example.prepare?.(database);
@@ -80,7 +80,7 @@ for (const example of examples) {
       return browser;
     }
 
-    /** The token's two halves, as the cookie has them. */
+    /** The session id and the secret of the browser's cookie. */
     function tokenOf(browser: Browser): string[] {
       return browser.cookies.get("__Host-session")!.split(".");
     }
@@ -91,7 +91,7 @@ for (const example of examples) {
       assert.ok(row?.includes(`\`${example.name.split(" ")[0]}\``), example.row);
     });
 
-    test("signs in, and goes home with a cookie that no cache keeps", async () => {
+    test("signs in, and redirects with a cookie that no cache stores", async () => {
       const form = { username: "ada", password: "ada-demo" };
       const { status, headers } = await openBrowser(server).post("/sign-in", form);
       assert.equal(status, 303);
@@ -101,7 +101,7 @@ for (const example of examples) {
       assert.match(headers.getSetCookie()[0]!, /^__Host-session=.{80}; Secure; HttpOnly; /);
     });
 
-    test("says who is signed in", async () => {
+    test("shows the signed-in user", async () => {
       const { status, session } = await (await signIn("grace")).ask();
       assert.equal(status, 200);
       assert.equal(session?.username, "grace");
@@ -126,7 +126,7 @@ for (const example of examples) {
       }
     });
 
-    test("knows nobody without a cookie", async () => {
+    test("answers 401 without a cookie", async () => {
       assert.deepEqual(await openBrowser(server).ask(), { status: 401, reason: "absent" });
     });
 
@@ -137,14 +137,14 @@ for (const example of examples) {
       { name: "an empty form", form: {} },
     ];
     for (const { name, form } of wrong) {
-      test(`refuses ${name}, and sets no cookie`, async () => {
+      test(`rejects ${name}, and sets no cookie`, async () => {
         const response = await openBrowser(server).post("/sign-in", form);
         assert.equal(response.status, 401);
         assert.deepEqual(response.headers.getSetCookie(), []);
       });
     }
 
-    test("ends the session that a sign-in replaces", async () => {
+    test("revokes the session that a sign-in replaces", async () => {
       const browser = await signIn();
       const [id = ""] = tokenOf(browser);
       await browser.post("/sign-in", { username: "grace", password: "grace-demo" });
@@ -154,10 +154,10 @@ for (const example of examples) {
       assert.equal((await browser.ask()).session?.username, "grace");
     });
 
-    test("signs out: the row is revoked, the cookie cleared, and a copy of it opens nothing", async () => {
+    test("signs out: revokes the row, clears the cookie, and rejects a copy of it", async () => {
       const browser = await signIn();
-      const thief = openBrowser(server);
-      thief.cookies.set("__Host-session", browser.cookies.get("__Host-session")!);
+      const copy = openBrowser(server);
+      copy.cookies.set("__Host-session", browser.cookies.get("__Host-session")!);
       const [id = ""] = tokenOf(browser);
 
       const response = await browser.post("/sign-out");
@@ -170,10 +170,10 @@ for (const example of examples) {
       assert.equal(row!.revoked_reason, "signed-out");
 
       assert.deepEqual(await browser.ask(), { status: 401, reason: "absent" });
-      assert.deepEqual(await thief.ask(), { status: 401, reason: "revoked" });
+      assert.deepEqual(await copy.ask(), { status: 401, reason: "revoked" });
     });
 
-    test("refuses a form of another origin, so that nobody signs a stranger in", async () => {
+    test("rejects a sign-in form of another origin", async () => {
       const form = { username: "ada", password: "ada-demo" };
       const from = { origin: "https://evil.example" };
       const response = await openBrowser(server).post("/sign-in", form, from);
@@ -200,7 +200,7 @@ for (const example of examples) {
       });
     }
 
-    test("answers 503 while the store fails, and keeps everybody signed in", async () => {
+    test("answers 503 while the database is unreachable, and keeps the user signed in", async () => {
       const browser = await signIn();
       await way.cut();
       const form = { username: "ada", password: "ada-demo" };

@@ -27,7 +27,7 @@ describe("docs/guide.md", () => {
   let blocks: { kind: string; code: string }[];
   const file = (name: string) => join(folder, name);
 
-  // Its files, as a reader would have them, within reach of node_modules.
+  // The guide's files, as a reader would save them, in a folder that finds node_modules.
   beforeAll(async () => {
     db = await openDatabase({ bare: true });
     await db.sql`drop table users`;
@@ -66,7 +66,7 @@ describe("docs/guide.md", () => {
     await db?.close();
   });
 
-  test("names each block that Deno is told to ignore, so that it is checked here", () => {
+  test("names each block that Deno ignores, so that this file checks it", () => {
     const code = blocks.filter(({ kind }) => kind.startsWith("ts"));
     assert.ok(code.length > 10);
     for (const { kind, code: text } of code) {
@@ -101,7 +101,7 @@ describe("docs/guide.md", () => {
     }
   });
 
-  test(`answers 503 on ${runtime} while the database is away`, async () => {
+  test(`answers 503 on ${runtime} while the database is unreachable`, async () => {
     const server = await startServer([...command, file(`${runtime}.ts`)], {
       DATABASE_URL: Object.assign(new URL(db.url), { port: "1" }).href,
     });
@@ -120,7 +120,7 @@ describe("docs/guide.md", () => {
     }
   });
 
-  /** Imports a file of the guide, whose client is to be that of this database. */
+  /** Imports a file of the guide with this database at DATABASE_URL. */
   async function load(name: string) {
     const { DATABASE_URL } = process.env;
     process.env.DATABASE_URL = db.url;
@@ -131,8 +131,8 @@ describe("docs/guide.md", () => {
     }
   }
 
-  test("hands Hono's handlers the visit, and keeps the cookies of both", async () => {
-    // The same, but that secrets are renewed, and that a handler sets a cookie of its own.
+  test("passes the session to Hono's handlers, and keeps both cookies", async () => {
+    // The guide's file, with a rotation and with a handler that sets a cookie of its own.
     const hono = blocks.find(({ code }) => code.startsWith("// hono.ts"))!.code
       .replace("}, sql);", "}, sql, { rotateAfter: 60 });")
       .replace(
@@ -168,7 +168,7 @@ describe("docs/guide.md", () => {
     }
   });
 
-  test("makes a client for each request of a Worker, and ends it", async () => {
+  test("creates a client for each request of a Worker, and ends it", async () => {
     const { default: worker } = await load("worker.ts");
     const { headers } = await createSession("ada", db.sql);
     const waits: Promise<unknown>[] = [];
@@ -181,7 +181,7 @@ describe("docs/guide.md", () => {
     await Promise.all(waits);
   });
 
-  test("signs in by e-mail once the view says so", async () => {
+  test("signs in by e-mail once the view finds users by e-mail", async () => {
     const own = await openDatabase({ bare: true });
     try {
       await own.sql`alter table users alter username type varchar(255), add email text,
@@ -202,7 +202,7 @@ describe("docs/guide.md", () => {
   });
 
   if (runtime === "bun") {
-    test("has code whose types hold", async () => {
+    test("has code that type-checks", async () => {
       const bin = (name: string) => join(root, "node_modules/.bin", name);
       const config = join(root, "deno.npm.json");
       await Promise.all([

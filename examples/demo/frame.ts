@@ -1,22 +1,22 @@
-// What all pages have in common.
+// The frame of every page.
 import { type Html, html } from "./html.ts";
 
-const ROOMS = [
+const SECTIONS = [
   ["/", "Session"],
   ["/devices", "Devices"],
   ["/password", "Password"],
   ["/recovery-code", "Recovery code"],
-  ["/theft", "Stolen cookie"],
+  ["/theft", "Token theft"],
 ] as const;
 
-/** What a page is called and, where its reader is signed in, which of the rooms it belongs to. */
-export interface Place {
+/** A page's title and, for a signed-in user, its section. */
+export interface Heading {
   readonly title: string;
-  readonly room?: (typeof ROOMS)[number][0];
+  readonly section?: (typeof SECTIONS)[number][0];
 }
 
-/** Makes a page in the shape of a cloakroom ticket: a stub, and below the perforation the rest. */
-export function page({ title, room }: Place, stub: Html, rest: Html): Html {
+/** Renders a page in the shape of a cloakroom ticket: a stub, and the rest below the perforation. */
+export function page({ title, section }: Heading, stub: Html, rest: Html): Html {
   return html`
     <!doctype html>
     <html lang="en">
@@ -30,25 +30,25 @@ export function page({ title, room }: Place, stub: Html, rest: Html): Html {
       </head>
       <body>
         <header>
-          ${room ? skip : ""}
+          ${section ? skip : ""}
           ${hanger} <p><b>coatcheck</b> <span>sessions in your own PostgreSQL</span></p>
-          ${room ? signOut : ""}
+          ${section ? signOut : ""}
         </header>
-        ${room ? navigation(room) : ""}
+        ${section ? navigation(section) : ""}
         <main>
-          <div class="stub" id="ticket" tabindex="-1">${stub}</div>
+          <div class="stub" id="content" tabindex="-1">${stub}</div>
           <div class="rest">${rest}</div>
         </main>
         <footer>
-          <p>The cookie holds a secret; the database only its SHA-256.</p>
-          <p><a href="/session">See the session as JSON</a></p>
+          <p>The cookie carries a secret. The database stores only its SHA-256.</p>
+          <p><a href="/session">View the session as JSON</a></p>
         </footer>
       </body>
     </html>
   `;
 }
 
-/** A page of one sentence, and the way back. */
+/** A page with one sentence and a link to the start page. */
 export function notice(title: string, text: string): Html {
   return page(
     { title },
@@ -57,12 +57,12 @@ export function notice(title: string, text: string): Html {
     `,
     html`
       <p>${text}</p>
-      <p><a href="/">Go on</a></p>
+      <p><a href="/">Continue</a></p>
     `,
   );
 }
 
-/** What was wrong with a form. The field that it is about points here, by {@linkcode invalid}. */
+/** The error message of a form. The attributes of {@linkcode invalid} refer to it. */
 export function alert(message?: string): Html {
   if (message === undefined) return html``;
   return html`
@@ -70,18 +70,18 @@ export function alert(message?: string): Html {
   `;
 }
 
-/** The attributes of a field that was wrong. */
+/** The attributes of an invalid field. */
 export function invalid(isWrong: boolean): Html {
   return isWrong ? html`aria-invalid="true" aria-describedby="message"` : html``;
 }
 
-/** An instant, by the server's time zone. */
+/** An instant, in the server's time zone. */
 export function time(date: Date): Html {
   const text = date.toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "long" });
   return html`<time datetime="${date.toISOString()}">${text}</time>`;
 }
 
-/** An instant that page.js counts down to, from so many seconds. */
+/** An instant that page.js counts down to. `seconds` is the full length of its bar. */
 export function clock(label: string, until: Date, seconds: number, over: string): Html {
   return html`
     <div class="clock" data-seconds="${seconds}" data-over="${over}">
@@ -91,23 +91,23 @@ export function clock(label: string, until: Date, seconds: number, over: string)
   `;
 }
 
-/** A word beside a heading. */
+/** A label beside a heading. */
 export function badge(word: string): Html {
   return html`<span class="badge">${word}</span>`;
 }
 
-const skip = html`<a class="skip" href="#ticket">To the content</a>`;
+const skip = html`<a class="skip" href="#content">Skip to content</a>`;
 
 const signOut = html`
   <form method="post" action="/sign-out"><button class="quiet">Sign out</button></form>
 `;
 
-function navigation(room: string): Html {
-  const links = ROOMS.map(([path, name]) =>
-    html`<a href="${path}" ${path === room ? html`aria-current="page"` : ""}>${name}</a>`
+function navigation(section: string): Html {
+  const links = SECTIONS.map(([path, name]) =>
+    html`<a href="${path}" ${path === section ? html`aria-current="page"` : ""}>${name}</a>`
   );
   return html`
-    <nav aria-label="Rooms">${links}</nav>
+    <nav aria-label="Sections">${links}</nav>
   `;
 }
 

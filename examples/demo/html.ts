@@ -1,9 +1,9 @@
-/** HTML, as opposed to text that is to be shown. */
+/** HTML, as opposed to plain text. */
 export interface Html {
   readonly html: string;
 }
 
-/** Makes HTML from a template. Every value in it is escaped, unless it is HTML itself. */
+/** Renders HTML from a template. Escapes each value that is not {@linkcode Html}. */
 export function html(
   strings: TemplateStringsArray,
   ...values: (string | number | Html | readonly Html[])[]

@@ -1,7 +1,7 @@
-// The only script of the demo. It makes the clocks count down; without it their instants stand there.
+// The demo's only script. It makes the clocks count down. Without it, they show their instants.
 
-// By the back button a page may come out of the browser's memory, even one with `no-store`, while no
-// cookie has changed. Meanwhile the session may have ended elsewhere: ask for the page again.
+// The back button can restore a page from the browser's memory, even one with `no-store`, while no cookie has
+// changed. The session may have been revoked from another device since, so reload the page.
 addEventListener("pageshow", ({ persisted }) => persisted && location.reload());
 
 const clocks = [...document.querySelectorAll(".clock")].map((clock) => {
@@ -18,8 +18,8 @@ function tick() {
   for (const { left, bar, until, over } of clocks) {
     const seconds = Math.max(0, (until - Date.now()) / 1000);
     bar.value = seconds;
-    // It does not ask by itself, when it is over: to ask is to use the session, so that two tabs that
-    // ask in turn would keep it alive for as long as they are open.
+    // It does not reload the page at the end: a request counts as a use, so two open tabs would keep the
+    // session alive.
     left.textContent = seconds > 0 ? inMinutes(Math.ceil(seconds)) : over;
   }
 }

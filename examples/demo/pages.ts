@@ -1,14 +1,14 @@
-import type { Refused, Session } from "@coatcheck/coatcheck";
+import type { Session } from "coatcheck";
 import { alert, badge, clock, invalid, page, time } from "./frame.ts";
 import { type Html, html } from "./html.ts";
 import { type Data, policy, PROOF_LASTS } from "./policy.ts";
-import { whySignedOut } from "./reasons.ts";
+import { type SignedOut, whySignedOut } from "./reasons.ts";
 
 const { idleTimeout, absoluteTimeout } = policy;
 
-/** The form to sign in by. It says why somebody is signed out, or what was wrong the last time. */
+/** The sign-in form. It says why the user was signed out, or why the last attempt failed. */
 export function signIn(
-  { ended, failed }: { ended?: Refused; failed?: { username: string; message: string } },
+  { ended, failed }: { ended?: SignedOut; failed?: { username: string; message: string } },
 ): Html {
   const why = ended ? whySignedOut(ended) : "";
   const wrong = invalid(failed !== undefined);
@@ -16,7 +16,7 @@ export function signIn(
     { title: failed ? "Not signed in" : why ? "Signed out" : "Sign in" },
     html`
       <h1>Sign in</h1>
-      <p>As <b>ada</b> with the password <code>ada-demo</code>, or as <b>grace</b> with <code>grace-demo</code>.</p>
+      <p>Use <b>ada</b> with the password <code>ada-demo</code>, or <b>grace</b> with <code>grace-demo</code>.</p>
     `,
     html`
       ${why ? html`<p class="notice" role="status"><b>You were signed out.</b> ${why}</p>` : ""}
@@ -29,7 +29,7 @@ export function signIn(
         <input id="password" name="password" type="password" ${wrong} ${failed ? "autofocus" : ""}
           autocomplete="current-password" required>
         <label class="choice">
-          <input type="checkbox" name="remember"> Remember me when the browser closes
+          <input type="checkbox" name="remember"> Remember me after the browser closes
         </label>
         <button>Sign in</button>
       </form>
@@ -37,23 +37,22 @@ export function signIn(
   );
 }
 
-/** Who is signed in, and for how long. */
+/** The current session and its timeouts. */
 export function session(session: Session<Data>): Html {
   const idleAt = new Date(session.lastSeenAt.getTime() + idleTimeout * 1000);
   return page(
-    { title: `Signed in as ${session.username}`, room: "/" },
+    { title: `Signed in as ${session.username}`, section: "/" },
     html`
       <p>Signed in as</p>
       <h1>${session.username}</h1>
     `,
     html`
       <div class="clocks">
-        ${clock("Ends if unused", idleAt, idleTimeout, "Over")}
-        ${clock("Ends in any case", session.expiresAt, absoluteTimeout, "Over")}
+        ${clock("Idle timeout", idleAt, idleTimeout, "Expired")}
+        ${clock("Absolute timeout", session.expiresAt, absoluteTimeout, "Expired")}
       </div>
-      <p class="soft">Short enough to watch: ${idleTimeout /
-        60} minutes without use, ${absoluteTimeout / 60}
-        in all. Unless an app says otherwise, it is 7 days and 30.</p>
+      <p class="soft">The demo ends a session after ${idleTimeout / 60} minutes without use, and
+        ${absoluteTimeout / 60} minutes after sign-in. The defaults are 7 days and 30 days.</p>
       <dl>
         <dt>Signed in</dt>
         <dd>${time(session.authenticatedAt)}</dd>
@@ -61,31 +60,31 @@ export function session(session: Session<Data>): Html {
         <dd>${time(session.lastSeenAt)}</dd>
         <dt>Cookie</dt>
         <dd>${session.persistent
-          ? "Stays when the browser closes"
-          : "Goes when the browser closes"}</dd>
-        <dt>Session</dt>
+          ? "Kept when the browser closes"
+          : "Deleted when the browser closes"}</dd>
+        <dt>Session id</dt>
         <dd><code>${session.id}</code></dd>
       </dl>
     `,
   );
 }
 
-/** Where somebody is signed in: here, and elsewhere. */
+/** The user's live sessions: this one first, then the others. */
 export function devices(here: Session<Data>, elsewhere: readonly Session<Data>[]): Html {
-  const places = elsewhere.length === 1 ? "one other place" : `${elsewhere.length} other places`;
+  const others = elsewhere.length === 1 ? "one other" : `${elsewhere.length} others`;
   const isAlone = elsewhere.length === 0;
   return page(
-    { title: "Your devices", room: "/devices" },
+    { title: "Your devices", section: "/devices" },
     html`
       <h1>Your devices</h1>
-      <p>You are signed in here, and ${isAlone ? "nowhere else" : `in ${places}`}.</p>
+      <p>You are signed in on this device ${isAlone ? "only" : `and on ${others}`}.</p>
     `,
     html`
       <ul class="devices">
-        ${device(here, badge("This one"))}
+        ${device(here, badge("This device"))}
         ${elsewhere.map((it) => device(it, html``, signOutForm(it)))}
       </ul>
-      ${isAlone ? another : signOutElsewhere}
+      ${isAlone ? hint : signOutElsewhere}
     `,
   );
 }
@@ -111,7 +110,7 @@ function device(
 function signOutForm({ id, data, lastSeenAt }: Session<Data>): Html {
   const which = `${deviceName(data)}, last used at ${lastSeenAt.toLocaleTimeString("en-GB")}`;
   return html`
-    <form method="post" action="/devices/end">
+    <form method="post" action="/devices/revoke">
       <input type="hidden" name="id" value="${id}">
       <button class="quiet" aria-label="Sign out ${which}">Sign out</button>
     </form>
@@ -119,29 +118,29 @@ function signOutForm({ id, data, lastSeenAt }: Session<Data>): Html {
 }
 
 const signOutElsewhere = html`
-  <form method="post" action="/devices/end-others">
-    <button>Sign out everywhere else</button>
+  <form method="post" action="/devices/revoke-others">
+    <button>Sign out all other devices</button>
   </form>
 `;
 
-const another = html`
-  <p class="soft">Sign in with another browser, or in a private window, and look here again.</p>
+const hint = html`
+  <p class="soft">Sign in with another browser or in a private window, then reload this page.</p>
 `;
 
-/** Names a browser by its user agent: a hint to people, which anybody can forge. */
+/** Names a browser by its user agent. It is a hint for the user: any client can forge it. */
 function deviceName({ userAgent }: Data): string {
-  // The order counts: most browsers say that they are those below as well.
+  // The order matters: most browsers also name those further down the list.
   const browser = find(["Edg/", "OPR/", "Firefox/", "Chrome/", "Safari/", "curl/"], userAgent);
   const system = find(["Android", "iPhone", "iPad", "Windows", "Mac OS", "Linux"], userAgent);
   const name = { "Edg/": "Edge", "OPR/": "Opera" }[browser] ?? browser.replace("/", "");
-  return [name || "Some program", ...(system ? [system] : [])].join(" on ");
+  return [name || "Unknown program", ...(system ? [system] : [])].join(" on ");
 }
 
 function find(signs: readonly string[], userAgent: string): string {
   return signs.find((sign) => userAgent.includes(sign)) ?? "";
 }
 
-/** The form to change the password, and what was wrong with the last attempt. */
+/** The form to change the password, with the error of the last attempt. */
 export function password(
   username: string,
   failed?: { field: "current" | "new"; message: string },
@@ -149,64 +148,66 @@ export function password(
   const state = (field: string) =>
     failed?.field === field ? html`${invalid(true)} autofocus` : html``;
   return page(
-    { title: failed ? "Not changed" : "Change the password", room: "/password" },
+    { title: failed ? "Password not changed" : "Change the password", section: "/password" },
     html`
       <h1>Change the password</h1>
-      <p>It ends all your other sessions, and gives this one a new secret.</p>
+      <p>This revokes all your other sessions, and gives this one a new secret.</p>
     `,
     html`
       ${alert(failed?.message)}
       <form method="post" action="/password">
-        ${whose(username)}
+        ${usernameField(username)}
         <label for="current">Current password</label>
         <input id="current" name="current" type="password" ${state("current")}
           autocomplete="current-password" required>
-        <label for="new">New password, of 8 characters or more</label>
+        <label for="new">New password (8 characters or more)</label>
         <input id="new" name="new" type="password" ${state("new")}
           autocomplete="new-password" minlength="8" required>
         <button>Change the password</button>
       </form>
-      <p class="soft">When the demo starts again, the old password is back.</p>
+      <p class="soft">A restart of the demo restores the old password.</p>
     `,
   );
 }
 
-// A field that is for password managers alone: it tells them whose password is asked for.
-function whose(username: string): Html {
+// A hidden field that tells password managers the username.
+function usernameField(username: string): Html {
   return html`
     <input value="${username}" autocomplete="username" readonly hidden>
   `;
 }
 
-/** What a change of the password has ended. */
-export function passwordChanged(ended: number): Html {
-  const sessions = ended === 1 ? "One other session was" : `${ended || "No"} other sessions were`;
+/** Confirms a new password, with the number of revoked sessions. */
+export function passwordChanged(revoked: number): Html {
+  const sessions = revoked === 1
+    ? "One other session was"
+    : `${revoked || "No"} other sessions were`;
   return page(
-    { title: "Password changed", room: "/password" },
+    { title: "Password changed", section: "/password" },
     html`
       <h1>Password changed</h1>
-      <p>${sessions} ended.</p>
+      <p>${sessions} revoked.</p>
     `,
     html`
-      <p>You are still signed in here, by a new secret. Whoever had copied the old one is out.</p>
-      <p><a href="/devices">See your devices</a></p>
+      <p>You are still signed in here, with a new secret. Copies of the old cookie no longer work.</p>
+      <p><a href="/devices">View your devices</a></p>
     `,
   );
 }
 
-/** The form to prove who one is, once more. */
+/** The form to enter the password again. */
 export function proof(username: string, message?: string): Html {
   return page(
-    { title: "Is it you?", room: "/recovery-code" },
+    { title: "Confirm your password", section: "/recovery-code" },
     html`
-      <h1>Is it you?</h1>
-      <p>The recovery code opens your account for whoever reads it. You gave your password more than
-        ${PROOF_LASTS} seconds ago, so please give it again.</p>
+      <h1>Confirm your password</h1>
+      <p>The recovery code gives full access to your account. You entered your password more than
+        ${PROOF_LASTS} seconds ago, so enter it again.</p>
     `,
     html`
       ${alert(message)}
       <form method="post" action="/recovery-code">
-        ${whose(username)}
+        ${usernameField(username)}
         <label for="password">Password</label>
         <input id="password" name="password" type="password" ${invalid(message !== undefined)}
           autocomplete="current-password" autofocus required>
@@ -216,22 +217,23 @@ export function proof(username: string, message?: string): Html {
   );
 }
 
-/** What is shown to somebody who has just proved who they are. */
+/** The recovery code, for a user who has entered the password recently. */
 export function recoveryCode({ authenticatedAt }: Session<Data>): Html {
   const staleAt = new Date(authenticatedAt.getTime() + PROOF_LASTS * 1000);
   return page(
-    { title: "Recovery code", room: "/recovery-code" },
+    { title: "Recovery code", section: "/recovery-code" },
     html`
       <h1>Recovery code</h1>
       <p><code class="code">COAT-7Q4M-HOOK-31</code></p>
     `,
     html`
       <div class="clocks">
-        ${clock("Your password is proof enough for", staleAt, PROOF_LASTS, "Over")}
+        ${clock("Password accepted for", staleAt, PROOF_LASTS, "Expired")}
       </div>
-      <p>After that <a href="/recovery-code">this page</a> asks for it again.</p>
-      <p class="soft">The code is made up; the way to it is real. A session alone does not lead here, and
-        with the password comes a new secret, which nobody inherits who had copied the old one.</p>
+      <p>After that, <a href="/recovery-code">this page</a> asks for it again.</p>
+      <p
+        class="soft">The code is an example; the protection is real. This page needs a recent password, and
+        entering it replaces the session's secret, so copies of the old cookie no longer work.</p>
     `,
   );
 }

@@ -1,4 +1,4 @@
-// What the demo decides about its sessions: short enough to watch.
+// The demo's policy. All times are in seconds, and short enough to watch.
 import process from "node:process";
 
 export const policy = {
@@ -6,15 +6,15 @@ export const policy = {
   absoluteTimeout: 600,
   touchInterval: 5,
   rotationGrace: 10,
-  // Safari stores no Secure cookie of http://localhost; COOKIE=plain is for that browser alone.
+  // Safari stores no Secure cookie on http://localhost. COOKIE=plain is for Safari only.
   cookie: { secure: (process.env.COOKIE !== "plain") as boolean },
 } as const;
 
-/** Seconds after a proof of identity for which it is good enough for the recovery code. */
+/** Seconds after which the recovery code asks for the password again. */
 export const PROOF_LASTS = 30;
 
-/** What the demo keeps with a session. */
+/** The `data` of the demo's sessions. */
 export interface Data {
-  /** The browser's own description, as it was at sign-in. */
+  /** The `User-Agent` at sign-in. */
   readonly userAgent: string;
 }

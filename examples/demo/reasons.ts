@@ -1,34 +1,40 @@
-import type { Refused } from "@coatcheck/coatcheck";
+import type { Visit } from "coatcheck";
 import { policy } from "./policy.ts";
 
 const { idleTimeout, absoluteTimeout } = policy;
 
-/** Says in plain words why there is no session; nothing to a stranger, who has lost none. */
-export function whySignedOut({ reason, revokedReason = "" }: Refused): string {
-  if (reason === "revoked") return REVOKED.get(revokedReason) ?? `It was ended: ${revokedReason}.`;
+/** A request without a session. */
+export type SignedOut = Extract<Visit, { session: null }>;
+
+/** Explains to the user why there is no session. Returns "" for a visitor who had none. */
+export function whySignedOut({ reason, revokedReason = "" }: SignedOut): string {
+  if (reason === "revoked") {
+    return REVOKED.get(revokedReason) ?? `The session was revoked: ${revokedReason}.`;
+  }
   return WHY[reason];
 }
 
-const REUSED = "An old copy of your cookie came back, so somebody else had it too. " +
-  "Nobody can tell from here which of you is the thief: the session has ended for both.";
+const REUSED =
+  "An old copy of your cookie was used, so another party has one. The server cannot tell " +
+  "which of you is the attacker, and revoked the session for both.";
 
 const WHY = {
   absent: "",
-  malformed: "Your browser sent a cookie that is none of ours.",
-  unknown: "Your browser sent a cookie that opens no session.",
-  idle: `You did nothing for ${idleTimeout / 60} minutes.`,
+  malformed: "Your browser sent a malformed session cookie.",
+  unknown: "Your browser sent an unknown session cookie.",
+  idle: `You were inactive for ${idleTimeout / 60} minutes.`,
   expired: `You signed in more than ${absoluteTimeout / 60} minutes ago. ` +
-    "A session ends then, however much it is used.",
+    "The session ends then, even if you use it.",
   reused: REUSED,
-  stale: "It is a while since you last gave your password.",
-  user: "Your account is switched off.",
+  stale: "You have not entered your password recently.",
+  user: "Your account is disabled.",
 };
 
-// What coatcheck writes down by itself (signed-out, replaced, reused), and what server.ts gives.
+// `signed-out`, `replaced` and `reused` are coatcheck's own; server.ts passes the others.
 const REVOKED = new Map([
   ["signed-out", "You signed out."],
-  ["replaced", "You signed in once more, which began a new session."],
+  ["replaced", "You signed in again, and the new session replaced this one."],
   ["reused", REUSED],
-  ["ended-elsewhere", "You ended this session from another device."],
+  ["revoked-elsewhere", "You revoked this session from another device."],
   ["password-changed", "Your password was changed on another device."],
 ]);

@@ -1,5 +1,5 @@
-// The story of the stolen cookie.
-import type { Visit } from "@coatcheck/coatcheck";
+// Token-theft detection, step by step.
+import type { Visit } from "coatcheck";
 import { badge, clock, page } from "./frame.ts";
 import { type Html, html } from "./html.ts";
 import { type Data, policy } from "./policy.ts";
@@ -7,46 +7,45 @@ import { whySignedOut } from "./reasons.ts";
 
 const { rotationGrace } = policy;
 
-/** The story, as far as it has come: nothing was copied, or it was, or the copy is of an old secret. */
+/** The steps: no copy yet, a copy of the current secret, or a copy of the previous one. */
 export function theft(copy?: { readonly worksUntil?: Date }): Html {
   const worksUntil = copy?.worksUntil;
   const now = !copy ? 0 : !worksUntil ? 1 : 2;
   const steps: Step[] = [
     {
-      title: "A thief copies your cookie",
+      title: "An attacker copies your cookie",
       text:
-        "Malware can do that, or whoever finds a backup. A script in the page cannot: the cookie is " +
+        "Malware can do this, or a leaked backup. A script in the page cannot, because the cookie is " +
         "HttpOnly.",
-      act: [button("copy", "Let a thief copy my cookie")],
+      act: [button("copy", "Copy my cookie as an attacker")],
     },
     {
-      title: "You get a new secret",
+      title: "The secret is rotated",
       text:
-        "Until then nobody can tell the two of you apart. An app rotates the secret by its age, or " +
-        "whenever it likes.",
+        "Until then, the copy works like your own cookie. An app rotates secrets by their age, or " +
+        "calls rotateSession.",
       act: [
-        button("rotate", "Give me a new secret"),
-        button("replay", "First use the copy", "quiet"),
+        button("rotate", "Rotate the secret"),
+        button("replay", "Use the copy before that", "quiet"),
       ],
     },
     {
-      title: "The copy comes back",
+      title: "The copy is used again",
       text:
-        `The old secret works on for ${rotationGrace} seconds, as requests may be under way. After ` +
-        "that it proves that two parties have your session, and ends it for both.",
+        `The previous secret is accepted for a grace period of ${rotationGrace} seconds, for requests ` +
+        "in flight. After that, its use proves that two parties have the session, and revokes it.",
       act: [
-        ...(worksUntil
-          ? [clock("The copy still works for", worksUntil, rotationGrace, "Over")]
-          : []),
+        ...(worksUntil ? [clock("Grace period", worksUntil, rotationGrace, "Over")] : []),
         button("replay", "Use the copy"),
       ],
     },
   ];
   return page(
-    { title: "The stolen cookie", room: "/theft" },
+    { title: "Token-theft detection", section: "/theft" },
     html`
-      <h1>The stolen cookie</h1>
-      <p>Whoever shows your ticket gets your coat. And if somebody has copied it? Play both parts.</p>
+      <h1>Token-theft detection</h1>
+      <p>A copied cookie works like the original. Play the attacker and the user, and see how rotation
+        detects the copy.</p>
     `,
     html`
       <ol class="steps">${steps.map((it, number) => step(it, number - now))}</ol>
@@ -60,7 +59,7 @@ interface Step {
   readonly act: readonly Html[];
 }
 
-// By how far off it is: over, the present one, or still to come.
+// A negative distance is a step that is done, 0 the current one.
 function step({ title, text, act }: Step, distance: number): Html {
   return html`
     <li ${distance === 0 ? html`aria-current="step"` : ""}>
@@ -78,21 +77,23 @@ function button(action: string, label: string, kind = ""): Html {
   `;
 }
 
-/** What became of the thief who used the copy, and of whom it was copied from. */
-export function replay(thief: Visit<Data>, owner: Visit<Data>): Html {
-  const [title, text] = thief.session
-    ? ["The thief is let in", "The copy opens your session, as your cookie does."]
-    : ["Caught", "The copy opens nothing."];
+/** The results of the attacker's request with the copy, and of the user's own request. */
+export function replay(attacker: Visit<Data>, owner: Visit<Data>): Html {
+  const [title, text] = attacker.session
+    ? ["The copy works", "The attacker is signed in as you."]
+    : attacker.reason === "reused"
+    ? ["Theft detected", "The session is revoked, and the copy no longer works."]
+    : ["The copy is rejected", "The copy no longer works."];
   return page(
-    { title, ...(owner.session && { room: "/theft" }) },
+    { title, ...(owner.session && { section: "/theft" }) },
     html`
       <h1>${title}</h1>
       <p>${text}</p>
     `,
     html`
       <dl>
-        <dt>The thief</dt>
-        <dd>${outcome(thief)}</dd>
+        <dt>Attacker</dt>
+        <dd>${outcome(attacker)}</dd>
         <dt>You</dt>
         <dd>${outcome(owner)}</dd>
       </dl>
@@ -102,7 +103,7 @@ export function replay(thief: Visit<Data>, owner: Visit<Data>): Html {
 }
 
 const back = html`
-  <p><a href="/theft">Back to the story</a></p>
+  <p><a href="/theft">Back to the steps</a></p>
 `;
 
 const signInAgain = html`

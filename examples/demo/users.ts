@@ -1,10 +1,10 @@
-import { migrate } from "@coatcheck/coatcheck";
+import { migrate } from "coatcheck";
 import type { Sql } from "postgres";
 
-/** Makes the demo's users, ada and grace, and the schema `coatcheck` over them. */
+/** Creates the demo's users, ada and grace, and the schema `coatcheck`. */
 export async function prepare(sql: Sql): Promise<void> {
   await sql.begin(async (sql) => {
-    // Two demos may start on one database at once.
+    // Two demos can start on one database at the same time.
     await sql`select pg_advisory_xact_lock(hashtext('coatcheck_demo'))`;
     await sql`create schema if not exists coatcheck_demo`;
     await sql`
@@ -13,7 +13,7 @@ export async function prepare(sql: Sql): Promise<void> {
         username text not null unique,
         password_hash text not null
       )`;
-    // A password that was changed is the one on the sign-in page again.
+    // A restart restores the passwords that the sign-in page shows.
     for (const username of ["ada", "grace"]) {
       await sql`
         insert into coatcheck_demo.users (username, password_hash)
@@ -23,7 +23,7 @@ export async function prepare(sql: Sql): Promise<void> {
     await migrate(sql, {
       users: { table: "coatcheck_demo.users", id: "id", username: "username" },
     });
-    // A view that was there before stays as it was, and then it shows the users of another app.
+    // migrate keeps an existing view, which would show the users of another app.
     const views = await sql`
       select 1 from information_schema.view_table_usage
       where view_schema = 'coatcheck' and view_name = 'users' and table_schema = 'coatcheck_demo'`;
@@ -33,25 +33,26 @@ export async function prepare(sql: Sql): Promise<void> {
   });
 }
 
-/** Checks a password. An unknown user costs the same work, so that the time betrays no username. */
+/** Checks a password. An unknown user takes the same time, so that timing reveals no username. */
 export async function checkPassword(
   username: string,
   password: string,
   sql: Sql,
 ): Promise<boolean> {
-  // No text in PostgreSQL has a NUL: asking for one is an error there, and here nobody.
+  // PostgreSQL text cannot hold a NUL, so such a username is replaced by one that matches no user.
   const [user] = await sql<{ password_hash: string }[]>`
     select password_hash from coatcheck_demo.users
     where username = ${username.replaceAll("\0", "\uFFFD")}`;
-  return await Bun.password.verify(password, user?.password_hash ?? nobody) && user !== undefined;
+  return await Bun.password.verify(password, user?.password_hash ?? unknownUser) &&
+    user !== undefined;
 }
 
-// One of the settings in OWASP's Password Storage Cheat Sheet; this one takes 19 MiB for a sign-in.
+// A setting of OWASP's Password Storage Cheat Sheet. It takes 19 MiB of memory for each sign-in.
 function hash(password: string): Promise<string> {
   return Bun.password.hash(password, { algorithm: "argon2id", memoryCost: 19_456, timeCost: 2 });
 }
 
-const nobody = await hash(crypto.randomUUID());
+const unknownUser = await hash(crypto.randomUUID());
 
 /** Changes a password. */
 export async function setPassword(username: string, password: string, sql: Sql): Promise<void> {

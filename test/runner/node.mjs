@@ -4,6 +4,7 @@ import { registerHooks } from "node:module";
 const here = new URL(".", import.meta.url);
 const places = {
   "@coatcheck/coatcheck": new URL("../../mod.ts", here).href,
+  "coatcheck": new URL("../../mod.ts", here).href,
   "bun:test": new URL("bun-test.ts", here).href,
   "@std/http/cookie": new URL("../../node_modules/deno-std/http/cookie.js", here).href,
 };
