@@ -6,7 +6,7 @@ import process from "node:process";
 import ts from "typescript";
 import { root } from "./run.mjs";
 
-/** The chapters, and the modules of src/ whose exports they hold. What is declared elsewhere is in Types. */
+/** The chapters, and the modules of src/ whose exports they hold. Exports of other modules are in Types. */
 const chapters = {
   "Create": ["create", "user", "token"],
   "Validate": ["validate"],
@@ -110,7 +110,7 @@ function isType(it) {
   return ts.isInterfaceDeclaration(it) || ts.isTypeAliasDeclaration(it);
 }
 
-/** The anchor of each heading on GitHub, where the second of a name gets a number; chapters are `## …` here. */
+/** The anchors of the headings on GitHub, which numbers the second of a name. Chapters are `## …` here. */
 function anchorsOf(contents) {
   const counts = new Map();
   const headings = contents.flatMap(([title, declarations]) => [
@@ -188,7 +188,7 @@ function tableOf(properties) {
   const rows = properties.map((property) => {
     const { text, tags, examples } = partsOf(docOf(property));
     if (tags.length || examples.length) throw new Error(`${property.name.text} has unknown tags`);
-    // TypeScript takes a tag for one where a line begins with it, and else for text.
+    // TypeScript reads a tag only at the start of a line; elsewhere it is text.
     const [, said, value, more = ""] = /^(.*?)(?:@default \{(\{.*?\}|[^}]*)\}(.*))?$/s.exec(text);
     const initial = value === undefined ? "" : `\`${value}\`${more.replace(/[\s.]+$/, "")}`;
     return [`\`${property.name.text}\``, said, initial].map(cell);
