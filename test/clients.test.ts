@@ -378,8 +378,8 @@ describe("the README", () => {
 
   test("leads to lines of code that are those which ran", async () => {
     const squeeze = (text: string) => text.replace(/\s+/g, "");
-    const [, lines = ""] = (await readFile(join(root, "docs/reference.md"), "utf8"))
-      .match(/## The SQL client.*?```ts ignore\n(.*?)```/s)!;
+    const [, lines = ""] = (await readFile(join(root, "docs/clients.md"), "utf8"))
+      .match(/## Adapters.*?```ts ignore\n(.*?)```/s)!;
     const ran = squeeze(await readFile(join(root, "test/runner/clients.ts"), "utf8"));
     const code = lines.replace(/^\/\/.*$/gm, "").replaceAll("const sql: Sql = ", "").split(";\n\n");
     assert.equal(code.length, 5);

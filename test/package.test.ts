@@ -1,9 +1,10 @@
 import { afterAll, beforeAll, describe, test } from "bun:test";
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
+import { existsSync } from "node:fs";
 import { mkdtemp, readdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
@@ -74,10 +75,47 @@ describe("the package", () => {
     for (const it of said) assert.ok(names.some((name) => name.startsWith(it)), it);
   });
 
+  test("has documents whose links lead to a file and to a heading", async () => {
+    const documents = ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"]
+      .concat((await readdir(join(root, "docs"))).map((name) => `docs/${name}`));
+    const texts = new Map<string, string>();
+    for (const name of documents) {
+      texts.set(
+        name,
+        (await read(name)).replace(/^```[^]*?^```$/gm, "").replace(/`[^`\n]*`/g, code),
+      );
+    }
+    // Code keeps its words, which are part of a heading's anchor, and loses what could be a link.
+    function code(text: string) {
+      return text.replace(/[`[\]()]/g, "");
+    }
+    for (const [name, text] of texts) {
+      for (const [, link = ""] of text.matchAll(/\]\(([^)\s]+)\)/g)) {
+        if (/^https?:/.test(link)) continue;
+        const [path = "", anchor] = link.split("#");
+        const target = path ? join(dirname(name), path) : name;
+        assert.ok(existsSync(join(root, target)), `${name}: ${link}`);
+        if (anchor) assert.ok(anchorsOf(texts.get(target)!).has(anchor), `${name}: ${link}`);
+      }
+    }
+  });
+
   test("has a lock file that names no address", async () => {
     assert.doesNotMatch(await read("package-lock.json"), /"resolved"|https?:\/\/[^"]*registry/);
   });
 });
+
+/** The anchors of a document's headings, as GitHub makes them. */
+function anchorsOf(text: string): Set<string> {
+  const anchors = new Set<string>();
+  for (const [, heading = ""] of text.matchAll(/^#+ (.*)$/gm)) {
+    const slug = heading.toLowerCase().replace(/[^\p{L}\p{N}_ -]/gu, "").replaceAll(" ", "-");
+    let anchor = slug;
+    for (let count = 1; anchors.has(anchor); count++) anchor = `${slug}-${count}`;
+    anchors.add(anchor);
+  }
+  return anchors;
+}
 
 // Deno checks the types of the blocks, and each runs as a program of its own.
 if ("Bun" in globalThis) {

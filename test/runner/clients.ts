@@ -1,4 +1,4 @@
-// The clients that the conformance suite is run on, each in the line of code that docs/reference.md gives.
+// The clients that the conformance suite is run on, each by the adapter of docs/clients.md.
 import { PGlite } from "@electric-sql/pglite";
 import { neon } from "@neondatabase/serverless";
 import { sql as drizzleSql } from "drizzle-orm";
