@@ -1,7 +1,7 @@
 // The example app: sign in, show the session, sign out. bun.ts, deno.ts and node.ts serve its `fetch`.
 //
 // users.ts stands for what your app already has: a table of users, and a password check.
-import { createSession, migrate, revokeSession, type Visit, withSession } from "coatcheck";
+import { createSession, migrate, revokeSession, type SessionResult, withSession } from "coatcheck";
 import { openDatabase } from "./database.ts";
 import { isOutage } from "./outage.ts";
 import { checkPassword, createUsers } from "./users.ts";
@@ -45,7 +45,7 @@ async function signIn(request: Request): Promise<Response> {
   return redirectHome(headers);
 }
 
-function showSession({ session, reason }: Visit): Response {
+function showSession({ session, reason }: SessionResult): Response {
   const headers = { "cache-control": "no-store" };
   return session
     ? Response.json({ session }, { headers })

@@ -2,7 +2,7 @@
 //
 // A Worker may use a connection only in the request that opened it. So each request creates a client, and ends
 // it after the response. Create the schema from elsewhere (`prepare` in app.ts).
-import { createSession, revokeSession, type Visit, withSession } from "coatcheck";
+import { createSession, revokeSession, type SessionResult, withSession } from "coatcheck";
 import postgres from "postgres";
 import { isOutage } from "./outage.ts";
 import { checkPassword } from "./users.ts";
@@ -29,7 +29,7 @@ export default {
   },
 };
 
-async function respond(request: Request, result: Visit, sql: postgres.Sql): Promise<Response> {
+async function respond(request: Request, result: SessionResult, sql: postgres.Sql): Promise<Response> {
   switch (`${request.method} ${new URL(request.url).pathname}`) {
     case "POST /sign-in":
       return await signIn(request, sql);
@@ -53,7 +53,7 @@ async function signIn(request: Request, sql: postgres.Sql): Promise<Response> {
   return redirectHome(headers);
 }
 
-function showSession({ session, reason }: Visit): Response {
+function showSession({ session, reason }: SessionResult): Response {
   const headers = { "cache-control": "no-store" };
   return session
     ? Response.json({ session }, { headers })

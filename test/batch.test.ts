@@ -374,7 +374,7 @@ describe("batched", () => {
     const calls = Array.from({ length: 10_001 }, () => createSession("ada", together, options));
     await assert.rejects(calls.pop()!, {
       code: "STORE_UNAVAILABLE",
-      message: "Cannot store the session as the database must be reachable: received QUEUE_FULL",
+      message: "Cannot store the session as the database must be reachable, got QUEUE_FULL",
     });
     await Promise.allSettled(calls);
   });
@@ -440,7 +440,7 @@ describe("batched", () => {
     assert.throws(() => batched(null as never), {
       name: "TypeError",
       message:
-        "Cannot proceed as sql must be a tagged-template client, like postgres(url): received null",
+        "Cannot proceed as sql must be a tagged-template client, like postgres(url), got null",
     });
   });
 });

@@ -161,7 +161,7 @@ describe("pg's query, which is no tagged template", () => {
       env: { ...process.env, NO_COLOR: "1" },
     });
     const refusal = "TypeError: Cannot proceed as sql must be a tagged-template client, " +
-      "like postgres(url): received a function of 3 parameters, like pg's query\n";
+      "like postgres(url), got a function of 3 parameters, like pg's query\n";
     assert.equal(stdout, `${refusal.repeat(4)}goes on\n`);
   });
 });
@@ -199,7 +199,7 @@ describe("the conformance suite", () => {
     const sql: Sql = () => Promise.resolve([{ json: true }]);
     const { cases } = suiteOf({ sql, close: () => isClosed = true });
     const [run] = cases.values();
-    await assert.rejects(run!, /the first answer must be "free": received true/);
+    await assert.rejects(run!, /the first answer must be "free", got true/);
     assert.ok(isClosed);
   });
 

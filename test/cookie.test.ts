@@ -287,7 +287,7 @@ describe("readToken", () => {
     const refusal = {
       name: "TypeError",
       message:
-        `Cannot proceed as headers must have get(name), as request.headers has: received ${received}`,
+        `Cannot proceed as headers must have get(name), as request.headers has, got ${received}`,
     };
 
     test(`refuses ${name}, and says what to pass`, async () => {
@@ -304,7 +304,7 @@ describe("readToken", () => {
     await assert.rejects(createSession("ada", sql, { replaces: new Jar() as never }), {
       name: "TypeError",
       message:
-        "Cannot proceed as replaces must have get(name), as request.headers has: received an instance of Jar",
+        "Cannot proceed as replaces must have get(name), as request.headers has, got an instance of Jar",
     });
   });
 
@@ -331,7 +331,7 @@ describe("readToken", () => {
       const refusal = {
         name: "TypeError",
         message:
-          `Cannot proceed as headers.get("cookie") must be text or null: received ${received}`,
+          `Cannot proceed as headers.get("cookie") must be text or null, got ${received}`,
       };
       const headers = { get: () => value as never };
       assert.throws(() => readToken(headers, NAME), refusal);

@@ -150,7 +150,7 @@ describe("createSession", () => {
         name: "SessionError",
         code: "USER_NOT_FOUND",
         message:
-          "Cannot find the user as coatcheck.users must have one row for them: received none",
+          "Cannot find the user as coatcheck.users must have one row for them, got none",
       });
     }
     for (const userId of [3, "3", "one", "", "1; drop table users", 2 ** 40, "1e3"]) {
@@ -372,7 +372,7 @@ describe("getUserId", () => {
     await assert.rejects(getUserId("nobody", db.sql), {
       name: "SessionError",
       code: "USER_NOT_FOUND",
-      message: "Cannot find the user as coatcheck.users must have one row for them: received none",
+      message: "Cannot find the user as coatcheck.users must have one row for them, got none",
     });
   });
 });

@@ -152,7 +152,7 @@ async function fails(
     assert.ok(error instanceof SessionError, String(error));
     assert.ok([codes].flat().includes(error.code), `${error.code}: ${error.message}`);
     if (sqlstate) assert.match(error.sqlstate ?? "", sqlstate);
-    assert.match(error.message, /^Cannot [\w ]+ as the database must [\w ]+: received [\w ]+$/);
+    assert.match(error.message, /^Cannot [\w ]+ as the database must [\w ]+, got [\w ]+$/);
     return true;
   });
   const seconds = (performance.now() - start) / 1000;

@@ -174,7 +174,7 @@ describe("withSession", () => {
     assert.throws(() => withSession(untouched as never, undefined as never), /sql must/);
     assert.throws(() => withSession({} as never, untouched), {
       name: "TypeError",
-      message: "Cannot proceed as handler must be a function: received an object",
+      message: "Cannot proceed as handler must be a function, got an object",
     });
   });
 

@@ -84,55 +84,55 @@ describe("a username", () => {
       name: "empty",
       username: "",
       error: "RangeError",
-      refusal: "be 1 to 1024 bytes: received 0 bytes",
+      refusal: "be 1 to 1024 bytes, got 0 bytes",
     },
     {
       name: "1025 bytes",
       username: "a".repeat(1025),
       error: "RangeError",
-      refusal: "be 1 to 1024 bytes: received 1025 bytes",
+      refusal: "be 1 to 1024 bytes, got 1025 bytes",
     },
     {
       name: "1025 bytes in fewer characters",
       username: `a${"é".repeat(512)}`,
       error: "RangeError",
-      refusal: "be 1 to 1024 bytes: received 1025 bytes",
+      refusal: "be 1 to 1024 bytes, got 1025 bytes",
     },
     {
       name: "a megabyte",
       username: SECRET.repeat(50_000),
       error: "RangeError",
-      refusal: "be 1 to 1024 bytes: received 1050000 bytes",
+      refusal: "be 1 to 1024 bytes, got 1050000 bytes",
     },
     {
       name: "text with NUL, at which PostgreSQL would stop",
       username: `ada\0${SECRET}`,
       error: "RangeError",
-      refusal: "be free of NUL: received one",
+      refusal: "be free of NUL, got one",
     },
     {
       name: "NUL alone",
       username: "\0",
       error: "RangeError",
-      refusal: "be free of NUL: received one",
+      refusal: "be free of NUL, got one",
     },
     {
       name: "a lone high surrogate, which would be stored as U+FFFD",
       username: `${SECRET}\uD800`,
       error: "RangeError",
-      refusal: "be well-formed: received a lone surrogate",
+      refusal: "be well-formed, got a lone surrogate",
     },
     {
       name: "a lone low surrogate",
       username: `\uDC00${SECRET}`,
       error: "RangeError",
-      refusal: "be well-formed: received a lone surrogate",
+      refusal: "be well-formed, got a lone surrogate",
     },
     {
       name: "surrogates in the wrong order",
       username: "\uDC00\uD800",
       error: "RangeError",
-      refusal: "be well-formed: received a lone surrogate",
+      refusal: "be well-formed, got a lone surrogate",
     },
   ];
   for (const { name, username, error, refusal } of bad) {
@@ -186,13 +186,13 @@ describe("a username", () => {
       await refuses(
         () => getUserId(value as never, sql),
         "TypeError",
-        `Cannot proceed as username must be a string: received ${received}`,
+        `Cannot proceed as username must be a string, got ${received}`,
         SECRET,
       );
       await refuses(
         () => createSession(value as never, sql),
         "TypeError",
-        `Cannot proceed as user must be a username or { userId }: received ${received}`,
+        `Cannot proceed as user must be a username or { userId }, got ${received}`,
         SECRET,
       );
     });
@@ -228,55 +228,55 @@ describe("a username", () => {
 });
 
 describe("a user's key", () => {
-  const text = (actual: string) => `be a safe integer, or text: received ${actual}`;
+  const text = (actual: string) => `be a safe integer, or text, got ${actual}`;
   const bad = [
     {
       name: "empty",
       userId: "",
       error: "RangeError",
-      refusal: "be 1 to 1024 bytes: received 0 bytes",
+      refusal: "be 1 to 1024 bytes, got 0 bytes",
     },
     {
       name: "1025 bytes",
       userId: SECRET.padEnd(1025),
       error: "RangeError",
-      refusal: "be 1 to 1024 bytes: received 1025 bytes",
+      refusal: "be 1 to 1024 bytes, got 1025 bytes",
     },
     {
       name: "text with NUL",
       userId: "1\0",
       error: "RangeError",
-      refusal: "be free of NUL: received one",
+      refusal: "be free of NUL, got one",
     },
     {
       name: "a lone surrogate",
       userId: "\uD800",
       error: "RangeError",
-      refusal: "be well-formed: received a lone surrogate",
+      refusal: "be well-formed, got a lone surrogate",
     },
     {
       name: "NaN",
       userId: NaN,
       error: "RangeError",
-      refusal: "be a safe integer, or text: received NaN",
+      refusal: "be a safe integer, or text, got NaN",
     },
     {
       name: "Infinity",
       userId: Infinity,
       error: "RangeError",
-      refusal: "be a safe integer, or text: received Infinity",
+      refusal: "be a safe integer, or text, got Infinity",
     },
     {
       name: "a fraction",
       userId: 1.5,
       error: "RangeError",
-      refusal: "be a safe integer, or text: received 1.5",
+      refusal: "be a safe integer, or text, got 1.5",
     },
     {
       name: "a number that JavaScript has rounded",
       userId: 2 ** 53,
       error: "RangeError",
-      refusal: "be a safe integer, or text: received 9007199254740992",
+      refusal: "be a safe integer, or text, got 9007199254740992",
     },
     { name: "a bigint", userId: 1n, error: "TypeError", refusal: text("bigint") },
     { name: "a boolean", userId: true, error: "TypeError", refusal: text("boolean") },
@@ -369,78 +369,78 @@ describe("a user's key", () => {
 describe("data", () => {
   const cycle: Record<string, unknown> = { secret: SECRET };
   cycle.self = { cycle };
-  const spelling = "be JSON: received a cycle, a bigint, or an error of toJSON";
-  const unholdable = "be text that PostgreSQL can hold: received a NUL or a lone surrogate";
+  const spelling = "be JSON, got a cycle, a bigint, or an error of toJSON";
+  const unholdable = "be text that PostgreSQL can hold, got a NUL or a lone surrogate";
   const bad: { name: string; data: unknown; error: string; refusal: string }[] = [
-    { name: "null", data: null, error: "TypeError", refusal: "be an object: received null" },
-    { name: "text", data: SECRET, error: "TypeError", refusal: "be an object: received string" },
-    { name: "a number", data: 1, error: "TypeError", refusal: "be an object: received number" },
+    { name: "null", data: null, error: "TypeError", refusal: "be an object, got null" },
+    { name: "text", data: SECRET, error: "TypeError", refusal: "be an object, got string" },
+    { name: "a number", data: 1, error: "TypeError", refusal: "be an object, got number" },
     {
       name: "a boolean",
       data: true,
       error: "TypeError",
-      refusal: "be an object: received boolean",
+      refusal: "be an object, got boolean",
     },
-    { name: "a bigint", data: 1n, error: "TypeError", refusal: "be an object: received bigint" },
+    { name: "a bigint", data: 1n, error: "TypeError", refusal: "be an object, got bigint" },
     {
       name: "a symbol",
       data: Symbol(SECRET),
       error: "TypeError",
-      refusal: "be an object: received symbol",
+      refusal: "be an object, got symbol",
     },
     {
       name: "a function",
       data: () => SECRET,
       error: "TypeError",
-      refusal: "be an object: received function",
+      refusal: "be an object, got function",
     },
     {
       name: "an array",
       data: [SECRET],
       error: "TypeError",
-      refusal: "be an object: received an instance of Array",
+      refusal: "be an object, got an instance of Array",
     },
     {
       name: "a Date, which spells itself as text",
       data: new Date(0),
       error: "TypeError",
-      refusal: "be a JSON object: received an instance of Date",
+      refusal: "be a JSON object, got an instance of Date",
     },
     {
       name: "a String object",
       data: Object(SECRET),
       error: "TypeError",
-      refusal: "be a JSON object: received an instance of String",
+      refusal: "be a JSON object, got an instance of String",
     },
     {
       name: "a Number object",
       data: Object(1),
       error: "TypeError",
-      refusal: "be a JSON object: received an instance of Number",
+      refusal: "be a JSON object, got an instance of Number",
     },
     {
       name: "an object whose toJSON returns text",
       data: { toJSON: () => `{"a":1}` },
       error: "TypeError",
-      refusal: "be a JSON object: received an object",
+      refusal: "be a JSON object, got an object",
     },
     {
       name: "an object whose toJSON returns an array",
       data: { toJSON: () => [SECRET] },
       error: "TypeError",
-      refusal: "be a JSON object: received an object",
+      refusal: "be a JSON object, got an object",
     },
     {
       name: "an object whose toJSON returns nothing",
       data: { toJSON: () => undefined },
       error: "TypeError",
-      refusal: "be a JSON object: received an object",
+      refusal: "be a JSON object, got an object",
     },
     {
       name: "an object whose toJSON returns null",
       data: { toJSON: () => null },
       error: "TypeError",
-      refusal: "be a JSON object: received an object",
+      refusal: "be a JSON object, got an object",
     },
     {
       name: "an object whose toJSON throws",
@@ -538,25 +538,25 @@ describe("data", () => {
       name: "65,537 bytes of JSON",
       data: { a: "x".repeat(65_529) },
       error: "RangeError",
-      refusal: "be at most 65536 bytes of JSON: received 65537 bytes",
+      refusal: "be at most 65536 bytes of JSON, got 65537 bytes",
     },
     {
       name: "65,538 bytes of JSON in fewer characters",
       data: { a: "é".repeat(32_765) },
       error: "RangeError",
-      refusal: "be at most 65536 bytes of JSON: received 65538 bytes",
+      refusal: "be at most 65536 bytes of JSON, got 65538 bytes",
     },
     {
       name: "a Map, whose entries would be lost without a word",
       data: new Map([["a", SECRET]]),
       error: "TypeError",
-      refusal: "be a JSON object: received an instance of Map",
+      refusal: "be a JSON object, got an instance of Map",
     },
     {
       name: "a Set, which would be stored empty",
       data: new Set([SECRET]),
       error: "TypeError",
-      refusal: "be a JSON object: received an instance of Set",
+      refusal: "be a JSON object, got an instance of Set",
     },
   ];
   for (const { name, data, error, refusal } of bad) {
@@ -610,32 +610,32 @@ describe("data", () => {
 });
 
 describe("the patch of updateSession", () => {
-  const unholdable = "be text that PostgreSQL can hold: received a NUL or a lone surrogate";
+  const unholdable = "be text that PostgreSQL can hold, got a NUL or a lone surrogate";
   const large = "be at most 65536 bytes of JSON: received";
   const bad: { name: string; patch: unknown; error: string; refusal: string }[] = [
     {
       name: "undefined",
       patch: undefined,
       error: "TypeError",
-      refusal: "be an object: received undefined",
+      refusal: "be an object, got undefined",
     },
     {
       name: "Headers, as of arguments in another order",
       patch: new Headers({ secret: SECRET }),
       error: "TypeError",
-      refusal: "be a JSON object: received an instance of Headers",
+      refusal: "be a JSON object, got an instance of Headers",
     },
     {
       name: "a form",
       patch: new URLSearchParams({ secret: SECRET }),
       error: "TypeError",
-      refusal: "be a JSON object: received an instance of URLSearchParams",
+      refusal: "be a JSON object, got an instance of URLSearchParams",
     },
     {
       name: "a client, as of arguments in another order",
       patch: sql,
       error: "TypeError",
-      refusal: "be an object: received function",
+      refusal: "be an object, got function",
     },
     {
       name: "removing a key with NUL",
@@ -797,7 +797,7 @@ describe("the patch of updateSession", () => {
         await refuses(
           () => updateSession(request, { a: 1 }, sql, { version: version as never }),
           error,
-          `Cannot proceed as version must be a whole number from 0 to 2147483647: received ${received}`,
+          `Cannot proceed as version must be a whole number from 0 to 2147483647, got ${received}`,
         );
       }
     });
@@ -824,7 +824,7 @@ describe("the options of createSession", () => {
       await refuses(
         () => createSession("ada", sql, { persistent: value as never }),
         "TypeError",
-        `Cannot proceed as persistent must be true or false: received ${received}`,
+        `Cannot proceed as persistent must be true or false, got ${received}`,
       );
     });
   }
@@ -855,57 +855,57 @@ describe("the record of insertSession", () => {
     await sends(() => insertSession({ ...good, createdAt, expiresAt }, sql));
   });
 
-  const uuid = "be a UUID in lower case: received something else";
+  const uuid = "be a UUID in lower case, got something else";
   const years = "be in the years 1 to 9999: received";
   const bad: { name: string; record: unknown; error: string; refusal: string }[] = [
     {
       name: "null",
       record: null,
       error: "TypeError",
-      refusal: "record must be an object: received null",
+      refusal: "record must be an object, got null",
     },
     {
       name: "undefined",
       record: undefined,
       error: "TypeError",
-      refusal: "record must be an object: received undefined",
+      refusal: "record must be an object, got undefined",
     },
     {
       name: "text",
       record: SECRET,
       error: "TypeError",
-      refusal: "record must be an object: received string",
+      refusal: "record must be an object, got string",
     },
     {
       name: "an array",
       record: [],
       error: "TypeError",
-      refusal: "record must be an object: received an instance of Array",
+      refusal: "record must be an object, got an instance of Array",
     },
 
     {
       name: "no id",
       record: { id: undefined },
       error: "TypeError",
-      refusal: "record.id must be a string: received undefined",
+      refusal: "record.id must be a string, got undefined",
     },
     {
       name: "a number as id",
       record: { id: 1 },
       error: "TypeError",
-      refusal: "record.id must be a string: received number",
+      refusal: "record.id must be a string, got number",
     },
     {
       name: "an object as id",
       record: { id: { toString: () => id } },
       error: "TypeError",
-      refusal: "record.id must be a string: received an object",
+      refusal: "record.id must be a string, got an object",
     },
     {
       name: "an empty id",
       record: { id: "" },
       error: "RangeError",
-      refusal: "record.id must be 1 to 36 bytes: received 0 bytes",
+      refusal: "record.id must be 1 to 36 bytes, got 0 bytes",
     },
     {
       name: "an id in upper case",
@@ -917,7 +917,7 @@ describe("the record of insertSession", () => {
       name: "an id in braces",
       record: { id: `{${id}}` },
       error: "RangeError",
-      refusal: "record.id must be 1 to 36 bytes: received 38 bytes",
+      refusal: "record.id must be 1 to 36 bytes, got 38 bytes",
     },
     {
       name: "an id without hyphens",
@@ -942,74 +942,74 @@ describe("the record of insertSession", () => {
       name: "no digest",
       record: { digest: undefined },
       error: "TypeError",
-      refusal: "record.digest must be a Uint8Array: received undefined",
+      refusal: "record.digest must be a Uint8Array, got undefined",
     },
     {
       name: "the digest as hexadecimal",
       record: { digest: SECRET },
       error: "TypeError",
-      refusal: "record.digest must be a Uint8Array: received string",
+      refusal: "record.digest must be a Uint8Array, got string",
     },
     {
       name: "the digest as an array",
       record: { digest: [...digest] },
       error: "TypeError",
-      refusal: "record.digest must be a Uint8Array: received an instance of Array",
+      refusal: "record.digest must be a Uint8Array, got an instance of Array",
     },
     {
       name: "the digest as an ArrayBuffer",
       record: { digest: new ArrayBuffer(32) },
       error: "TypeError",
-      refusal: "record.digest must be a Uint8Array: received an instance of ArrayBuffer",
+      refusal: "record.digest must be a Uint8Array, got an instance of ArrayBuffer",
     },
     {
       name: "the digest as a Uint16Array",
       record: { digest: new Uint16Array(32) },
       error: "TypeError",
-      refusal: "record.digest must be a Uint8Array: received an instance of Uint16Array",
+      refusal: "record.digest must be a Uint8Array, got an instance of Uint16Array",
     },
     {
       name: "an empty digest",
       record: { digest: new Uint8Array() },
       error: "RangeError",
-      refusal: "record.digest must be 32 bytes: received 0 bytes",
+      refusal: "record.digest must be 32 bytes, got 0 bytes",
     },
     {
       name: "a digest of 31 bytes",
       record: { digest: new Uint8Array(31) },
       error: "RangeError",
-      refusal: "record.digest must be 32 bytes: received 31 bytes",
+      refusal: "record.digest must be 32 bytes, got 31 bytes",
     },
     {
       name: "a digest of 33 bytes",
       record: { digest: new Uint8Array(33) },
       error: "RangeError",
-      refusal: "record.digest must be 32 bytes: received 33 bytes",
+      refusal: "record.digest must be 32 bytes, got 33 bytes",
     },
     {
       name: "a digest of another hash",
       record: { digest: new Uint8Array(64) },
       error: "RangeError",
-      refusal: "record.digest must be 32 bytes: received 64 bytes",
+      refusal: "record.digest must be 32 bytes, got 64 bytes",
     },
 
     {
       name: "no user",
       record: { userId: undefined },
       error: "TypeError",
-      refusal: "userId must be a safe integer, or text: received undefined",
+      refusal: "userId must be a safe integer, or text, got undefined",
     },
     {
       name: "an empty user",
       record: { userId: "" },
       error: "RangeError",
-      refusal: "userId must be 1 to 1024 bytes: received 0 bytes",
+      refusal: "userId must be 1 to 1024 bytes, got 0 bytes",
     },
     {
       name: "a fraction as user",
       record: { userId: 0.5 },
       error: "RangeError",
-      refusal: "userId must be a safe integer, or text: received 0.5",
+      refusal: "userId must be a safe integer, or text, got 0.5",
     },
 
     ...["createdAt", "expiresAt"].flatMap((field) => [
@@ -1017,31 +1017,31 @@ describe("the record of insertSession", () => {
         name: `no ${field}`,
         record: { [field]: undefined },
         error: "TypeError",
-        refusal: `record.${field} must be a Date: received undefined`,
+        refusal: `record.${field} must be a Date, got undefined`,
       },
       {
         name: `null as ${field}`,
         record: { [field]: null },
         error: "TypeError",
-        refusal: `record.${field} must be a Date: received null`,
+        refusal: `record.${field} must be a Date, got null`,
       },
       {
         name: `text as ${field}`,
         record: { [field]: "2026-01-01" },
         error: "TypeError",
-        refusal: `record.${field} must be a Date: received string`,
+        refusal: `record.${field} must be a Date, got string`,
       },
       {
         name: `milliseconds as ${field}`,
         record: { [field]: 1e12 },
         error: "TypeError",
-        refusal: `record.${field} must be a Date: received number`,
+        refusal: `record.${field} must be a Date, got number`,
       },
       {
         name: `an object with toISOString as ${field}`,
         record: { [field]: { toISOString: (): string => SECRET } },
         error: "TypeError",
-        refusal: `record.${field} must be a Date: received an object`,
+        refusal: `record.${field} must be a Date, got an object`,
       },
       {
         name: `an invalid Date as ${field}`,
@@ -1072,7 +1072,7 @@ describe("the record of insertSession", () => {
       name: "an end at its beginning",
       record: { expiresAt: good.createdAt },
       error: "RangeError",
-      refusal: "record.expiresAt must be later than createdAt: received 2026-01-01T00:00:00.000Z",
+      refusal: "record.expiresAt must be later than createdAt, got 2026-01-01T00:00:00.000Z",
     },
     {
       name: "a key that no record has",
@@ -1085,7 +1085,7 @@ describe("the record of insertSession", () => {
       name: "an end before its beginning",
       record: { expiresAt: new Date("2025-12-31T00:00:00.000Z") },
       error: "RangeError",
-      refusal: "record.expiresAt must be later than createdAt: received 2025-12-31T00:00:00.000Z",
+      refusal: "record.expiresAt must be later than createdAt, got 2025-12-31T00:00:00.000Z",
     },
   ];
   for (const { name, record, error, refusal } of bad) {
@@ -1111,137 +1111,137 @@ describe("whose sessions to revoke", () => {
       name: "undefined",
       whose: undefined,
       error: "TypeError",
-      refusal: `${desired}: received undefined`,
+      refusal: `${desired}, got undefined`,
     },
-    { name: "null", whose: null, error: "TypeError", refusal: `${desired}: received null` },
-    { name: "a key alone", whose: 1, error: "TypeError", refusal: `${desired}: received number` },
-    { name: "text", whose: SECRET, error: "TypeError", refusal: `${desired}: received string` },
+    { name: "null", whose: null, error: "TypeError", refusal: `${desired}, got null` },
+    { name: "a key alone", whose: 1, error: "TypeError", refusal: `${desired}, got number` },
+    { name: "text", whose: SECRET, error: "TypeError", refusal: `${desired}, got string` },
     {
       name: "a function",
       whose: () => id,
       error: "TypeError",
-      refusal: `${desired}: received function`,
+      refusal: `${desired}, got function`,
     },
     {
       name: "an array of keys",
       whose: [1, 2],
       error: "TypeError",
-      refusal: `${desired}: received an instance of Array`,
+      refusal: `${desired}, got an instance of Array`,
     },
     {
       name: "{}, which must not be everybody",
       whose: {},
       error: "TypeError",
-      refusal: `${desired}: received no keys`,
+      refusal: `${desired}, got no keys`,
     },
     {
       name: "a Map, whose entries are no keys",
       whose: new Map([["userId", 1]]),
       error: "TypeError",
-      refusal: `${desired}: received no keys`,
+      refusal: `${desired}, got no keys`,
     },
     {
       name: "an object that only inherits a user",
       whose: Object.create({ userId: 1 }),
       error: "TypeError",
-      refusal: `${desired}: received no keys`,
+      refusal: `${desired}, got no keys`,
     },
     {
       name: "an id alone",
       whose: { id },
       error: "TypeError",
-      refusal: `${desired}: received { id }`,
+      refusal: `${desired}, got { id }`,
     },
     {
       name: "an exception alone, which must not be everybody else",
       whose: { except: id },
       error: "TypeError",
-      refusal: `${desired}: received { except }`,
+      refusal: `${desired}, got { except }`,
     },
     {
       name: "an id and an exception without a user",
       whose: { id, except: id },
       error: "TypeError",
-      refusal: `${desired}: received { except,id }`,
+      refusal: `${desired}, got { except,id }`,
     },
     {
       name: "an id with an exception",
       whose: { userId: 1, id, except: createToken().id },
       error: "TypeError",
-      refusal: `${desired}: received { except,id,userId }`,
+      refusal: `${desired}, got { except,id,userId }`,
     },
     {
       name: "an id with an exception of undefined",
       whose: { userId: 1, id, except: undefined },
       error: "TypeError",
-      refusal: `${desired}: received { except,id,userId }`,
+      refusal: `${desired}, got { except,id,userId }`,
     },
     {
       name: "one user and several",
       whose: { userId: 1, userIds: [2] },
       error: "TypeError",
-      refusal: `${desired}: received { userId,userIds }`,
+      refusal: `${desired}, got { userId,userIds }`,
     },
     {
       name: "one user, and several that are undefined",
       whose: { userId: 1, userIds: undefined },
       error: "TypeError",
-      refusal: `${desired}: received { userId,userIds }`,
+      refusal: `${desired}, got { userId,userIds }`,
     },
     {
       name: "several users and an id",
       whose: { userIds: [1], id },
       error: "TypeError",
-      refusal: `${desired}: received { id,userIds }`,
+      refusal: `${desired}, got { id,userIds }`,
     },
     {
       name: "several users and an exception",
       whose: { userIds: [1], except: id },
       error: "TypeError",
-      refusal: `${desired}: received { except,userIds }`,
+      refusal: `${desired}, got { except,userIds }`,
     },
     ...["userid", "user", "username", "ids", "exceptId", "reason", "", "__proto__x"].map((key) => ({
       name: `a user and an unknown key ${JSON.stringify(key)}`,
       whose: { userId: 1, [key]: id },
       error: "TypeError",
-      refusal: `${keys}: received ${JSON.stringify(key)}`,
+      refusal: `${keys}, got ${JSON.stringify(key)}`,
     })),
     {
       name: "an unknown key of undefined",
       whose: { userId: 1, expect: undefined },
       error: "TypeError",
-      refusal: `${keys}: received "expect"`,
+      refusal: `${keys}, got "expect"`,
     },
 
     {
       name: "a user of undefined",
       whose: { userId: undefined },
       error: "TypeError",
-      refusal: "userId must be a safe integer, or text: received undefined",
+      refusal: "userId must be a safe integer, or text, got undefined",
     },
     {
       name: "a user of undefined and an id",
       whose: { userId: undefined, id },
       error: "TypeError",
-      refusal: "userId must be a safe integer, or text: received undefined",
+      refusal: "userId must be a safe integer, or text, got undefined",
     },
     {
       name: "an id of undefined, which must not be all of them",
       whose: { userId: 1, id: undefined },
       error: "TypeError",
-      refusal: "id must be a string: received undefined",
+      refusal: "id must be a string, got undefined",
     },
     {
       name: "an exception of undefined, which must not be none",
       whose: { userId: 1, except: undefined },
       error: "TypeError",
-      refusal: "except must be a string: received undefined",
+      refusal: "except must be a string, got undefined",
     },
     {
       name: "several users of undefined",
       whose: { userIds: undefined },
       error: "TypeError",
-      refusal: "userIds must be an array: received undefined",
+      refusal: "userIds must be an array, got undefined",
     },
     ...["id", "except"].flatMap((key) =>
       [
@@ -1259,7 +1259,7 @@ describe("whose sessions to revoke", () => {
         name: `${key} that is ${name}`,
         whose: { userId: 1, [key]: value },
         error: "TypeError",
-        refusal: `${key} must be a string: received ${received}`,
+        refusal: `${key} must be a string, got ${received}`,
       }))
     ),
     ...[
@@ -1289,7 +1289,7 @@ describe("whose sessions to revoke", () => {
       name: `an exception that is ${name}`,
       whose: { userId: 1, except },
       error: "RangeError",
-      refusal: "except must be a UUID: received something else",
+      refusal: "except must be a UUID, got something else",
     })),
 
     ...[
@@ -1317,43 +1317,43 @@ describe("whose sessions to revoke", () => {
       name: `several users that are ${name}`,
       whose: { userIds: value },
       error: "TypeError",
-      refusal: `userIds must be an array: received ${received}`,
+      refusal: `userIds must be an array, got ${received}`,
     })),
     {
       name: "an array with a hole",
       whose: { userIds: Object.assign(Array(3), { 0: 1, 2: 3 }) },
       error: "TypeError",
-      refusal: "userIds[1] must be a safe integer, or text: received undefined",
+      refusal: "userIds[1] must be a safe integer, or text, got undefined",
     },
     {
       name: "an array of holes alone",
       whose: { userIds: Array(3) },
       error: "TypeError",
-      refusal: "userIds[0] must be a safe integer, or text: received undefined",
+      refusal: "userIds[0] must be a safe integer, or text, got undefined",
     },
     {
       name: "an array within the array",
       whose: { userIds: [[1]] },
       error: "TypeError",
-      refusal: "userIds[0] must be a safe integer, or text: received an instance of Array",
+      refusal: "userIds[0] must be a safe integer, or text, got an instance of Array",
     },
     {
       name: "an array with { userId } in it",
       whose: { userIds: [1, { userId: 2 }] },
       error: "TypeError",
-      refusal: "userIds[1] must be a safe integer, or text: received an object",
+      refusal: "userIds[1] must be a safe integer, or text, got an object",
     },
     {
       name: "10,001 users",
       whose: { userIds: Array(10_001).fill(1) },
       error: "RangeError",
-      refusal: "userIds must be at most 10000 keys: received 10001",
+      refusal: "userIds must be at most 10000 keys, got 10001",
     },
     {
       name: "a length without an end",
       whose: { userIds: Array(2 ** 32 - 1) },
       error: "RangeError",
-      refusal: "userIds must be at most 10000 keys: received 4294967295",
+      refusal: "userIds must be at most 10000 keys, got 4294967295",
     },
   ];
   for (const { name, whose, error, refusal } of bad) {
@@ -1441,12 +1441,12 @@ describe("whose sessions to revoke", () => {
       await refuses(
         () => revokeSessions(whose, undefined as never),
         "TypeError",
-        "Cannot proceed as sql must be a tagged-template client, like postgres(url): received undefined",
+        "Cannot proceed as sql must be a tagged-template client, like postgres(url), got undefined",
       );
       await refuses(
         () => revokeSessions(whose, sql, { reason: "" }),
         "RangeError",
-        "Cannot proceed as reason must be 1 to 200 bytes: received 0 bytes",
+        "Cannot proceed as reason must be 1 to 200 bytes, got 0 bytes",
       );
     });
   }
@@ -1458,63 +1458,63 @@ describe("a reason", () => {
       name: "empty",
       reason: "",
       error: "RangeError",
-      refusal: "be 1 to 200 bytes: received 0 bytes",
+      refusal: "be 1 to 200 bytes, got 0 bytes",
     },
     {
       name: "201 bytes",
       reason: SECRET.padEnd(201),
       error: "RangeError",
-      refusal: "be 1 to 200 bytes: received 201 bytes",
+      refusal: "be 1 to 200 bytes, got 201 bytes",
     },
     {
       name: "201 bytes in fewer characters",
       reason: `a${"é".repeat(100)}`,
       error: "RangeError",
-      refusal: "be 1 to 200 bytes: received 201 bytes",
+      refusal: "be 1 to 200 bytes, got 201 bytes",
     },
     {
       name: "text with NUL",
       reason: `${SECRET}\0`,
       error: "RangeError",
-      refusal: "be free of NUL: received one",
+      refusal: "be free of NUL, got one",
     },
     {
       name: "a lone surrogate",
       reason: `${SECRET}\uD800`,
       error: "RangeError",
-      refusal: "be well-formed: received a lone surrogate",
+      refusal: "be well-formed, got a lone surrogate",
     },
-    { name: "null", reason: null, error: "TypeError", refusal: "be a string: received null" },
-    { name: "a number", reason: 1, error: "TypeError", refusal: "be a string: received number" },
+    { name: "null", reason: null, error: "TypeError", refusal: "be a string, got null" },
+    { name: "a number", reason: 1, error: "TypeError", refusal: "be a string, got number" },
     {
       name: "a boolean",
       reason: true,
       error: "TypeError",
-      refusal: "be a string: received boolean",
+      refusal: "be a string, got boolean",
     },
     {
       name: "a symbol",
       reason: Symbol(SECRET),
       error: "TypeError",
-      refusal: "be a string: received symbol",
+      refusal: "be a string, got symbol",
     },
     {
       name: "an error",
       reason: new Error(SECRET),
       error: "TypeError",
-      refusal: "be a string: received an instance of Error",
+      refusal: "be a string, got an instance of Error",
     },
     {
       name: "an object with toString",
       reason: { toString: () => SECRET },
       error: "TypeError",
-      refusal: "be a string: received an object",
+      refusal: "be a string, got an object",
     },
     ...fragments.map(({ name, value, kind }) => ({
       name,
       reason: value,
       error: "TypeError",
-      refusal: `be a string: received an instance of ${kind}`,
+      refusal: `be a string, got an instance of ${kind}`,
     })),
   ];
   for (const { name, reason, error, refusal } of bad) {
@@ -1581,14 +1581,14 @@ describe("the options of sweepSessions", () => {
         name: `${key} that is ${name}`,
         options: { [key]: value },
         error,
-        refusal: `${key} must be whole seconds from ${least} to ${most}: received ${received}`,
+        refusal: `${key} must be whole seconds from ${least} to ${most}, got ${received}`,
       }))
     ),
     {
       name: "idleTimeout beyond absoluteTimeout",
       options: { idleTimeout: 61, absoluteTimeout: 60 },
       error: "RangeError",
-      refusal: "idleTimeout must be whole seconds from 1 to 60: received 61",
+      refusal: "idleTimeout must be whole seconds from 1 to 60, got 61",
     },
 
     {

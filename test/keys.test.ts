@@ -104,7 +104,7 @@ describe("a username", () => {
     const ambiguous = (purpose: string) => ({
       name: "SessionError",
       code: "UNEXPECTED_RESULT",
-      message: `Cannot ${purpose} as coatcheck.users must have one row for the user: received more`,
+      message: `Cannot ${purpose} as coatcheck.users must have one row for the user, got more`,
     });
     await assert.rejects(
       createSession("ann", db.sql, { replaces: withCookie(headers) }),

@@ -384,53 +384,53 @@ describe("isCrossOrigin", () => {
     {
       name: "no object",
       options: "https://app.example",
-      message: /options must be an object: received string$/,
+      message: /options must be an object, got string$/,
     },
-    { name: "null", options: null, message: /options must be an object: received null$/ },
+    { name: "null", options: null, message: /options must be an object, got null$/ },
     {
       name: "an array",
       options: [],
-      message: /options must be an object: received an instance of Array$/,
+      message: /options must be an object, got an instance of Array$/,
     },
     {
       name: "a misspelt name",
       options: { trusted: [] },
-      message: /no keys but origin, trustedOrigins: received "trusted"$/,
+      message: /no keys but origin, trustedOrigins, got "trusted"$/,
     },
     {
       name: "a list as origin",
       options: { origin: ["https://app.example"] },
-      message: /origin must be a string: received an instance of Array$/,
+      message: /origin must be a string, got an instance of Array$/,
     },
     {
       name: "null as origin",
       options: { origin: null },
-      message: /origin must be a string: received null$/,
+      message: /origin must be a string, got null$/,
     },
     {
       name: "text as trusted origins",
       options: { trustedOrigins: "https://a.example" },
-      message: /trustedOrigins must be an array: received string$/,
+      message: /trustedOrigins must be an array, got string$/,
     },
     {
       name: "a Set as trusted origins",
       options: { trustedOrigins: new Set() },
-      message: /trustedOrigins must be an array: received an instance of Set$/,
+      message: /trustedOrigins must be an array, got an instance of Set$/,
     },
     {
       name: "null as trusted origins",
       options: { trustedOrigins: null },
-      message: /trustedOrigins must be an array: received null$/,
+      message: /trustedOrigins must be an array, got null$/,
     },
     {
       name: "a URL among them",
       options: { trustedOrigins: [new URL("https://a.example")] },
-      message: /trustedOrigins\[0\] must be a string: received an instance of URL$/,
+      message: /trustedOrigins\[0\] must be a string, got an instance of URL$/,
     },
     {
       name: "a gap among them",
       options: { trustedOrigins: [, "https://a.example"] },
-      message: /trustedOrigins\[0\] must be a string: received undefined$/,
+      message: /trustedOrigins\[0\] must be a string, got undefined$/,
     },
   ];
   for (const { name, options, message } of misuse) {
@@ -448,7 +448,7 @@ describe("isCrossOrigin", () => {
         () => isCrossOrigin(request("GET", {}), { origin }),
         {
           name: "RangeError",
-          message: /^Cannot proceed as origin must be 1 to 1024 bytes: received /,
+          message: /^Cannot proceed as origin must be 1 to 1024 bytes, got /,
         },
       );
     }
@@ -462,7 +462,7 @@ describe("isCrossOrigin", () => {
         {
           name: "TypeError",
           message:
-            /^Cannot proceed as request must have headers\.get\(name\), as a Request has: received /,
+            /^Cannot proceed as request must have headers\.get\(name\), as a Request has, got /,
         },
       );
     }

@@ -246,7 +246,7 @@ for (const { name: setting, what, least, most } of settings) {
       policy: { [setting]: value },
       error,
       message:
-        `Cannot proceed as ${setting} must be ${what} from ${least} to ${most}: received ${received}`,
+        `Cannot proceed as ${setting} must be ${what} from ${least} to ${most}, got ${received}`,
     });
   }
 }
@@ -256,7 +256,7 @@ for (const [setting, most] of [["absoluteTimeout", 400 * DAY], ["queryTimeout", 
     policy: { [setting]: false },
     error: "TypeError",
     message:
-      `Cannot proceed as ${setting} must be whole seconds from 1 to ${most}: received boolean`,
+      `Cannot proceed as ${setting} must be whole seconds from 1 to ${most}, got boolean`,
   });
 }
 
@@ -265,63 +265,63 @@ refused.push(
     name: "idleTimeout beyond absoluteTimeout",
     policy: { idleTimeout: 3601, absoluteTimeout: 3600 },
     error: "RangeError",
-    message: "Cannot proceed as idleTimeout must be whole seconds from 1 to 3600: received 3601",
+    message: "Cannot proceed as idleTimeout must be whole seconds from 1 to 3600, got 3601",
   },
   {
     name: "touchInterval as long as idleTimeout",
     policy: { idleTimeout: 60, touchInterval: 60 },
     error: "RangeError",
-    message: "Cannot proceed as touchInterval must be whole seconds from 0 to 59: received 60",
+    message: "Cannot proceed as touchInterval must be whole seconds from 0 to 59, got 60",
   },
   {
     name: "touchInterval as long as the idleTimeout that follows from absoluteTimeout",
     policy: { absoluteTimeout: 60, touchInterval: 60 },
     error: "RangeError",
-    message: "Cannot proceed as touchInterval must be whole seconds from 0 to 59: received 60",
+    message: "Cannot proceed as touchInterval must be whole seconds from 0 to 59, got 60",
   },
   {
     name: "idleTimeout switched off",
     policy: { idleTimeout: false },
     error: "TypeError",
     message:
-      "Cannot proceed as idleTimeout must be whole seconds from 1 to 2592000: received boolean",
+      "Cannot proceed as idleTimeout must be whole seconds from 1 to 2592000, got boolean",
   },
   {
     name: "rotationGrace switched off, which is 0",
     policy: { rotationGrace: false },
     error: "TypeError",
     message:
-      "Cannot proceed as rotationGrace must be whole seconds from 0 to 3600: received boolean",
+      "Cannot proceed as rotationGrace must be whole seconds from 0 to 3600, got boolean",
   },
   {
     name: "rotateAfter as long as rotationGrace",
     policy: { rotateAfter: 60, rotationGrace: 60 },
     error: "RangeError",
-    message: "Cannot proceed as rotateAfter must be whole seconds from 61 to 2592000: received 60",
+    message: "Cannot proceed as rotateAfter must be whole seconds from 61 to 2592000, got 60",
   },
   {
     name: "rotateAfter of 0 without a grace, which would rotate at every request",
     policy: { rotateAfter: 0, rotationGrace: 0 },
     error: "RangeError",
-    message: "Cannot proceed as rotateAfter must be whole seconds from 1 to 2592000: received 0",
+    message: "Cannot proceed as rotateAfter must be whole seconds from 1 to 2592000, got 0",
   },
   {
     name: "rotateAfter beyond absoluteTimeout, when there is nothing left to rotate",
     policy: { rotateAfter: 3601, absoluteTimeout: 3600 },
     error: "RangeError",
-    message: "Cannot proceed as rotateAfter must be whole seconds from 31 to 3600: received 3601",
+    message: "Cannot proceed as rotateAfter must be whole seconds from 31 to 3600, got 3601",
   },
   {
     name: "rotateAfter in a session that ends within the grace",
     policy: { rotateAfter: 25, absoluteTimeout: 25 },
     error: "RangeError",
-    message: "Cannot proceed as rotateAfter must be whole seconds from 31 to 25: received 25",
+    message: "Cannot proceed as rotateAfter must be whole seconds from 31 to 25, got 25",
   },
   {
     name: "rotateAfter where touchInterval is switched off, so that a validation writes nothing",
     policy: { rotateAfter: 3600, touchInterval: false },
     error: "RangeError",
-    message: "Cannot proceed as rotateAfter must be false where touchInterval is: received 3600",
+    message: "Cannot proceed as rotateAfter must be false where touchInterval is, got 3600",
   },
 );
 
@@ -346,7 +346,7 @@ for (const { name, value, received } of observers) {
     name: `onEvent that is ${name}`,
     policy: { onEvent: value },
     error: "TypeError",
-    message: `Cannot proceed as onEvent must be a function: received ${received}`,
+    message: `Cannot proceed as onEvent must be a function, got ${received}`,
   });
 }
 
@@ -357,7 +357,7 @@ for (
     name: `an unknown key ${JSON.stringify(key)}`,
     policy: { [key]: 1 },
     error: "TypeError",
-    message: `Cannot proceed as options must have no keys but ${POLICY}: received ${
+    message: `Cannot proceed as options must have no keys but ${POLICY}, got ${
       JSON.stringify(key)
     }`,
   });
@@ -367,7 +367,7 @@ for (const key of ["samesite", "httpOnly", "maxAge", "expires", "Secure", "prior
     name: `an unknown key ${key} of the cookie`,
     policy: { cookie: { [key]: false } },
     error: "TypeError",
-    message: `Cannot proceed as cookie must have no keys but ${COOKIE}: received "${key}"`,
+    message: `Cannot proceed as cookie must have no keys but ${COOKIE}, got "${key}"`,
   });
 }
 
@@ -392,7 +392,7 @@ for (
       name: `cookie.${setting} that is ${name}`,
       policy: { cookie: { [setting]: value } },
       error: "TypeError",
-      message: `Cannot proceed as cookie.${setting} must be a string: received ${received}`,
+      message: `Cannot proceed as cookie.${setting} must be a string, got ${received}`,
     });
   }
 }
@@ -408,7 +408,7 @@ for (
       name: `cookie.${setting} that is ${name}`,
       policy: { cookie: { [setting]: value } },
       error: "TypeError",
-      message: `Cannot proceed as cookie.${setting} must be true or false: received ${received}`,
+      message: `Cannot proceed as cookie.${setting} must be true or false, got ${received}`,
     });
   }
 }
@@ -424,7 +424,7 @@ for (const { name, value, received } of sameSites) {
     name: `cookie.sameSite that is ${name}`,
     policy: { cookie: { sameSite: value } },
     error: "TypeError",
-    message: `Cannot proceed as cookie.sameSite must be Strict, Lax or None: received ${received}`,
+    message: `Cannot proceed as cookie.sameSite must be Strict, Lax or None, got ${received}`,
   });
 }
 
@@ -511,15 +511,15 @@ for (const { setting, desired, most, bad } of forms) {
       message: `Cannot proceed as cookie.${setting} must ${message}`,
     });
   const start = setting === "path" ? "/" : "a";
-  for (const { name, value } of bad) refuse(name, value, `be ${desired}: received something else`);
-  refuse("nothing in it", "", `be 1 to ${most} bytes: received 0 bytes`);
+  for (const { name, value } of bad) refuse(name, value, `be ${desired}, got something else`);
+  refuse("nothing in it", "", `be 1 to ${most} bytes, got 0 bytes`);
   refuse(
     "a byte too many",
     start.repeat(most + 1),
-    `be 1 to ${most} bytes: received ${most + 1} bytes`,
+    `be 1 to ${most} bytes, got ${most + 1} bytes`,
   );
-  refuse("NUL", `${start}\0`, "be free of NUL: received one");
-  refuse("a lone surrogate", `${start}\uD800`, "be well-formed: received a lone surrogate");
+  refuse("NUL", `${start}\0`, "be free of NUL, got one");
+  refuse("a lone surrogate", `${start}\uD800`, "be well-formed, got a lone surrogate");
 }
 
 const contradictions = [
@@ -535,29 +535,29 @@ const contradictions = [
   ].map((name) => ({
     name: `the name ${name} without secure`,
     cookie: { name, secure: false },
-    message: "cookie.secure must be true for a name with that prefix: received false",
+    message: "cookie.secure must be true for a name with that prefix, got false",
   })),
   ...["__Host-s", "__host-s", "__HOST-S", "__Host-Http-s", "__hOST-hTTP-s"].flatMap((name) => [
     {
       name: `the name ${name} with a domain`,
       cookie: { name, domain: "example.com" },
-      message: "cookie.name must have no __Host prefix beside a domain or a path: received one",
+      message: "cookie.name must have no __Host prefix beside a domain or a path, got one",
     },
     {
       name: `the name ${name} with a path`,
       cookie: { name, path: "/app" },
-      message: "cookie.name must have no __Host prefix beside a domain or a path: received one",
+      message: "cookie.name must have no __Host prefix beside a domain or a path, got one",
     },
   ]),
   {
     name: "SameSite=None without secure",
     cookie: { sameSite: "None", secure: false },
-    message: "cookie.secure must be true for SameSite=None: received false",
+    message: "cookie.secure must be true for SameSite=None, got false",
   },
   {
     name: "a partitioned cookie without secure",
     cookie: { partitioned: true, secure: false },
-    message: "cookie.secure must be true for a partitioned cookie: received false",
+    message: "cookie.secure must be true for a partitioned cookie, got false",
   },
 ];
 for (const { name, cookie, message } of contradictions) {
@@ -583,13 +583,13 @@ for (const { name, value, received } of kinds) {
       name: `a policy that is ${name}`,
       policy: value,
       error: "TypeError",
-      message: `Cannot proceed as options must be an object: received ${received}`,
+      message: `Cannot proceed as options must be an object, got ${received}`,
     },
     {
       name: `a cookie that is ${name}`,
       policy: { cookie: value },
       error: "TypeError",
-      message: `Cannot proceed as cookie must be an object: received ${received}`,
+      message: `Cannot proceed as cookie must be an object, got ${received}`,
     },
   );
 }
@@ -759,7 +759,7 @@ for (const { name: verb, own, about } of verbs) {
           name: "TypeError",
           message: `Cannot proceed as options must have no keys but ${
             known.join(", ")
-          }: received "${key}"`,
+          }, got "${key}"`,
         }, key);
       }
       assert.equal(calls, 0);
@@ -790,7 +790,7 @@ describe("authenticatedWithin", () => {
           await assert.rejects(validate(...call({ authenticatedWithin: value })), {
             name: error,
             message:
-              `Cannot proceed as authenticatedWithin must be whole seconds from 0 to 34560000: received ${received}`,
+              `Cannot proceed as authenticatedWithin must be whole seconds from 0 to 34560000, got ${received}`,
           }, name);
         }
       }
@@ -966,7 +966,7 @@ describe("configure", () => {
     calls = 0;
     await assert.rejects(bound.sweepSessions!(sql, { idleTimeout: 121 }), {
       name: "RangeError",
-      message: "Cannot proceed as idleTimeout must be whole seconds from 1 to 120: received 121",
+      message: "Cannot proceed as idleTimeout must be whole seconds from 1 to 120, got 121",
     });
     assert.equal(calls, 0);
   });
@@ -980,7 +980,7 @@ describe("configure", () => {
         for (const value of [60, undefined]) {
           await assert.rejects(bound[name]!(...about, sql, { [key]: value }), {
             name: "TypeError",
-            message: `Cannot proceed as options must ${desired}: received "${key}"`,
+            message: `Cannot proceed as options must ${desired}, got "${key}"`,
           }, key);
         }
       }
@@ -992,7 +992,7 @@ describe("configure", () => {
       for (const { name: kind, value, received } of kinds) {
         await assert.rejects(bound[name]!(...about, sql, value), {
           name: "TypeError",
-          message: `Cannot proceed as options must be an object: received ${received}`,
+          message: `Cannot proceed as options must be an object, got ${received}`,
         }, kind);
       }
       assert.equal(calls, 0);

@@ -338,7 +338,7 @@ describe("a client that is no function", () => {
     const refusal = {
       name: "TypeError",
       message:
-        `Cannot proceed as sql must be a tagged-template client, like postgres(url): received ${received}`,
+        `Cannot proceed as sql must be a tagged-template client, like postgres(url), got ${received}`,
     };
 
     test(`is refused where it is ${name}`, async () => {
@@ -360,7 +360,7 @@ describe("a client that is no function", () => {
       await assert.rejects(call(undefined as never), {
         name: "TypeError",
         message:
-          "Cannot proceed as sql must be a tagged-template client, like postgres(url): received undefined",
+          "Cannot proceed as sql must be a tagged-template client, like postgres(url), got undefined",
       });
     });
   }
@@ -619,55 +619,55 @@ describe("an answer", () => {
   });
 
   const bad = [
-    { name: "null", answer: null, expected: "rows: received null" },
-    { name: "undefined", answer: undefined, expected: "rows: received undefined" },
-    { name: "a number", answer: 1, expected: "rows: received number" },
-    { name: "text", answer: "[]", expected: "rows: received string" },
-    { name: "true", answer: true, expected: "rows: received boolean" },
-    { name: "{}", answer: {}, expected: "rows: received an object" },
-    { name: "{ rows: null }", answer: { rows: null }, expected: "rows: received an object" },
-    { name: "{ rows: {} }", answer: { rows: {} }, expected: "rows: received an object" },
-    { name: "an iterator", answer: [][Symbol.iterator](), expected: /^rows: received an? / },
-    { name: "a row of null", answer: [null], expected: "one column of JSON: received null" },
+    { name: "null", answer: null, expected: "rows, got null" },
+    { name: "undefined", answer: undefined, expected: "rows, got undefined" },
+    { name: "a number", answer: 1, expected: "rows, got number" },
+    { name: "text", answer: "[]", expected: "rows, got string" },
+    { name: "true", answer: true, expected: "rows, got boolean" },
+    { name: "{}", answer: {}, expected: "rows, got an object" },
+    { name: "{ rows: null }", answer: { rows: null }, expected: "rows, got an object" },
+    { name: "{ rows: {} }", answer: { rows: {} }, expected: "rows, got an object" },
+    { name: "an iterator", answer: [][Symbol.iterator](), expected: /^rows, got an? / },
+    { name: "a row of null", answer: [null], expected: "one column of JSON, got null" },
     {
       name: "a row of undefined",
       answer: [undefined],
-      expected: "one column of JSON: received undefined",
+      expected: "one column of JSON, got undefined",
     },
     {
       name: "a row that is a number",
       answer: [1],
-      expected: "one column of JSON: received number",
+      expected: "one column of JSON, got number",
     },
     {
       name: "a row without columns",
       answer: [{}],
-      expected: "one column of JSON: received an object",
+      expected: "one column of JSON, got an object",
     },
     {
       name: "a column of undefined",
       answer: [{ json: undefined }],
-      expected: "one column of JSON: received an object",
+      expected: "one column of JSON, got an object",
     },
     {
       name: "a column of an object, already parsed",
       answer: [{ json: { a: 1 } }],
-      expected: "one column of JSON: received an object",
+      expected: "one column of JSON, got an object",
     },
     {
       name: "a column that is no JSON",
       answer: [{ json: "SECRET" }],
-      expected: "one column of JSON: received an object",
+      expected: "one column of JSON, got an object",
     },
     {
       name: "a column of JSON cut short",
       answer: [{ json: `{"a":"SECR` }],
-      expected: "one column of JSON: received an object",
+      expected: "one column of JSON, got an object",
     },
     {
       name: "a good row and a bad one",
       answer: [{ json: json(1) }, {}],
-      expected: "one column of JSON: received an object",
+      expected: "one column of JSON, got an object",
     },
     ...[
       { name: "JSON null", json: "null" },
@@ -680,12 +680,12 @@ describe("an answer", () => {
     ].map(({ name, json }) => ({
       name,
       answer: [{ json }],
-      expected: "its own: received another call's",
+      expected: "its own, got another call's",
     })),
     {
       name: "a good row and another call's",
       answer: [{ json: json(1) }, { json: `{"of":"q0","a":"SECRET"}` }],
-      expected: "its own: received another call's",
+      expected: "its own, got another call's",
     },
   ];
   for (const { name, answer, expected } of bad) {
@@ -730,33 +730,33 @@ describe("a wrong answer", () => {
     { verb: "revokeSession", json: bare, own: own.revoked },
   ];
 
-  const foreign = "its own: received another call's";
-  const another = "the session that was asked for: received another one";
-  const two = /^one (row|session): received 2 rows$/;
+  const foreign = "its own, got another call's";
+  const another = "the session that was asked for, got another one";
+  const two = /^one (row|session), got 2 rows$/;
   const wrong: {
     name: string;
     rows: (row: Row, json: (row: unknown) => object) => unknown;
     expected: string | RegExp;
   }[] = [
-    { name: "null", rows: () => null, expected: "rows: received null" },
-    { name: "undefined", rows: () => undefined, expected: "rows: received undefined" },
-    { name: "a number", rows: () => 1, expected: "rows: received number" },
-    { name: "{}", rows: () => ({}), expected: "rows: received an object" },
-    { name: "{ rows: null }", rows: () => ({ rows: null }), expected: "rows: received an object" },
+    { name: "null", rows: () => null, expected: "rows, got null" },
+    { name: "undefined", rows: () => undefined, expected: "rows, got undefined" },
+    { name: "a number", rows: () => 1, expected: "rows, got number" },
+    { name: "{}", rows: () => ({}), expected: "rows, got an object" },
+    { name: "{ rows: null }", rows: () => ({ rows: null }), expected: "rows, got an object" },
     {
       name: "a row of null",
       rows: () => [null],
-      expected: "one column of JSON: received null",
+      expected: "one column of JSON, got null",
     },
     {
       name: "a row without columns",
       rows: () => [{}],
-      expected: "one column of JSON: received an object",
+      expected: "one column of JSON, got an object",
     },
     {
       name: "a row of no JSON",
       rows: () => [{ json: "SECRET" }],
-      expected: "one column of JSON: received an object",
+      expected: "one column of JSON, got an object",
     },
     { name: "JSON null", rows: () => one(null), expected: foreign },
     { name: "JSON of a number", rows: () => one(1), expected: foreign },
@@ -777,7 +777,7 @@ describe("a wrong answer", () => {
       name: "no session in the row",
       rows: (_, json) => one(json(null)),
       expected:
-        /^(one session: received 1 rows|the session that was asked for: received another one)$/,
+        /^(one session, got 1 rows|the session that was asked for, got another one)$/,
     },
     { name: "an empty session in the row", rows: (_, json) => one(json({})), expected: another },
     {
@@ -898,7 +898,7 @@ describe("a wrong answer", () => {
       name: "SessionError",
       code: "UNEXPECTED_RESULT",
       message:
-        "Cannot store the session as the answer must be the session that was asked for: received another one",
+        "Cannot store the session as the answer must be the session that was asked for, got another one",
     });
   });
 
@@ -969,7 +969,7 @@ describe("a wrong answer", () => {
       name: "SessionError",
       code: "UNEXPECTED_RESULT",
       message:
-        "Cannot reauthenticate the session as the answer must be a session that was changed: received one that was not",
+        "Cannot reauthenticate the session as the answer must be a session that was changed, got one that was not",
     });
   });
 
@@ -1013,7 +1013,7 @@ describe("a wrong answer", () => {
             assert.equal(error.code, "UNEXPECTED_RESULT");
             assert.equal(
               error.message,
-              `Cannot ${purpose} the session as the answer must be a salt that makes the current secret: received another one`,
+              `Cannot ${purpose} the session as the answer must be a salt that makes the current secret, got another one`,
             );
             showsNone(error, [...secretsOf([salt]), current], name);
             return true;
@@ -1040,7 +1040,7 @@ describe("a wrong answer", () => {
             assert.equal(error.code, "UNEXPECTED_RESULT");
             assert.equal(
               error.message,
-              `Cannot ${purpose} the session as the answer must be a salt that makes the current secret: received another one`,
+              `Cannot ${purpose} the session as the answer must be a salt that makes the current secret, got another one`,
             );
             return true;
           });
@@ -1119,7 +1119,7 @@ describe("a wrong answer", () => {
           expected: foreign,
         },
       ].map((answer) => ({
-        expected: "two numbers: received something else",
+        expected: "two numbers, got something else",
         ...answer,
         verb,
         call: named(verb),
@@ -1161,14 +1161,14 @@ describe("a wrong answer", () => {
     {
       name: "two rows",
       rows: [{ userId: 1 }, { userId: 2 }],
-      expected: "one row: received 2 rows",
+      expected: "one row, got 2 rows",
     },
-    { name: "a row without a key", rows: [{}], expected: "a user's key: received undefined" },
-    { name: "the key null", rows: [{ userId: null }], expected: "a user's key: received null" },
+    { name: "a row without a key", rows: [{}], expected: "a user's key, got undefined" },
+    { name: "the key null", rows: [{ userId: null }], expected: "a user's key, got null" },
     {
       name: "an object for a key",
       rows: [{ userId: {} }],
-      expected: "a user's key: received an object",
+      expected: "a user's key, got an object",
     },
     {
       name: "its row, as the answer to another call",
@@ -1191,7 +1191,7 @@ describe("a wrong answer", () => {
 
 describe("a failing client", () => {
   const unavailable = (received: string) =>
-    `Cannot ask as the database must be reachable: received ${received}`;
+    `Cannot ask as the database must be reachable, got ${received}`;
   const codes: {
     name: string;
     error: unknown;
@@ -1267,7 +1267,7 @@ describe("a failing client", () => {
       error: Object.assign(new Error("SECRET"), fields),
       code: "STORE_REJECTED" as const,
       sqlstate: "QUOTA",
-      message: "Cannot ask as the database must accept the statement: received SQLSTATE QUOTA",
+      message: "Cannot ask as the database must accept the statement, got SQLSTATE QUOTA",
     })),
     ...([
       { name: "no schema", sqlstate: "3F000", code: "SCHEMA_MISSING" },
@@ -1309,7 +1309,7 @@ describe("a failing client", () => {
     ] as const).flatMap(({ name, sqlstate, code }) => {
       const hint = code === "SCHEMA_MISSING" ? "; run migrate(sql)" : "";
       const message =
-        `Cannot ask as the database must accept the statement: received SQLSTATE ${sqlstate}${hint}`;
+        `Cannot ask as the database must accept the statement, got SQLSTATE ${sqlstate}${hint}`;
       const bun = { code: "ERR_POSTGRES_SERVER_ERROR", errno: sqlstate };
       return [
         {
@@ -1448,7 +1448,7 @@ describe("a client that does not answer", () => {
       });
     const start = performance.now();
     const message = (purpose: string) =>
-      `Cannot ${purpose} as the database must answer within queryTimeout: received nothing for 1 s`;
+      `Cannot ${purpose} as the database must answer within queryTimeout, got nothing for 1 s`;
     await Promise.all(
       asking.map(({ purpose, call }) =>
         assert.rejects(call(never, { queryTimeout: 1 }), {

@@ -82,7 +82,7 @@ describe("updateSession", () => {
     assert.equal(session?.version, 1);
     await assert.rejects(updateSession(headers, { b: `${rest}b` }, db.sql), {
       name: "RangeError",
-      message: /at most 131072 bytes of data: received 131073 bytes/,
+      message: /at most 131072 bytes of data, got 131073 bytes/,
     });
   });
 

@@ -39,7 +39,7 @@ export function signIn(
 
 /** The current session and its timeouts. */
 export function session(session: Session<Data>): Html {
-  const idleAt = new Date(session.lastSeenAt.getTime() + idleTimeout * 1000);
+  const idleAt = session.idleExpiresAt;
   return page(
     { title: `Signed in as ${session.username}`, section: "/" },
     html`

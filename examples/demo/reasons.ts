@@ -1,10 +1,10 @@
-import type { Visit } from "coatcheck";
+import type { SessionResult } from "coatcheck";
 import { policy } from "./policy.ts";
 
 const { idleTimeout, absoluteTimeout } = policy;
 
 /** A request without a session. */
-export type SignedOut = Extract<Visit, { session: null }>;
+export type SignedOut = Extract<SessionResult, { session: null }>;
 
 /** Explains to the user why there is no session. Returns "" for a visitor who had none. */
 export function whySignedOut({ reason, revokedReason = "" }: SignedOut): string {

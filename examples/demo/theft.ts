@@ -1,5 +1,5 @@
 // Token-theft detection, step by step.
-import type { Visit } from "coatcheck";
+import type { SessionResult } from "coatcheck";
 import { badge, clock, page } from "./frame.ts";
 import { type Html, html } from "./html.ts";
 import { type Data, policy } from "./policy.ts";
@@ -78,7 +78,7 @@ function button(action: string, label: string, kind = ""): Html {
 }
 
 /** The results of the attacker's request with the copy, and of the user's own request. */
-export function replay(attacker: Visit<Data>, owner: Visit<Data>): Html {
+export function replay(attacker: SessionResult<Data>, owner: SessionResult<Data>): Html {
   const [title, text] = attacker.session
     ? ["The copy works", "The attacker is signed in as you."]
     : attacker.reason === "reused"
@@ -110,7 +110,7 @@ const signInAgain = html`
   <p><a href="/">Sign in again</a></p>
 `;
 
-function outcome({ session, reason, revokedReason }: Visit<Data>): Html {
+function outcome({ session, reason, revokedReason }: SessionResult<Data>): Html {
   if (session) return html`Signed in as ${session.username}`;
   return html`Signed out: <code>${revokedReason ? `${reason}, ${revokedReason}` : reason}</code>`;
 }
