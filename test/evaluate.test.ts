@@ -2,18 +2,20 @@ import { afterAll, beforeAll, describe, test } from "bun:test";
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import type { Policy } from "../mod.ts";
-import { judgementOf } from "../src/judgement.ts";
-import { rulesOf } from "../src/policy.ts";
-import { query } from "../src/sql.ts";
+import { contextOf } from "../src/context.ts";
+import { evaluate, hasPassed, readState, type StoredState } from "../src/evaluate.ts";
+import { readOptions, type ResolvedPolicy } from "../src/policy.ts";
+import type { Statement } from "../src/sql.ts";
 import {
-  type FoundRow,
-  type Past,
+  EXPLAIN,
+  EXPLAIN_UPDATE,
+  REAUTHENTICATE,
+  ROTATE,
   TOUCH,
-  type TouchedRow,
   UPDATE,
-  type UpdatedRow,
   VALIDATE,
 } from "../src/statements.ts";
+import { queryPresented } from "../src/write.ts";
 import { type Database, openDatabase } from "./runner/database.ts";
 
 const POLICY = {
@@ -23,12 +25,12 @@ const POLICY = {
   rotateAfter: 50,
   rotationGrace: 5,
 };
-const CURRENT = "c".repeat(64);
-const PREVIOUS = "d".repeat(64);
 const NOW = 1_767_225_600.123456;
 const MICROSECOND = 1e-6;
 
-const row = (changes: Partial<FoundRow> = {}): FoundRow => ({
+const resolve = (policy: Policy): ResolvedPolicy => readOptions("configure", policy, []).policy;
+
+const state = (changes: Partial<StoredState> = {}): StoredState => ({
   id: "5e551011-0000-4000-8000-000000000000",
   userId: 1,
   username: "ada",
@@ -39,29 +41,30 @@ const row = (changes: Partial<FoundRow> = {}): FoundRow => ({
   persistent: true,
   version: 0,
   data: {},
-  digest: CURRENT,
-  now: NOW,
-  past: null,
+  clock: NOW,
+  isRevoked: false,
+  revokedReason: null,
+  isRotated: false,
+  rotatedAt: null,
+  rotationSeenAt: null,
+  isCurrent: true,
+  authenticated: String(NOW - 1),
   ...changes,
 });
-const rotated = (past: Partial<Past>): Partial<FoundRow> => ({
-  past: {
-    revoked: false,
-    revokedReason: null,
-    previousDigest: PREVIOUS,
-    rotatedAt: NOW - 20,
-    rotationSeenAt: NOW - 20,
-    ...past,
-  },
+const rotated = (changes: Partial<StoredState> = {}): Partial<StoredState> => ({
+  isRotated: true,
+  rotatedAt: NOW - 20,
+  rotationSeenAt: NOW - 20,
+  ...changes,
 });
-const ended = (past: Partial<Past> = {}) =>
-  rotated({ revoked: true, revokedReason: "theft", ...past });
-const infinite = (sign: string) => `${sign}Infinity` as unknown as number;
+const revoked = (changes: Partial<StoredState> = {}) =>
+  rotated({ isRevoked: true, revokedReason: "theft", ...changes });
 
 interface Case {
   readonly name: string;
-  readonly row?: Partial<FoundRow>;
-  readonly digest?: string;
+  readonly state?: Partial<StoredState>;
+  /** Whether the previous secret is presented. */
+  readonly previous?: true;
   readonly policy?: Policy;
   readonly within?: number;
   readonly refusal?: string;
@@ -72,166 +75,152 @@ interface Case {
 const cases: Case[] = [
   { name: "lives, and nothing is due" },
 
-  { name: "lives a microsecond before its deadline", row: { expiresAt: NOW + MICROSECOND } },
-  { name: "is over at its deadline", row: { expiresAt: NOW }, refusal: "expired" },
+  { name: "lives a microsecond before its deadline", state: { expiresAt: NOW + MICROSECOND } },
+  { name: "is over at its deadline", state: { expiresAt: NOW }, refusal: "expired" },
   {
     name: "lives a microsecond before the absolute timeout",
-    row: { authenticatedAt: NOW - 1000 + MICROSECOND },
+    state: { authenticatedAt: NOW - 1000 + MICROSECOND },
     due: "rotation",
   },
   {
     name: "is over at the absolute timeout, whatever its deadline",
-    row: { authenticatedAt: NOW - 1000 },
+    state: { authenticatedAt: NOW - 1000 },
     refusal: "expired",
     due: "rotation",
   },
   {
     name: "lives a microsecond before it is idle",
-    row: { lastSeenAt: NOW - 100 + MICROSECOND },
+    state: { lastSeenAt: NOW - 100 + MICROSECOND },
     due: "touch",
   },
-  { name: "is idle", row: { lastSeenAt: NOW - 100 }, refusal: "idle", due: "touch" },
+  { name: "is idle", state: { lastSeenAt: NOW - 100 }, refusal: "idle", due: "touch" },
   {
     name: "is expired rather than idle",
-    row: { lastSeenAt: NOW - 100, expiresAt: NOW },
+    state: { lastSeenAt: NOW - 100, expiresAt: NOW },
     refusal: "expired",
     due: "touch",
   },
-  { name: "was revoked", row: ended({ previousDigest: null }), refusal: "revoked" },
+  { name: "was revoked", state: revoked({ isRotated: false }), refusal: "revoked" },
   {
     name: "was revoked, rather than expired, idle, reused or without its user",
-    row: { ...ended(), expiresAt: NOW, lastSeenAt: NOW - 100, username: null },
-    digest: PREVIOUS,
+    state: { ...revoked(), expiresAt: NOW, lastSeenAt: NOW - 100, username: null },
+    previous: true,
     refusal: "revoked",
     due: "touch",
   },
-  { name: "has no user", row: { username: null }, refusal: "user" },
+  { name: "has no user", state: { username: null }, refusal: "user" },
   {
     name: "is over where it was created at no instant",
-    row: { createdAt: infinite("-") },
+    state: { createdAt: -Infinity },
     refusal: "expired",
   },
   {
     name: "is over where it has no end",
-    row: { expiresAt: infinite("") },
+    state: { expiresAt: Infinity },
     refusal: "expired",
   },
   {
     name: "is over where its user proved who they are at no instant",
-    row: { authenticatedAt: infinite("") },
+    state: { authenticatedAt: Infinity },
     refusal: "expired",
   },
   {
     name: "is over where it will have been used last at no instant",
-    row: { lastSeenAt: infinite("") },
+    state: { lastSeenAt: Infinity },
     refusal: "expired",
   },
   {
     name: "is idle where it was never used",
-    row: { lastSeenAt: infinite("-") },
+    state: { lastSeenAt: -Infinity },
     refusal: "idle",
     due: "touch",
   },
 
   {
     name: "needs no touch a microsecond before the interval",
-    row: { lastSeenAt: NOW - 10 + MICROSECOND },
+    state: { lastSeenAt: NOW - 10 + MICROSECOND },
   },
-  { name: "is due for a touch", row: { lastSeenAt: NOW - 10 }, due: "touch" },
+  { name: "is due for a touch", state: { lastSeenAt: NOW - 10 }, due: "touch" },
   {
     name: "is never due for a touch where there is none",
-    row: { lastSeenAt: NOW - 10 },
+    state: { lastSeenAt: NOW - 10 },
     policy: { touchInterval: false, rotateAfter: false },
   },
   {
     name: "is due for a touch where the new secret is seen for the first time",
-    row: rotated({ rotationSeenAt: null }),
+    state: rotated({ rotationSeenAt: null }),
     due: "touch",
   },
   {
     name: "hands the new secret to the old one while nobody has come with it",
-    row: rotated({ rotationSeenAt: null }),
-    digest: PREVIOUS,
-    due: "rotation",
+    state: rotated({ rotationSeenAt: null }),
+    previous: true,
+    due: "heir",
   },
   {
     name: "lets the old secret in a microsecond before the grace is over",
-    row: rotated({ rotationSeenAt: NOW - 5 + MICROSECOND }),
-    digest: PREVIOUS,
+    state: rotated({ rotationSeenAt: NOW - 5 + MICROSECOND }),
+    previous: true,
   },
   {
     name: "was reused where the grace is over",
-    row: rotated({ rotationSeenAt: NOW - 5 }),
-    digest: PREVIOUS,
+    state: rotated({ rotationSeenAt: NOW - 5 }),
+    previous: true,
     refusal: "reused",
   },
   {
     name: "was reused rather than without its user",
-    row: { ...rotated({}), username: null },
-    digest: PREVIOUS,
+    state: { ...rotated(), username: null },
+    previous: true,
     refusal: "reused",
   },
   {
     name: "needs no rotation a microsecond before it is due",
-    row: { authenticatedAt: NOW - 50 + MICROSECOND },
+    state: { authenticatedAt: NOW - 50 + MICROSECOND },
   },
-  { name: "is due for a rotation", row: { authenticatedAt: NOW - 50 }, due: "rotation" },
+  { name: "is due for a rotation", state: { authenticatedAt: NOW - 50 }, due: "rotation" },
   {
     name: "is due for a rotation by the last one, where there was one",
-    row: { ...rotated({ rotatedAt: NOW - 49 }), authenticatedAt: NOW - 100 },
+    state: { ...rotated({ rotatedAt: NOW - 49 }), authenticatedAt: NOW - 100 },
   },
   {
     name: "is not rotated again before the last one has settled",
-    row: rotated({ rotatedAt: NOW - 50, rotationSeenAt: NOW - 4 }),
+    state: rotated({ rotatedAt: NOW - 50, rotationSeenAt: NOW - 4 }),
   },
   {
     name: "is never due for a rotation where there is none",
-    row: { authenticatedAt: NOW - 50 },
+    state: { authenticatedAt: NOW - 50 },
     policy: { rotateAfter: false },
   },
 
   {
     name: "is not stale a microsecond before",
-    row: { authenticatedAt: NOW - 7 + MICROSECOND },
+    state: { authenticatedAt: NOW - 7 + MICROSECOND },
     within: 7,
   },
-  { name: "is stale", row: { authenticatedAt: NOW - 7 }, within: 7, stale: true },
+  { name: "is stale", state: { authenticatedAt: NOW - 7 }, within: 7, stale: true },
   { name: "is stale at once where a proof is asked for now", within: 0, stale: true },
 ];
 
-describe("judgementOf", () => {
-  for (const { name, row: changes, digest = CURRENT, policy, within, ...expected } of cases) {
+describe("evaluate", () => {
+  for (const { name, state: changes, previous, policy, within, ...expected } of cases) {
     test(`says that a session ${name}`, () => {
-      const rules = rulesOf({ ...POLICY, ...policy }, []);
-      const found = row(changes);
-      const { refusal, due, stale, ...judged } = judgementOf(
-        found,
-        { id: found.id, digest },
-        rules,
-        within,
-      );
+      const stored = { ...state(changes), isCurrent: previous === undefined };
+      const { refusal, due } = evaluate(stored, resolve({ ...POLICY, ...policy }));
+      const stale = within !== undefined && hasPassed(stored, stored.authenticatedAt, within);
       assert.deepEqual({ refusal, due, stale }, {
         refusal: null,
         due: null,
         stale: false,
         ...expected,
       });
-      assert.equal(judged.digest, digest);
-      assert.equal(judged.revokedReason, found.past?.revokedReason ?? null);
-      const [stored, byPolicy] = [Number(found.expiresAt), Number(found.authenticatedAt) + 1000];
-      assert.equal(judged.expiresAt, Math.min(stored, byPolicy));
     });
   }
-
-  test("takes no row for its own whose secret is another", () => {
-    const key = { id: row().id, digest: "e".repeat(64) };
-    for (const changes of [{}, rotated({}), rotated({ previousDigest: null })]) {
-      assert.notEqual(judgementOf(row(changes), key, rulesOf({}, [])).digest, key.digest);
-    }
-  });
 });
 
-describe("judgementOf, and the statements that judge in SQL", () => {
+type Presented = Parameters<typeof queryPresented>[1];
+
+describe("evaluate, and the conditions in SQL", () => {
   let db: Database;
   beforeAll(async () => {
     db = await openDatabase();
@@ -281,33 +270,49 @@ describe("judgementOf, and the statements that judge in SQL", () => {
       JSON.stringify({ digest: `\\x${secrets[0]}`, persistent: true, version: 0, data: {} })
     }::text::jsonb) r`;
 
-    const rules = rulesOf(POLICY, []);
-    const { absoluteTimeout, idleTimeout, rotationGrace, touchInterval } = POLICY;
+    const context = contextOf("test", db.sql, resolve(POLICY));
+    const { touchInterval } = POLICY;
+    /** Runs a write, and takes it back; says whether it changed the row. */
+    const writes = async (statement: Statement, token: Presented, own: (string | null)[] = []) => {
+      let changed = false;
+      const undone = new Error();
+      await db.sql.begin(async (tx) => {
+        changed =
+          await queryPresented({ ...context, sql: tx }, token, statement, own) !== undefined;
+        throw undone;
+      }).catch((error: unknown) => assert.equal(error, undone));
+      return changed;
+    };
     const said = new Map<string, number>();
     for (const { id } of rows) {
       for (const digest of secrets) {
-        const [found] = await query<FoundRow>(db.sql, VALIDATE, [id, digest], 5);
-        const policy = [id, digest, absoluteTimeout, idleTimeout, rotationGrace];
-        // A version that nothing has, so that it judges and writes nothing.
-        const updating = [...policy, "{}", "[]", 2 ** 31 - 1];
-        const [updated] = await query<UpdatedRow>(db.sql, UPDATE, updating, 5);
-        assert.equal(found === undefined, updated === undefined);
-        if (!found || !updated) continue;
+        const token = { id, digest, secret: new Uint8Array() };
+        const found = await queryPresented(context, token, VALIDATE);
+        const explained = await queryPresented(context, token, EXPLAIN);
+        const own = ["{}", "{}", null];
+        const explainedUpdate = await queryPresented(context, token, EXPLAIN_UPDATE, own);
+        assert.deepEqual(explained?.slice(0, 11), found?.slice(0, 11));
+        assert.deepEqual(explainedUpdate?.slice(0, 11), found?.slice(0, 11));
+        if (!found) continue;
 
-        const judged = judgementOf(found, { id, digest }, rules);
-        assert.equal(judged.expiresAt, Number(updated.expiresAt));
-        for (const key of ["refusal", "revokedReason", "digest"] as const) {
-          assert.equal(judged[key], updated[key], `${key} of ${JSON.stringify(found)}`);
-        }
-        const outcome = judged.refusal ?? `due: ${judged.due}`;
+        const stored = readState("test", found, id);
+        const { refusal, due, isSettled } = evaluate(stored, context.policy);
+        const text = JSON.stringify(stored);
+        const isLive = refusal === null;
+        assert.equal(await writes(REAUTHENTICATE, token, [digest]), isLive, text);
+        assert.equal(await writes(UPDATE, token, own), isLive, text);
+        const mayRotate = isLive && stored.isCurrent && isSettled;
+        assert.equal(await writes(ROTATE, token, [digest, "00"]), mayRotate, text);
+        const outcome = refusal ?? `due: ${due}`;
         said.set(outcome, (said.get(outcome) ?? 0) + 1);
-        if (judged.due === "rotation") continue;
-        const touched = await query<TouchedRow>(db.sql, TOUCH, [...policy, touchInterval], 5);
-        const isTouched = judged.refusal === null && judged.due === "touch";
-        assert.equal(touched.length, isTouched ? 1 : 0, JSON.stringify(found));
+        // A rotation that is due is no touch, but its session may be due for one as well.
+        if (due === "rotation" || due === "heir") continue;
+        const isTouched = await writes(TOUCH, token, [String(touchInterval)]);
+        assert.equal(isTouched, isLive && due === "touch", text);
       }
     }
-    const outcomes = "due: null,due: rotation,due: touch,expired,idle,reused,revoked,user";
+    const outcomes =
+      "due: heir,due: null,due: rotation,due: touch,expired,idle,reused,revoked,user";
     assert.equal([...said.keys()].sort().join(), outcomes);
     for (const [outcome, times] of said) assert.ok(times >= 5, `${outcome}: ${times}`);
   });
