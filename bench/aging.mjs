@@ -1,18 +1,19 @@
-// What a table of sessions goes through, by the verbs themselves: a day of use, and a sweep.
+// Ages a table of sessions through the public functions: a day of use, and a sweep.
 import { performance } from "node:perf_hooks";
 import { answer } from "./answer.mjs";
-import { coatcheck, connect, cookieOf } from "./contestants/coatcheck.mjs";
+import { connect, cookieOf, load } from "./contestants/coatcheck.mjs";
 import { shuffled } from "./sample.mjs";
 
+const coatcheck = await load();
 const CLIENT = { client: "Bun.SQL", pool: 10 };
 const IN_FLIGHT = 64;
 
-// An hour of use at the default touchInterval, and in its middle one rotation.
+// An hour of use at the default touchInterval of 300 s: twelve touches, and one rotation halfway.
 const TOUCHES_BEFORE = 6;
 const TOUCHES_AFTER = 6;
 
 answer({
-  /** Gives every session its day, or as much of it as there are seconds for. */
+  /** Touches and rotates every session, until the day is over or the seconds are used up. */
   day: async (url, sessions, seconds) => {
     const { sql, close } = connect(url, CLIENT);
     const { validateSession, rotateSession } = coatcheck.configure({ touchInterval: 0 });
@@ -21,9 +22,9 @@ answer({
     const headersOf = (index) => new Headers({ cookie: presented[index] });
     const touch = async (index) => requireSession(await validateSession(headersOf(index), sql));
     const rotate = async (index) => {
-      const visit = await rotateSession(headersOf(index), sql);
-      requireSession(visit);
-      presented[index] = visit.headers.get("set-cookie").split(";")[0];
+      const result = await rotateSession(headersOf(index), sql);
+      requireSession(result);
+      presented[index] = result.headers.get("set-cookie").split(";")[0];
     };
     const passes = [
       ...Array(TOUCHES_BEFORE).fill(touch),
@@ -33,10 +34,10 @@ answer({
     let done = 0;
     for (const [number, pass] of passes.entries()) {
       const waiting = shuffled(presented.keys(), number + 1);
-      const lane = async () => {
+      const caller = async () => {
         while (waiting.length > 0 && performance.now() < end) await pass(waiting.pop());
       };
-      await Promise.all(Array.from({ length: IN_FLIGHT }, lane));
+      await Promise.all(Array.from({ length: IN_FLIGHT }, caller));
       if (waiting.length > 0) break;
       done++;
     }
@@ -44,7 +45,7 @@ answer({
     return { passes: done, of: passes.length };
   },
 
-  /** Sweeps, for so many seconds at most. */
+  /** Sweeps, for at most that many seconds. */
   sweep: async (url, seconds) => {
     const { sql, close } = connect(url, { ...CLIENT, pool: 1 });
     let progress;

@@ -2,23 +2,25 @@ import process from "node:process";
 import { createInterface } from "node:readline";
 
 /**
- * Answers the process that started this one: a line of JSON in, a line of JSON out.
+ * Answers the parent process: one line of JSON in, one line of JSON out.
  *
- * It ends when that process closes the pipe or is gone, so nothing is left running.
+ * The process exits when the parent closes the pipe or exits.
+ *
+ * @param {Record<string, Function>} methods The functions that the parent can call.
  */
-export function answer(verbs) {
+export function answer(methods) {
   const lines = createInterface({ input: process.stdin });
   lines.on("line", async (line) => {
-    const { id, verb, args } = JSON.parse(line);
+    const { id, method, args } = JSON.parse(line);
     try {
-      say({ id, result: await verbs[verb](...args) ?? null });
+      send({ id, result: await methods[method](...args) ?? null });
     } catch (error) {
-      say({ id, error: String(error?.stack ?? error) });
+      send({ id, error: String(error?.stack ?? error) });
     }
   });
   lines.on("close", () => process.exit(0));
 }
 
-function say(message) {
+function send(message) {
   process.stdout.write(`${JSON.stringify(message)}\n`);
 }

@@ -1,59 +1,92 @@
-// Who runs, where, and with which client and pool. `group` is who they are in the ratios.
+// What is measured, on which runtime, with which client and pool. `group` is its role in the ratios.
 
-// Ten is what pg and postgres.js take where nothing is said.
+// The default of pg and of postgres.js.
 const POOL = 10;
 
-// Two statements of each verb are under way at most, so that four connections carry creates and validates.
+// `batched` has at most two statements of each function under way: four connections carry both functions.
 const BATCHED_POOL = 4;
 
 const BOTH = ["create", "validate"];
 
-function ours(runtime, client, { batched = false, touch = false } = {}) {
-  const kind = batched ? " batched" : touch ? ", a touch each time" : "";
+function coatcheck(runtime, client, { batched = false, prepare = true, touch = false } = {}) {
+  const title = `coatcheck${batched ? " batched" : ""}${prepare ? "" : " unprepared"}`;
+  const group = touch ? "touching" : batched ? "batched" : "plain";
   return {
-    name: `coatcheck${kind}, ${client}, ${runtime}`,
-    group: batched ? "batched" : touch ? "touching" : "plain",
+    name: `${title}${touch ? ", a touch each time" : ""}, ${client}, ${runtime}`,
+    group: prepare ? group : `unprepared ${group}`,
     module: "coatcheck",
     runtime,
-    verbs: touch ? ["validate"] : BOTH,
-    options: { client, batched, touch, pool: batched ? BATCHED_POOL : POOL },
+    operations: touch ? ["validate"] : BOTH,
+    options: { client, batched, prepare, touch, pool: batched ? BATCHED_POOL : POOL },
   };
 }
 
-function peer(title, module, runtime, client, { group = "peer", touch = false } = {}) {
+function scratch(runtime, { prepare = true } = {}) {
   return {
-    name: `${title}${touch ? ", its touch each time" : ""}, ${client}, ${runtime}`,
-    group: touch ? "touching" : group,
+    name: `from scratch${prepare ? "" : " unprepared"}, postgres.js, ${runtime}`,
+    group: prepare ? "scratch" : "unprepared scratch",
+    module: "scratch",
+    runtime,
+    operations: BOTH,
+    options: { client: "postgres.js", prepare, pool: POOL },
+  };
+}
+
+function peer(title, module, runtime, { touch = false } = {}) {
+  return {
+    name: `${title}${touch ? ", its touch each time" : ""}, pg, ${runtime}`,
+    group: touch ? "touching" : "peer",
     module,
     runtime,
-    verbs: touch ? ["validate"] : BOTH,
-    options: { client, touch, pool: POOL },
+    operations: touch ? ["validate"] : BOTH,
+    options: { client: "pg", touch, pool: POOL },
   };
 }
 
 export const contestants = [
-  ours("Bun", "Bun.SQL", { batched: true }),
-  ours("Bun", "postgres.js", { batched: true }),
-  ours("Node", "postgres.js", { batched: true }),
-  ours("Deno", "postgres.js", { batched: true }),
-  ours("Bun", "Bun.SQL"),
-  ours("Bun", "postgres.js"),
-  ours("Node", "postgres.js"),
-  ours("Deno", "postgres.js"),
-  ours("Bun", "Bun.SQL", { touch: true }),
-  peer("from scratch", "scratch", "Bun", "postgres.js", { group: "scratch" }),
-  peer("from scratch", "scratch", "Node", "postgres.js", { group: "scratch" }),
-  peer("Lucia 3", "lucia", "Node", "pg"),
-  peer("Lucia 3", "lucia", "Bun", "pg"),
-  peer("connect-pg-simple", "express", "Node", "pg"),
-  peer("connect-pg-simple", "express", "Node", "pg", { touch: true }),
-  peer("Auth.js pg-adapter", "auth", "Node", "pg"),
-  peer("Auth.js pg-adapter", "auth", "Bun", "pg"),
-  peer("better-auth", "better", "Node", "pg"),
-  peer("better-auth", "better", "Bun", "pg"),
+  coatcheck("Bun", "Bun.SQL", { batched: true }),
+  coatcheck("Bun", "postgres.js", { batched: true }),
+  coatcheck("Node", "postgres.js", { batched: true }),
+  coatcheck("Deno", "postgres.js", { batched: true }),
+  coatcheck("Bun", "Bun.SQL"),
+  coatcheck("Bun", "postgres.js"),
+  coatcheck("Node", "postgres.js"),
+  coatcheck("Deno", "postgres.js"),
+  coatcheck("Bun", "postgres.js", { prepare: false }),
+  coatcheck("Bun", "Bun.SQL", { touch: true }),
+  scratch("Bun"),
+  scratch("Node"),
+  scratch("Deno"),
+  scratch("Bun", { prepare: false }),
+  peer("Lucia 3", "lucia", "Node"),
+  peer("Lucia 3", "lucia", "Bun"),
+  peer("connect-pg-simple", "express", "Node"),
+  peer("connect-pg-simple", "express", "Node", { touch: true }),
+  peer("Auth.js pg-adapter", "auth", "Node"),
+  peer("Auth.js pg-adapter", "auth", "Bun"),
+  peer("better-auth", "better", "Node"),
+  peer("better-auth", "better", "Bun"),
 ];
 
-/** Who answers over HTTP, each in a process of its own. */
+/** What a comparison of two versions measures as well. The ten minutes of a full run have no room for it. */
+export const comparisonContestants = [
+  coatcheck("Bun", "postgres.js", { batched: true, prepare: false }),
+  coatcheck("Node", "postgres.js", { prepare: false }),
+];
+
+/** The contestant of the other version that does the same; it runs directly before or after this one. */
+export function counterpartOf(contestant, { checkout, label }) {
+  return {
+    ...contestant,
+    name: contestant.name.replace("coatcheck", label),
+    group: "against",
+    counterpart: contestant.name,
+    database: "against",
+    checkout,
+  };
+}
+
+/** What is measured over HTTP, each in a process of its own. */
 export const servers = [
   {
     name: "coatcheck batched, Bun.serve",

@@ -1,7 +1,8 @@
 import process from "node:process";
+import { UsageError } from "./options.mjs";
 import { findServer } from "./programs.mjs";
 
-// What PostgreSQL does where nobody has set anything: a commit is on the disk before it is answered.
+// The defaults of PostgreSQL: a commit is on disk when it returns.
 const DURABLE = [
   "fsync=on",
   "synchronous_commit=on",
@@ -9,16 +10,16 @@ const DURABLE = [
   "shared_buffers=128MB",
 ];
 
-// Every contestant keeps its pool while it waits for its turn, beside the 64 of pgbench.
-const CONNECTIONS = 300;
+// Every contestant keeps its pool open while it waits for its turn; pgbench adds 64.
+const CONNECTIONS = 400;
 
 /**
- * Starts the one server of a run, or takes that of DATABASE_URL.
+ * Starts the server of the run, or uses that of DATABASE_URL.
  *
- * What is installed comes before what npm brings: that is built to be small, and takes the processor twice
- * the time.
+ * An installed PostgreSQL is preferred to the one from npm, which is built for size and takes up to twice
+ * the CPU time.
  *
- * Each contestant's tables are in a database of their own on it, as several call theirs `users`.
+ * Each module gets a database of its own, as several call a table `users`.
  */
 export async function openServer() {
   const own = process.env.DATABASE_URL === undefined;
@@ -39,7 +40,7 @@ export async function openServer() {
       return Object.assign(new URL(server.url), { pathname: `/${database}` }).href;
     },
     close: async () => {
-      // The embedded server takes its databases with it.
+      // The databases of our own server are deleted with it.
       if (!own) {
         for (const name of made) {
           await admin.unsafe(`drop database ${name} with (force)`);
@@ -68,11 +69,11 @@ export async function describeServer(admin) {
   return { version, settings: Object.fromEntries(rows.map(({ name, value }) => [name, value])) };
 }
 
-/** Refuses a server that is too small, before an hour of somebody's time has gone into it. */
+/** Rejects a server that allows too few connections, before anything is measured. */
 export function requireConnections({ settings }, needed) {
   if (Number(settings.max_connections) >= needed) return;
-  throw new Error(
-    `Cannot run as max_connections must be ${needed} or more: received ${settings.max_connections}; ` +
-      "raise it, or take fewer contestants with --only",
+  throw new UsageError(
+    `max_connections must be at least ${needed}, got ${settings.max_connections}; ` +
+      "raise it, or measure fewer contestants with --only",
   );
 }

@@ -1,11 +1,11 @@
-// npm run bench:growth: what a table of sessions costs as it grows, and when it is swept.
+// npm run bench:growth: create and validate as the table grows, and during a sweep.
 import { statfsSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { performance } from "node:perf_hooks";
 import process from "node:process";
 import { installAll } from "./install.mjs";
-import { readOptions } from "./options.mjs";
+import { readOptions, UsageError } from "./options.mjs";
 
 const { quick } = readOptions();
 const plan = {
@@ -19,7 +19,7 @@ const plan = {
   day: { sessions: quick ? 5000 : 40_000, seconds: 150 },
   sweep: { seconds: 120, window: 1000, inFlight: 16 },
   endsAfter: 600,
-  givenUpAfter: 1500,
+  stopsAfter: 1500,
 };
 const GIGABYTES = quick ? 3 : 10;
 
@@ -36,7 +36,7 @@ const { default: postgres } = await import("postgres");
 
 if (process.env.DATABASE_URL === undefined) requireDisk();
 const server = await openServer();
-const ended = watch(server, plan.givenUpAfter);
+const ended = watch(server, plan.stopsAfter);
 
 const opened = [];
 try {
@@ -56,8 +56,8 @@ try {
   results.fresh = await bytesOf(urls.get(largest), largest);
 
   for (const size of plan.sizes) opened.push(...await openSize(size, urls.get(size)));
-  const mayGoOn = (seconds) => performance.now() / 1000 + seconds < plan.endsAfter;
-  Object.assign(results, await runRounds(opened, plan.rounds, mayGoOn));
+  const hasTimeFor = (seconds) => performance.now() / 1000 + seconds < plan.endsAfter;
+  Object.assign(results, await runRounds(opened, plan.rounds, hasTimeFor));
   await closeAll();
 
   results.sweep = await sweep(largest, urls.get(largest));
@@ -68,7 +68,7 @@ try {
   keep(quick ? "quick-growth.json" : "growth.json", `${JSON.stringify(results, null, 1)}\n`);
   if (!quick) insert(join(root, "docs", "performance.md"), "growth", text);
 } catch (error) {
-  console.error(error.message.startsWith("Cannot ") ? error.message : error);
+  console.error(error instanceof UsageError ? error.message : error);
   process.exitCode = 1;
 } finally {
   ended();
@@ -106,12 +106,12 @@ async function openSize(sessions, url) {
         group: batched ? "batched" : "plain",
         module: "coatcheck",
         runtime: "Bun",
-        verbs: ["create", "validate"],
+        operations: ["create", "validate"],
         options: { client: "Bun.SQL", batched, pool: batched ? 4 : 10, distinct: plan.distinct },
+        seed: turns.length + 1,
       },
       url,
       { ...plan, sessions },
-      turns.length + 1,
     );
     turns.push({
       ...turn,
@@ -124,7 +124,7 @@ async function openSize(sessions, url) {
   return turns;
 }
 
-// A small table would not stay one: the creates of one turn are more than it holds.
+// Keeps a small table small: one turn creates more sessions than it holds.
 async function shrink(url) {
   const sql = postgres(url, { max: 1, onnotice: () => {} });
   await sql`delete from coatcheck.sessions where created_at > (select min(created_at) from coatcheck.sessions)`;
@@ -146,7 +146,7 @@ async function bytesOf(url, sessions) {
   return { sessions, ...Object.fromEntries(perSession), updates };
 }
 
-/** Validates beside a sweep of the tenth that is dead. */
+/** Validates during a sweep of the expired tenth. */
 async function sweep(sessions, url) {
   const { inFlight, window, seconds } = plan.sweep;
   const traffic = startChild("Bun", "worker.mjs", "coatcheck");
@@ -197,8 +197,9 @@ function requireDisk() {
   const { bavail, bsize } = statfsSync(tmpdir());
   const free = bavail * bsize / 2 ** 30;
   if (free >= GIGABYTES) return;
-  throw new Error(
-    `Cannot run as ${tmpdir()} must have ${GIGABYTES} GiB free: received ${free.toFixed(1)}; ` +
-      "set TMPDIR, or take --quick",
+  throw new UsageError(
+    `${tmpdir()} must have ${GIGABYTES} GiB free, got ${
+      free.toFixed(1)
+    }; set TMPDIR, or use --quick`,
   );
 }

@@ -1,17 +1,17 @@
-// What the growth of a table costs, as Markdown.
+// The figures of bench:growth as Markdown.
 import { circumstances, table, whole } from "./tables.mjs";
 
 export function growthReport(results) {
   const { cells, sweep, day, fresh, plan } = results;
   const parts = [circumstances({ ...results, sessions: plan.sizes.at(-1), window: plan.window })];
-  for (const verb of ["create", "validate"]) parts.push(sizes(cells, verb, plan.sizes));
+  for (const operation of ["create", "validate"]) parts.push(sizes(cells, operation, plan.sizes));
   parts.push(bytes(fresh, day), sweeping(sweep));
   return parts.join("\n\n");
 }
 
-/** Calls a second, and in brackets how much longer one takes than with the fewest sessions. */
-function sizes(cells, verb, all) {
-  const of = cells.filter((it) => it.verb === verb);
+/** Calls a second; in brackets how much longer a call takes than in the smallest table. */
+function sizes(cells, operation, all) {
+  const of = cells.filter((it) => it.operation === operation);
   const groups = [...new Set(of.map(({ group }) => group))];
   const flights = [1, 16, 64];
   const rows = all.map((size) => [
@@ -28,7 +28,7 @@ function sizes(cells, verb, all) {
   const heads = groups.flatMap((group) =>
     flights.map((inFlight) => `${group}, ${inFlight} in flight`)
   );
-  return table([`${verb} a second, with sessions`, ...heads], rows);
+  return table([`${operation} a second, with sessions`, ...heads], rows);
 }
 
 function bytes(fresh, { passes, of, before, after }) {

@@ -1,4 +1,4 @@
-// What the benchmark needs: our own devDependencies, our module built for Node, and the peers.
+// Installs what the benchmark needs: the devDependencies of coatcheck, its build for Node, and the peers.
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
@@ -11,7 +11,7 @@ import { root } from "../scripts/run.mjs";
 const bench = fileURLToPath(new URL(".", import.meta.url));
 const stamp = join(bench, "node_modules", ".coatcheck");
 
-/** Installs both sets of packages unless they are there, and builds dist/. */
+/** Installs both sets of packages if they are missing or outdated, and builds dist/. */
 export async function installAll() {
   await install();
   const wanted = createHash("sha256").update(readFileSync(join(bench, "package-lock.json")))

@@ -1,5 +1,5 @@
-// A load client for HTTP: a number of connections that stay open, and on each a request as soon as the
-// one before was answered. It runs on Bun, whose sockets cost least, as it shares the machine.
+// A load client for HTTP. Each of its connections stays open, and sends a request as soon as the last one
+// is answered. It shares the machine with the server, so it runs on Bun, whose sockets take least CPU.
 import { performance } from "node:perf_hooks";
 import { answer } from "./answer.mjs";
 import { percentiles } from "./measure.mjs";
@@ -10,17 +10,17 @@ answer({
   prepare: (prepared) => {
     requests = prepared;
   },
-  load: async (port, verb, connections, milliseconds) => {
+  load: async (port, operation, connections, milliseconds) => {
     const latencies = [];
     let next = 0;
     let within = 0;
     const end = performance.now() + milliseconds;
-    const lane = async () => {
+    const caller = async () => {
       const connection = await connect(port);
       try {
         for (let from = performance.now(); from < end;) {
-          const list = requests[verb];
-          requireRight(await connection.send(list[next++ % list.length]), verb);
+          const list = requests[operation];
+          requireExpected(await connection.send(list[next++ % list.length]), operation);
           const now = performance.now();
           if (now <= end) within++;
           latencies.push(now - from);
@@ -30,17 +30,17 @@ answer({
         connection.close();
       }
     };
-    await Promise.all(Array.from({ length: connections }, lane));
+    await Promise.all(Array.from({ length: connections }, caller));
     const perSecond = within / milliseconds * 1000;
     return { perSecond, ...percentiles(latencies), requests: latencies.length };
   },
 });
 
-/** An answer that is not the right one must not count as a fast one. */
-function requireRight(text, verb) {
-  const isRight = verb === "create" ? /^set-cookie: /im : /"user/;
-  if (/^HTTP\/1.1 20[04]/.test(text) && isRight.test(text)) return;
-  throw new Error(`A ${verb} was answered with ${text.split("\r\n", 1)}`);
+/** Rejects a wrong response, which must not count as a fast one. */
+function requireExpected(text, operation) {
+  const isExpected = operation === "create" ? /^set-cookie: /im : /"user/;
+  if (/^HTTP\/1.1 20[04]/.test(text) && isExpected.test(text)) return;
+  throw new Error(`${operation}: unexpected response ${text.split("\r\n", 1)}`);
 }
 
 async function connect(port) {
@@ -55,7 +55,7 @@ async function connect(port) {
     hostname: "127.0.0.1",
     port,
     socket: {
-      // Latin-1, so that a character is a byte and Content-Length can be compared with a length.
+      // In Latin-1 a character is a byte, so that Content-Length compares with the length of the text.
       data: (_, data) => {
         text += data.latin1Slice();
         const length = lengthOf(text);
@@ -65,7 +65,7 @@ async function connect(port) {
         settle("resolve", answered);
       },
       error: (_, error) => settle("reject", error),
-      close: () => settle("reject", new Error("The server has closed the connection")),
+      close: () => settle("reject", new Error("The server closed the connection")),
     },
   });
   return {
@@ -78,13 +78,13 @@ async function connect(port) {
   };
 }
 
-/** How long the answer is with its head, or null where that is not known yet. */
+/** The length of the response with its head; null while the head is incomplete. */
 function lengthOf(text) {
   const end = text.indexOf("\r\n\r\n");
   if (end === -1) return null;
   const head = text.slice(0, end);
   if (/^HTTP\/1.1 204/.test(head)) return end + 4;
   const [, length] = /^content-length: *(\d+)/im.exec(head) ?? [];
-  if (length === undefined) throw new Error("The load client reads no chunked answers");
+  if (length === undefined) throw new Error("The load client reads no chunked responses");
   return end + 4 + Number(length);
 }

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { bin, root } from "../scripts/run.mjs";
+import { describeCheckout } from "./options.mjs";
 
 const PEERS = [
   "postgres",
@@ -18,7 +19,7 @@ const PEERS = [
   "better-auth",
 ];
 
-/** What the figures were measured on, without what only says whose machine it is. */
+/** The machine, without its name or its owner. */
 export function describeMachine() {
   const cpus = os.cpus();
   return {
@@ -30,13 +31,15 @@ export function describeMachine() {
   };
 }
 
-export function describeVersions() {
+/** @param other The version of `--against`. */
+export function describeVersions(other) {
   const folder = fileURLToPath(new URL(".", import.meta.url));
   const first = (command) =>
     execFileSync(bin(command), ["--version"], { encoding: "utf8" }).match(/\d[\w.-]*/)[0];
   const version = (path) => JSON.parse(readFileSync(path, "utf8")).version;
   return {
-    coatcheck: version(join(root, "package.json")),
+    coatcheck: describeCheckout(root),
+    ...(other ? { [other.label]: describeCheckout(other.checkout) } : {}),
     Bun: first("bun"),
     Node: first("node"),
     Deno: first("deno"),

@@ -2,12 +2,12 @@ import { performance } from "node:perf_hooks";
 import process from "node:process";
 
 /**
- * Keeps a number of calls in flight for a while: each that ends starts the next one.
+ * Keeps a number of calls in flight: each call that ends starts the next one.
  *
- * Calls per second are those that ended within the time; the last ones in flight are waited for, and
- * count for the CPU alone.
+ * Only calls that end within the time count for the calls a second. The last ones in flight are awaited,
+ * and count for latency and CPU.
  *
- * @param {() => Promise<unknown>} call Its result must be truthy, or the run ends.
+ * @param {() => Promise<unknown>} call Must resolve to something truthy; otherwise the run fails.
  */
 export async function measure(call, inFlight, milliseconds) {
   const latencies = [];
@@ -15,16 +15,16 @@ export async function measure(call, inFlight, milliseconds) {
   const before = process.cpuUsage();
   const start = performance.now();
   const end = start + milliseconds;
-  const lane = async () => {
+  const caller = async () => {
     for (let from = performance.now(); from < end;) {
-      if (!await call()) throw new Error("A call did not find what is there");
+      if (!await call()) throw new Error("A call returned no session, but the session exists");
       const now = performance.now();
       if (now <= end) within++;
       latencies.push(now - from);
       from = now;
     }
   };
-  await Promise.all(Array.from({ length: inFlight }, lane));
+  await Promise.all(Array.from({ length: inFlight }, caller));
   const { user, system } = process.cpuUsage(before);
   return {
     perSecond: within / milliseconds * 1000,

@@ -1,4 +1,4 @@
-// The limit: what PostgreSQL does when its own load generator, in C, sends the same statements.
+// The limit: the same statements, sent by PostgreSQL's own load generator, which is written in C.
 import { execFile } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import os from "node:os";
@@ -10,7 +10,7 @@ import { USERS } from "./sample.mjs";
 
 export const ROWS = 50;
 
-/** The same work for fifty sessions in one statement. */
+/** One statement for fifty sessions. */
 const manyRows = (sessions) => ({
   create: {
     sets: [
@@ -44,20 +44,20 @@ where s.id = any(array(
 });
 
 /**
- * Writes the scripts, and sees to it that each does what it says.
+ * Writes the scripts of pgbench, after each has been checked once.
  *
- * @param statements What coatcheck sends.
+ * @param statements The statements of coatcheck, from `statements.mjs`.
  */
 export async function openPgbench(path, url, statements, sessions) {
   const scripts = { 1: statements, [ROWS]: manyRows(sessions) };
   const folder = mkdtempSync(join(os.tmpdir(), "coatcheck-pgbench-"));
-  const file = (verb, rows) => join(folder, `${verb}-${rows}.sql`);
+  const file = (operation, rows) => join(folder, `${operation}-${rows}.sql`);
   const sql = postgres(url, { max: 1, onnotice: () => {} });
   try {
-    for (const [rows, verbs] of Object.entries(scripts)) {
-      for (const [verb, script] of Object.entries(verbs)) {
-        await prove(sql, verb, Number(rows), script.sql);
-        writeFileSync(file(verb, rows), `${script.sets.join("\n")}\n${script.sql};\n`);
+    for (const [rows, operations] of Object.entries(scripts)) {
+      for (const [operation, script] of Object.entries(operations)) {
+        await prove(sql, operation, Number(rows), script.sql);
+        writeFileSync(file(operation, rows), `${script.sets.join("\n")}\n${script.sql};\n`);
       }
     }
   } catch (error) {
@@ -67,9 +67,9 @@ export async function openPgbench(path, url, statements, sessions) {
     await sql.end();
   }
   return {
-    measure: async (verb, rows, clients, seconds) => {
+    measure: async (operation, rows, clients, seconds) => {
       const threads = Math.min(clients, os.availableParallelism());
-      // Its time begins before its clients have connected and planned: only the last second counts.
+      // The time of pgbench starts before its clients have connected, so that only the last report counts.
       const time = seconds + 1 + Math.floor(clients / 30);
       const flags = [
         "-n",
@@ -86,18 +86,18 @@ export async function openPgbench(path, url, statements, sessions) {
       ];
       const { stderr } = await promisify(execFile)(
         path,
-        [...flags.map(String), "-f", file(verb, rows)],
+        [...flags.map(String), "-f", file(operation, rows)],
         { env: { ...process.env, ...environment(url) }, timeout: (time + 60) * 1000 },
       );
       const last = [...stderr.matchAll(/^progress: .* ([\d.]+) tps, lat ([\d.]+) ms/gm)].at(-1);
-      if (!last) throw new Error(`pgbench has not said what it measured:\n${stderr}`);
+      if (!last) throw new Error(`pgbench printed no progress report:\n${stderr}`);
       return { perSecond: rows * Number(last[1]), mean: Number(last[2]) };
     },
     close: () => rmSync(folder, { recursive: true, force: true }),
   };
 }
 
-// Not on the command line, where every user of the machine could read the password.
+// Arguments can be read by every user of the machine, so the password is not among them.
 function environment(url) {
   const { hostname, port, username, password, pathname } = new URL(url);
   return {
@@ -109,7 +109,7 @@ function environment(url) {
   };
 }
 
-async function prove(sql, verb, rows, text) {
+async function prove(sql, operation, rows, text) {
   const plain = text.replace(/:([uabn])\b/g, (_, name) => ({ u: 7, a: 11, b: 13, n: 7 })[name]);
   await sql.begin(async (transaction) => {
     const count = async () =>
@@ -120,9 +120,9 @@ async function prove(sql, verb, rows, text) {
     const made = await count() - before;
     const found = /user\d/.test(JSON.stringify(answer[0] ?? "")) || "user_id" in (answer[0] ?? {});
     await transaction`rollback to before`;
-    if (answer.length !== rows || !found || made !== (verb === "create" ? rows : 0)) {
+    if (answer.length !== rows || !found || made !== (operation === "create" ? rows : 0)) {
       throw new Error(
-        `pgbench's ${verb} of ${rows}: ${answer.length} answers, ${made} new sessions`,
+        `pgbench, ${operation} of ${rows}: got ${answer.length} rows and ${made} new sessions`,
       );
     }
   });

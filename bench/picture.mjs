@@ -1,4 +1,4 @@
-// The figures at 64 in flight as a picture: a bar for each contestant, the longest first.
+// Draws the figures at 64 in flight: a bar for each contestant, the longest first.
 const WIDTH = 860;
 const LABEL = 330;
 const ROW = 22;
@@ -28,21 +28,22 @@ const STYLE = `
 
 const CLASSES = { batched: "ours", plain: "plain", scratch: "scratch", peer: "peer" };
 
-/** The picture as SVG text; null where nothing was measured that belongs there. */
+/** Returns the picture as SVG; null if no contestant of it was measured. */
 export function picture({ cells, machine, date, sessions }) {
-  const panels = ["create", "validate"].map((verb) => [
-    verb,
+  const panels = ["create", "validate"].map((operation) => [
+    operation,
     cells.filter((it) =>
-      it.kind === "function" && it.verb === verb && it.inFlight === 64 && CLASSES[it.group]
+      it.kind === "function" && it.operation === operation && it.inFlight === 64 &&
+      CLASSES[it.group]
     ).sort((a, b) => b.perSecond.median - a.perSecond.median),
   ]).filter(([, bars]) => bars.length > 0);
   if (panels.length === 0) return null;
 
   let top = 52;
   const parts = [];
-  for (const [verb, bars] of panels) {
+  for (const [operation, bars] of panels) {
     const most = Math.max(...bars.map(({ perSecond }) => perSecond.max));
-    parts.push(text(LEFT, top, "title", `${verb}: calls a second`));
+    parts.push(text(LEFT, top, "title", `${operation}: calls a second`));
     top += 14;
     for (const bar of bars) {
       parts.push(row(bar, top, most));

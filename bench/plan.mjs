@@ -1,17 +1,18 @@
-// How long everything takes, so that the whole run stays under ten minutes.
+// How long everything takes. A full run stays under ten minutes.
 const IN_FLIGHT = [1, 16, 64];
 
-/** The plan of a run that counts, and that of `--quick`, whose figures are for development alone. */
-export const planOf = ({ quick }) => ({
+/** The plan of a full run, of `--quick` (for development only), or of `--against`. */
+export const planOf = ({ quick, against }) => ({
   sessions: quick ? 100_000 : 1_000_000,
   inFlight: IN_FLIGHT,
-  rounds: quick ? 2 : 5,
-  // A round that would end after this does not begin, once there were two.
+  // Versions differ by less than peers do, so a comparison runs as many rounds as the time allows.
+  rounds: quick ? 2 : against ? 11 : 5,
+  // Seconds. After two rounds, no round starts that would end later than this.
   endsAfter: quick ? 120 : 540,
-  givenUpAfter: 900,
-  // Milliseconds for each figure of each round, for what comes before all, and for what comes before
-  // each round, as whoever has waited finds cold caches.
-  window: quick ? 150 : 450,
+  stopsAfter: 900,
+  // Milliseconds: for each figure of a round, for the warm-up before the first round, and for the one
+  // before each turn, as caches are cold after the wait.
+  window: quick ? 150 : 400,
   warmUp: quick ? 150 : 1500,
   wakeUp: 80,
   http: { connections: 32, window: quick ? 300 : 700, requests: 8192 },

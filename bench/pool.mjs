@@ -1,8 +1,10 @@
 import pg from "pg";
 
 /**
- * A pool of pg. By its default it would close what was idle for ten seconds, and every contestant is
- * idle for longer while it waits for its turn, as no server in use is.
+ * Makes a pool of pg that keeps idle connections.
+ *
+ * By default pg closes them after ten seconds. A contestant waits longer than that for its turn; an app under
+ * load does not.
  */
 export function openPool(url, max) {
   return new pg.Pool({ connectionString: url, max, idleTimeoutMillis: 0 });

@@ -1,4 +1,4 @@
-// What of PostgreSQL is installed on this machine.
+// Finds the programs of an installed PostgreSQL.
 import { execFileSync } from "node:child_process";
 import { accessSync, constants, readdirSync, realpathSync } from "node:fs";
 import { delimiter, dirname, join } from "node:path";
@@ -7,13 +7,13 @@ import process from "node:process";
 const LAYOUT = "/usr/lib/postgresql";
 const OLDEST = 15;
 
-/** The path of pgbench; null where there is none. */
+/** Returns the path of pgbench; null if it is not installed. */
 export function findPgbench() {
   const folder = folders().find((it) => has(it, "pgbench"));
   return folder === undefined ? null : join(folder, "pgbench");
 }
 
-/** The folder of an installed server that coatcheck supports; undefined where there is none. */
+/** Returns the folder of an installed server that coatcheck supports; undefined if there is none. */
 export function findServer() {
   return folders().filter((it) => has(it, "initdb") && has(it, "postgres"))
     .map((it) => dirname(realpathSync(join(it, "postgres"))))
@@ -27,7 +27,7 @@ function folders() {
     const versions = readdirSync(LAYOUT).sort((a, b) => Number(b) - Number(a));
     return [...known, ...versions.map((version) => join(LAYOUT, version, "bin"))];
   } catch {
-    // Not a Debian.
+    // Only Debian and its derivatives have this folder.
     return known;
   }
 }
@@ -42,6 +42,6 @@ function has(folder, name) {
 }
 
 function versionIn(folder) {
-  const told = execFileSync(join(folder, "postgres"), ["--version"], { encoding: "utf8" });
-  return Number(/ (\d+)/.exec(told)?.[1]);
+  const output = execFileSync(join(folder, "postgres"), ["--version"], { encoding: "utf8" });
+  return Number(/ (\d+)/.exec(output)?.[1]);
 }

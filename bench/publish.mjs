@@ -2,21 +2,24 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { root } from "../scripts/run.mjs";
 import { picture } from "./picture.mjs";
-import { ratiosOf } from "./ratios.mjs";
+import { comparisonOf, ratiosOf } from "./ratios.mjs";
 import { report, summary } from "./tables.mjs";
 
 const folder = join(root, "bench", "results");
 
-/** Prints the tables and keeps them; a run that was quick or partial changes no published figure. */
+/** Prints the tables and writes the results. Only a full run changes a published figure. */
 export function publish(measured) {
   const results = { ...measured, ratios: ratiosOf(measured.cells) };
+  if (results.against) results.comparison = comparisonOf(measured.cells);
   const text = report(results);
   console.log(`\n${text}\n`);
-  const counts = !results.quick && !results.filtered;
-  keep(counts ? "latest.json" : "quick.json", `${JSON.stringify(results, null, 1)}\n`);
+  const json = `${JSON.stringify(results, null, 1)}\n`;
+  if (results.against) return keep("against.json", json);
+  const isFull = !results.quick && !results.filtered;
+  keep(isFull ? "latest.json" : "quick.json", json);
   const image = picture(results);
-  if (image !== null) keep(counts ? "throughput.svg" : "quick.svg", image);
-  if (counts) {
+  if (image !== null) keep(isFull ? "throughput.svg" : "quick.svg", image);
+  if (isFull) {
     insert(join(root, "docs", "performance.md"), "bench", text);
     insert(join(root, "README.md"), "bench", summary(results));
   }
@@ -28,7 +31,7 @@ export function keep(name, text) {
   console.log(`Written: bench/results/${name}`);
 }
 
-/** Puts a text between its two marks in a page, where both are there. */
+/** Replaces the text between two marks of a page; prints a note if a mark is missing. */
 export function insert(file, mark, text) {
   const [begin, end] = [`<!-- ${mark}:begin -->`, `<!-- ${mark}:end -->`];
   const old = existsSync(file) ? readFileSync(file, "utf8") : "";

@@ -2,18 +2,23 @@ import { performance } from "node:perf_hooks";
 import { shuffled } from "./sample.mjs";
 
 /**
- * Runs every turn once a round, so that what the machine does meanwhile meets all of them.
+ * Runs every turn once a round, so that other load on the machine affects all contestants alike.
  *
- * The order is drawn anew for each round: whoever always came after the fastest writer would always
- * wait for its checkpoint.
+ * The order is random in each round: otherwise the same contestant would always wait for the checkpoint of
+ * the fastest writer. A turn and its counterpart of another version run one after the other.
  *
- * @param {{ name: string, every?: number, run: (record: Function) => Promise<void> }[]} turns One with
- * `every` is run in each so many rounds.
- * @param {(seconds: number) => boolean} mayGoOn Whether there is time for a round of so many seconds.
- * @returns Every figure of every round, by what was measured.
+ * @param {Turn[]} turns
+ * @param {(seconds: number) => boolean} hasTimeFor Whether there is time for a round of that many seconds.
+ * @returns The figures of all rounds, for each cell.
+ *
+ * @typedef {object} Turn
+ * @property {string} name
+ * @property {string} [counterpart] The name of the turn that it runs beside.
+ * @property {number} [every] Runs only in every so many rounds. Unset: in each.
+ * @property {(record: Function) => Promise<void>} run
  */
-export async function runRounds(turns, rounds, mayGoOn) {
-  // By turn, so that the tables have the order of the contestants and not that of the draw.
+export async function runRounds(turns, rounds, hasTimeFor) {
+  // Kept by turn, so that the tables list the contestants in their own order.
   const cells = new Map(turns.map((turn) => [turn, new Map()]));
   const recorder = (turn) => (what, figures) => {
     const key = JSON.stringify(what);
@@ -24,13 +29,13 @@ export async function runRounds(turns, rounds, mayGoOn) {
   let longest = 0;
   let done = 0;
   for (; done < rounds; done++) {
-    if (done >= 2 && !mayGoOn(longest)) {
-      console.log(`No time for more rounds: ${done} of ${rounds} were run.`);
+    if (done >= 2 && !hasTimeFor(longest)) {
+      console.log(`No time for more rounds: ${done} of ${rounds} were run`);
       break;
     }
     const start = performance.now();
     const now = turns.filter(({ every = 1 }) => done % every === 0);
-    for (const [place, turn] of shuffled(now, done + 1).entries()) {
+    for (const [place, turn] of drawn(now, done + 1).entries()) {
       console.log(`round ${done + 1} of ${rounds}, ${place + 1} of ${now.length}: ${turn.name}`);
       await turn.run(recorder(turn));
     }
@@ -40,6 +45,16 @@ export async function runRounds(turns, rounds, mayGoOn) {
     rounds: done,
     cells: [...cells.values()].flatMap((own) => [...own.values()].map(summarise)),
   };
+}
+
+/** The turns in random order. Counterparts stay together, and take turns in going first. */
+function drawn(turns, round) {
+  const groups = turns.filter(({ counterpart }) => !counterpart).map((turn) => {
+    const others = turns.filter(({ counterpart }) => counterpart === turn.name);
+    return [turn, ...others];
+  });
+  const ordered = groups.map((group, index) => (round + index) % 2 ? group.toReversed() : group);
+  return shuffled(ordered, round).flat();
 }
 
 function summarise({ what, rounds }) {
@@ -52,8 +67,9 @@ function summarise({ what, rounds }) {
       max: round(values.at(-1)),
     };
   }
+  summary.perSecond.rounds = rounds.map(({ perSecond }) => round(perSecond));
   return summary;
 }
 
-// Four digits are more than such a measurement knows.
+// Four digits are more than the measurement resolves.
 const round = (value) => Number(value.toPrecision(4));

@@ -1,12 +1,14 @@
-// npm run bench: coatcheck beside its peers and beside PostgreSQL itself, in under ten minutes.
+// npm run bench: measures coatcheck, its peers and PostgreSQL itself, in under ten minutes.
+// npm run bench -- --against PATH: measures another checkout of coatcheck beside this one.
 import { performance } from "node:perf_hooks";
 import process from "node:process";
 import { installAll } from "./install.mjs";
-import { readOptions } from "./options.mjs";
+import { readCheckout, readOptions, UsageError } from "./options.mjs";
 import { planOf } from "./plan.mjs";
 
 const options = readOptions();
 const plan = planOf(options);
+const other = readOther();
 await installAll();
 
 const { startChild, stopChildren, watch } = await import("./children.mjs");
@@ -19,40 +21,42 @@ const { seedAll } = await import("./seeding.mjs");
 const { choose, openContestant, openPgbenchTurn, openServerTurn } = await import("./turns.mjs");
 
 const machine = describeMachine();
-const versions = describeVersions();
+const versions = describeVersions(other);
 const server = await openServer();
 
-const ended = watch(server, plan.givenUpAfter);
+const ended = watch(server, plan.stopsAfter);
 
 const opened = [];
 try {
   const database = await describeServer(server.admin);
   console.log({ machine, versions, database });
-  const chosen = choose(options, await knowsBatched(), knownPgbench(), plan);
+  const chosen = choose(options, await find(), plan);
   requireConnections(database, chosen.connections);
 
-  const everybody = [...chosen.contestants, ...chosen.servers];
-  const databases = Object.fromEntries(everybody.map(({ module }) => [module, module]));
-  // Apart, as what pgbench inserts would make the table of coatcheck larger than that of anybody else.
-  if (chosen.pgbench) databases.pgbench = "coatcheck";
+  const databases = Object.fromEntries(
+    [...chosen.contestants, ...chosen.servers].map((it) => [databaseOf(it), it]),
+  );
+  // pgbench inserts so many sessions that it needs a table of its own.
+  if (chosen.pgbench) databases.pgbench = { module: "coatcheck" };
   const urls = await seedAll(databases, server, plan.sessions);
 
-  for (const [index, contestant] of chosen.contestants.entries()) {
-    console.log(`Warming up ${contestant.name}`);
-    opened.push(await openContestant(contestant, urls[contestant.module], plan, index + 1));
+  for (const it of chosen.contestants) {
+    console.log(`Warming up ${it.name}`);
+    opened.push(await openContestant(it, urls[databaseOf(it)], plan));
   }
   for (const it of chosen.servers) {
     console.log(`Warming up HTTP ${it.name}`);
-    opened.push(await openServerTurn(it, urls[it.module], plan));
+    opened.push(await openServerTurn(it, urls[databaseOf(it)], plan));
   }
   if (chosen.pgbench) {
     opened.push(await openPgbenchTurn(chosen.pgbench, urls.pgbench, plan));
   }
-  const mayGoOn = (seconds) => performance.now() / 1000 + seconds < plan.endsAfter;
-  const { rounds, cells } = await runRounds(opened, plan.rounds, mayGoOn);
+  const hasTimeFor = (seconds) => performance.now() / 1000 + seconds < plan.endsAfter;
+  const { rounds, cells } = await runRounds(opened, plan.rounds, hasTimeFor);
   await publish({
     quick: options.quick,
     filtered: options.filtered,
+    against: other?.label,
     date: new Date().toISOString().slice(0, 10),
     seconds: Math.round(performance.now() / 1000),
     machine,
@@ -64,7 +68,7 @@ try {
     cells,
   });
 } catch (error) {
-  console.error(error.message.startsWith("Cannot ") ? error.message : error);
+  console.error(error instanceof UsageError ? error.message : error);
   process.exitCode = 1;
 } finally {
   ended();
@@ -73,21 +77,49 @@ try {
   await server.close();
 }
 
-async function knowsBatched() {
-  const child = startChild("Bun", "worker.mjs", "coatcheck");
-  const known = await child.ask("hasBatched");
-  await child.stop();
-  if (!known) console.error("\n!! mod.ts exports no `batched`: these contestants are left out.\n");
-  return known;
+/** The version of `--against`; undefined without it. Ends the process if there is none. */
+function readOther() {
+  if (options.against === undefined) return undefined;
+  try {
+    return readCheckout(options.against);
+  } catch (error) {
+    if (!(error instanceof UsageError)) throw error;
+    console.error(error.message);
+    process.exit(1);
+  }
 }
 
-function knownPgbench() {
-  const path = findPgbench();
-  if (path === null) {
-    console.error(
-      "\n!! pgbench was not found, so the limit is left out. It comes with PostgreSQL's programs, and " +
-        "not from npm:\n!! apt-get install postgresql-contrib postgresql\n",
+function databaseOf({ database, module }) {
+  return database ?? module;
+}
+
+/** Finds out what can be measured, and prints what is left out. */
+async function find() {
+  const hasBatched = await exportsBatched();
+  if (!hasBatched) warn("mod.ts exports no `batched`: its contestants are left out.");
+  const pgbench = findPgbench();
+  if (pgbench === null) {
+    warn(
+      "pgbench is left out, as it is not installed. It is part of PostgreSQL, not of npm:",
+      "apt-get install postgresql-contrib postgresql",
     );
   }
-  return path;
+  if (!other) return { hasBatched, pgbench };
+  const found = { ...other, hasBatched: await exportsBatched(other.checkout) };
+  if (!found.hasBatched) warn(`${other.label} exports no \`batched\`: it is left out.`);
+  if (!found.hasDist) {
+    warn(`${other.label} has no dist/: it is left out on Node. Run \`npm run build\` there.`);
+  }
+  return { hasBatched, pgbench, other: found };
+}
+
+async function exportsBatched(checkout) {
+  const child = startChild("Bun", "worker.mjs", "coatcheck", checkout);
+  const result = await child.ask("hasBatched", checkout);
+  await child.stop();
+  return result;
+}
+
+function warn(...lines) {
+  console.error(`\n${lines.map((line) => `!! ${line}`).join("\n")}\n`);
 }

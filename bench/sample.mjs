@@ -1,5 +1,5 @@
-// Sessions that were seeded have credentials that follow from their number, so that SQL can make a
-// million of them, and a contestant any of them, without reading them back.
+// The credentials of a seeded session follow from its number. SQL makes a million of them, and a contestant
+// makes any of them again without a query.
 import { createHash } from "node:crypto";
 
 export const USERS = 10_000;
@@ -10,7 +10,7 @@ export const sha256 = (data) => createHash("sha256").update(data).digest();
 /** The user of a session, from 1 to {@linkcode USERS}. */
 export const userOf = (session) => 1 + session % USERS;
 
-/** As many different numbers from 1 to `most` as asked for, or all; the same seed gives the same. */
+/** Returns up to `count` different numbers from 1 to `most`; the same seed gives the same numbers. */
 export function sample(count, most, seed) {
   const random = randomFrom(seed);
   const found = new Set();
@@ -18,7 +18,7 @@ export function sample(count, most, seed) {
   return [...found];
 }
 
-/** A random order that can be repeated. */
+/** Shuffles a copy of the list; the same seed gives the same order. */
 export function shuffled(list, seed) {
   const random = randomFrom(seed);
   const copy = [...list];
@@ -29,7 +29,7 @@ export function shuffled(list, seed) {
   return copy;
 }
 
-// xorshift32: to be repeatable is all that is asked of it.
+// xorshift32: it only has to be repeatable.
 function randomFrom(seed) {
   let state = (seed * 2_654_435_761 + 1) >>> 0 || 1;
   return () => {

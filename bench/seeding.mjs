@@ -2,20 +2,22 @@ import { performance } from "node:perf_hooks";
 import { startChild } from "./children.mjs";
 
 /**
- * Fills databases, two at a time, and says where they are.
+ * Creates and fills the databases, two at a time.
  *
- * @param {Record<string, string>} databases The module whose tables each holds.
+ * @param {Record<string, { module: string, checkout?: string }>} databases The contestant module that fills
+ * each, by the database's name; `checkout` is that of another version of coatcheck.
+ * @returns {Promise<Record<string, string>>} Their URLs, by the database's name.
  */
 export async function seedAll(databases, server, sessions) {
   const urls = {};
   const waiting = Object.entries(databases);
-  const lane = async () => {
+  const worker = async () => {
     for (let next = waiting.shift(); next; next = waiting.shift()) {
-      const [database, module] = next;
+      const [database, { module, checkout }] = next;
       const start = performance.now();
       urls[database] = await server.make(database);
-      const child = startChild("Bun", "worker.mjs", module);
-      await child.ask("seed", urls[database], sessions);
+      const child = startChild("Bun", "worker.mjs", module, checkout);
+      await child.ask("seed", urls[database], sessions, { checkout });
       await child.stop();
       const seconds = ((performance.now() - start) / 1000).toFixed(1);
       console.log(
@@ -23,8 +25,8 @@ export async function seedAll(databases, server, sessions) {
       );
     }
   };
-  await Promise.all([lane(), lane()]);
-  // Else the checkpoint that this calls for would come in somebody's turn.
+  await Promise.all([worker(), worker()]);
+  // Without it, the checkpoint would run during a measurement.
   await server.admin`checkpoint`;
   return urls;
 }

@@ -2,7 +2,8 @@
 import { best } from "./ratios.mjs";
 
 const IN_FLIGHT = [1, 16, 64];
-const VERBS = ["create", "validate"];
+const OPERATIONS = ["create", "validate"];
+const SUMMARISED = ["batched", "plain", "scratch", "peer"];
 
 export const whole = (value) => Math.round(value).toLocaleString("en");
 const spread = ({ median, min, max }) => `${whole(median)} (${whole(min)}–${whole(max)})`;
@@ -14,15 +15,16 @@ export function table(head, rows) {
     .join("\n");
 }
 
-/** Everything that a run has to say. */
+/** All tables of a run. */
 export function report(results) {
   const { cells, ratios } = results;
-  const spreads = "In brackets are the slowest and the fastest round.";
-  const parts = [circumstances(results), spreads];
-  for (const verb of VERBS) {
-    const rows = functionRows(cells, verb);
+  const notes = "In brackets are the slowest and the fastest round. Unprepared: postgres.js with " +
+    "`prepare: false`, as a pooler in transaction mode may need it.";
+  const parts = [circumstances(results), notes];
+  for (const operation of OPERATIONS) {
+    const rows = functionRows(cells, operation);
     if (rows.length) {
-      const head = [`${verb}, calls a second`, "1 in flight", "16", "64", "p50 / p99 ms at 1"];
+      const head = [`${operation}, calls a second`, "1 in flight", "16", "64", "p50 / p99 ms at 1"];
       parts.push(table([...head, "at 16", "at 64", "client CPU µs a call at 64"], rows));
     }
   }
@@ -43,10 +45,11 @@ export function report(results) {
     );
   }
   if (ratios.length) parts.push(ratioTable(ratios));
+  if (results.comparison?.length) parts.push(comparisonTable(results));
   return parts.join("\n\n");
 }
 
-/** What the figures were measured on, and how. */
+/** The machine, the versions and the plan of a run. */
 export function circumstances(
   { date, seconds, machine, versions, database, sessions, rounds, window },
 ) {
@@ -61,23 +64,23 @@ export function circumstances(
     `${database.version.split(" on ")[0]} (${settings.join(", ")}). ${named}.`;
 }
 
-/** What each does with 64 calls in flight, on the client and the runtime where it does most. */
+/** Each contestant at 64 in flight, with its fastest client and runtime. */
 export function summary({ cells }) {
   const of = cells.filter(({ kind, group, inFlight }) =>
-    kind === "function" && group !== "touching" && inFlight === 64
+    kind === "function" && SUMMARISED.includes(group) && inFlight === 64
   );
   const titleOf = ({ name }) => name.split(",")[0];
   const rows = [...new Set(of.map(titleOf))].map((title) => [
     title.replace(" batched", ", `batched`"),
-    ...VERBS.map((verb) =>
-      whole(best(of.filter((it) => titleOf(it) === title && it.verb === verb)))
+    ...OPERATIONS.map((operation) =>
+      whole(best(of.filter((it) => titleOf(it) === title && it.operation === operation)))
     ),
   ]);
-  return table(["a second, with 64 calls in flight", ...VERBS], rows);
+  return table(["a second, with 64 calls in flight", ...OPERATIONS], rows);
 }
 
-function functionRows(cells, verb) {
-  const of = cells.filter((it) => it.kind === "function" && it.verb === verb);
+function functionRows(cells, operation) {
+  const of = cells.filter((it) => it.kind === "function" && it.operation === operation);
   return [...new Set(of.map(({ name }) => name))].map((name) => {
     const at = (inFlight) => of.find((it) => it.name === name && it.inFlight === inFlight);
     return [
@@ -97,8 +100,9 @@ function pgbenchRows(cells) {
     return [
       name,
       inFlight,
-      ...VERBS.flatMap((verb) => {
-        const isIt = (it) => it.name === name && it.inFlight === inFlight && it.verb === verb;
+      ...OPERATIONS.flatMap((operation) => {
+        const isIt = (it) =>
+          it.name === name && it.inFlight === inFlight && it.operation === operation;
         const { perSecond, mean } = of.find(isIt);
         return [spread(perSecond), short(mean)];
       }),
@@ -109,8 +113,8 @@ function pgbenchRows(cells) {
 function httpRows(cells) {
   const of = cells.filter(({ kind }) => kind === "http");
   return [...new Set(of.map(({ name }) => name))].map((name) => {
-    const [create, validate] = VERBS.map((verb) =>
-      of.find((it) => it.name === name && it.verb === verb)
+    const [create, validate] = OPERATIONS.map((operation) =>
+      of.find((it) => it.name === name && it.operation === operation)
     );
     const latency = ({ p50, p99 }) => `${short(p50)} / ${short(p99)}`;
     return [
@@ -125,11 +129,11 @@ function httpRows(cells) {
   });
 }
 
-/** Each runtime with its best client; in italics what is below its target. */
+/** One column for each runtime; a ratio below its target is in italics. */
 function ratioTable(ratios) {
   const runtimes = Object.keys(ratios[0].byRuntime);
-  const rows = ratios.map(({ verb, group, other, targets, byRuntime }) => [
-    `${verb}, ${group} ÷ ${other}`,
+  const rows = ratios.map(({ operation, group, client, other, targets, byRuntime }) => [
+    `${operation}, ${group}${client ? `, ${client}` : ""} ÷ ${other}`,
     targets.map((target) => target ?? "·").join(" / "),
     ...runtimes.map((runtime) =>
       byRuntime[runtime].map((value, index) => ratio(value, targets[index])).join(" / ")
@@ -142,4 +146,26 @@ function ratio(value, target) {
   if (value === null) return "·";
   const text = value < 10 ? value.toFixed(2) : value.toFixed(1);
   return target !== null && value < target ? `_${text}_` : text;
+}
+
+/** This version divided by the other one: above 1, this one is faster. */
+function comparisonTable({ comparison, against, rounds }) {
+  const labelOf = ({ operation, group, client, runtime }) =>
+    [operation, group, client, runtime].join(", ");
+  const labels = OPERATIONS.flatMap((operation) => [
+    ...new Set(comparison.filter((it) => it.operation === operation).map(labelOf)),
+  ]);
+  const rows = labels.map((label) => [
+    label,
+    ...IN_FLIGHT.map((inFlight) => {
+      const found = comparison.find((it) => labelOf(it) === label && it.inFlight === inFlight);
+      return found.ratio === null ? "·" : ratioSpread(found.ratio);
+    }),
+  ]);
+  const head = `this version ÷ ${against}, medians of ${rounds} rounds`;
+  return table([head, "1 in flight", "16", "64"], rows);
+}
+
+function ratioSpread({ median, min, max }) {
+  return `${median.toFixed(2)} (${min.toFixed(2)}–${max.toFixed(2)})`;
 }

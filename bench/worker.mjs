@@ -1,4 +1,4 @@
-// One contestant in a process of its own. It keeps its pool, and measures when it is told to.
+// One contestant in a process of its own. It keeps its pool open, and measures on request.
 import process from "node:process";
 import { answer } from "./answer.mjs";
 import { measure } from "./measure.mjs";
@@ -6,22 +6,22 @@ import { userOf } from "./sample.mjs";
 
 const contestant = await import(`./contestants/${process.argv[2]}.mjs`);
 let opened;
-// It counts on from one measurement to the next, so that each meets other sessions.
+// The count continues from one measurement to the next, so that each uses other sessions.
 let calls = 0;
 
 answer({
-  hasBatched: () => contestant.hasBatched(),
+  hasBatched: (checkout) => contestant.hasBatched(checkout),
   seed: (...args) => contestant.seed(...args),
   open: async (url, options) => {
     opened = await contestant.open(url, options);
     await prove(opened.check);
   },
-  measure: (verb, inFlight, milliseconds) =>
-    measure(() => opened[verb](calls++), inFlight, milliseconds),
+  measure: (operation, inFlight, milliseconds) =>
+    measure(() => opened[operation](calls++), inFlight, milliseconds),
   close: () => opened.close(),
 });
 
-/** Refuses to time what does not work. */
+/** Checks the contestant before it is measured. */
 async function prove({ created, seeded, wrong, validate, user }) {
   const made = await created();
   const claims = {
@@ -31,6 +31,6 @@ async function prove({ created, seeded, wrong, validate, user }) {
     "the wrong token of a seeded session does not": [await validate(wrong(seeded())), null],
   };
   for (const [claim, [found, expected]] of Object.entries(claims)) {
-    if (found !== expected) throw new Error(`${claim}: received ${found} for ${expected}`);
+    if (found !== expected) throw new Error(`${claim}: expected ${expected}, got ${found}`);
   }
 }

@@ -1,6 +1,6 @@
 // Auth.js' adapter for pg, called as @auth/core calls it: getUserByEmail and createSession with a random
-// UUID; getSessionAndUser. Its documented schema has no index on sessionToken and none on email, with
-// which a million sessions would be scanned for each request; both are added here, in its favour.
+// UUID; getSessionAndUser. Its documented schema has no index on sessionToken and none on email: each
+// request would scan a million sessions. Both are added here, in its favour.
 import PostgresAdapter from "@auth/pg-adapter";
 import postgres from "postgres";
 import { openPool } from "../pool.mjs";

@@ -1,7 +1,7 @@
-// better-auth by its own API: a sign-in endpoint of a plugin, as its plugins make one (findUserByEmail,
-// createSession, setSessionCookie), and getSession, with the joins that its page on PostgreSQL advises
-// and the indexes of its page on performance. Its cookie cache is off: it answers without the database
-// for minutes after a session was ended, which is another thing than is measured here.
+// better-auth by its own API: getSession, and a sign-in endpoint in a plugin, written like those of its
+// own plugins (findUserByEmail, createSession, setSessionCookie). It has the joins of its page on PostgreSQL
+// and the indexes of its page on performance. Its cookie cache is off: a cached session stays valid for
+// minutes after it was revoked, and no query is measured.
 import { createHmac } from "node:crypto";
 import { betterAuth } from "better-auth";
 import { createAuthEndpoint } from "better-auth/api";
@@ -35,7 +35,7 @@ const settings = (database) => ({
   secret: SECRET,
   plugins: [signIn],
   advanced: { database: { joins: true } },
-  // It would refuse a client that asks this often; that must not count as its speed.
+  // It would reject a client that sends this many requests.
   rateLimit: { enabled: false },
   telemetry: { enabled: false },
 });

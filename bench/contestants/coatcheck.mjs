@@ -1,21 +1,34 @@
-// From source on Bun and Deno, from dist/ on Node: as each of them gets it.
+// coatcheck as each runtime gets it: from source on Bun and Deno, from dist/ on Node.
+import { join } from "node:path";
 import process from "node:process";
+import { fileURLToPath, pathToFileURL } from "node:url";
 import postgres from "postgres";
 import { md5, sample, sha256, userOf, USERS } from "../sample.mjs";
 import { fill } from "../seed.mjs";
 
 const onNode = !process.versions.bun && !process.versions.deno;
-export const coatcheck = await import(onNode ? "../../dist/mod.js" : "../../mod.ts");
 
-// Of ten sessions one is due for a touch. The others were last seen in an hour, so that none falls due
-// while the run lasts, whenever its turn comes.
+const here = fileURLToPath(new URL("../..", import.meta.url));
+
+/** Loads coatcheck from a checkout: that of `--against`, or else this one. */
+export const load = (checkout) =>
+  import(pathToFileURL(join(checkout ?? here, onNode ? "dist/mod.js" : "mod.ts")).href);
+
+// One session in ten is due for a touch. The others were last seen an hour in the future, so that none
+// becomes due during the run.
 export const isDue = (session) => session % 10 === 0;
 
-// Of ten sessions one is over, where the growth of a table is measured.
+// One session in ten has expired when the growth of a table is measured.
 export const isDead = (session) => session % 10 === 5;
 
-/** @param {{ due?: boolean, dead?: boolean }} which Whether all are due, and whether some are dead. */
-export async function seed(url, sessions, { due = false, dead = false } = {}) {
+/**
+ * Creates the tables by `migrate`, and fills them.
+ *
+ * @param {{ due?: boolean, dead?: boolean, checkout?: string }} which Whether all sessions are due for a
+ * touch, whether one in ten has expired, and the version whose `migrate` is called.
+ */
+export async function seed(url, sessions, { due = false, dead = false, checkout } = {}) {
+  const coatcheck = await load(checkout);
   const sql = postgres(url, { max: 1, onnotice: () => {} });
   await sql`create table users (id integer primary key, username text not null unique)`;
   await sql`insert into users select n, 'user' || n from generate_series(1, ${USERS}::int) n`;
@@ -40,30 +53,29 @@ export function cookieOf(session) {
   return `__Host-session=${id}.${sha256(`secret${session}`).toString("base64url")}`;
 }
 
-export function connect(url, { client, pool }) {
+export function connect(url, { client, pool, prepare = true }) {
   const sql = client === "Bun.SQL"
     ? new globalThis.Bun.SQL(url, { max: pool })
-    : postgres(url, { max: pool, onnotice: () => {} });
+    : postgres(url, { max: pool, prepare, onnotice: () => {} });
   return { sql, close: () => sql.end({ timeout: 5 }) };
 }
 
-/** The client as the verbs take it. */
-export function shaped(sql, { batched }) {
-  return batched ? coatcheck.batched(sql) : sql;
+export async function hasBatched(checkout) {
+  return typeof (await load(checkout)).batched === "function";
 }
 
-export const hasBatched = () => typeof coatcheck.batched === "function";
-
-/** Numbers of live sessions, of which a touch is due or not. */
+/** Numbers of live sessions: either those that are due for a touch, or those that are not. */
 export const liveSample = (count, sessions, seed, due = false) =>
   sample(count, sessions, seed).filter((n) => isDue(n) === due && !isDead(n));
 
-export function open(url, { client, pool, batched, touch, sessions, seed, distinct = 16_384 }) {
-  const { sql: plain, close } = connect(url, { client, pool });
-  const sql = shaped(plain, { batched });
+export async function open(url, options) {
+  const { batched, touch, sessions, seed, distinct = 16_384, checkout } = options;
+  const coatcheck = await load(checkout);
+  const { sql: plain, close } = connect(url, options);
+  const sql = batched ? coatcheck.batched(plain) : plain;
   const { createSession, validateSession } = coatcheck.configure(touch ? { touchInterval: 0 } : {});
   const headersOf = (cookie) => new Headers({ cookie });
-  // A Fetch runtime hands the headers over as an object, so they are made before.
+  // A Fetch runtime passes the headers as an object, so they are built before the clock starts.
   const presented = liveSample(distinct, sessions, seed, touch).map((n) => headersOf(cookieOf(n)));
   return {
     create: (index) => createSession(`user${userOf(index)}`, sql),

@@ -1,5 +1,5 @@
-// express-session with connect-pg-simple, by the table that it ships and a pool, "the recommended one".
-// The middleware needs a request; what it asks of its store for one is called here as it calls it.
+// express-session with connect-pg-simple: the table that it ships, and a pool, "the recommended one".
+// The middleware needs a request, so the calls that it makes to its store are made here directly.
 import { readFileSync } from "node:fs";
 import connectPgSimple from "connect-pg-simple";
 import signature from "cookie-signature";
@@ -64,9 +64,9 @@ export async function userByName(pool, username) {
 export function open(url, { pool: max, touch, sessions, seed }) {
   const { pool, store, close } = middleware(url, { pool: max, touch });
   const presented = sample(16_384, sessions, seed).map(cookieOf);
-  const ask = (verb, ...args) =>
+  const ask = (method, ...args) =>
     new Promise((resolve, reject) =>
-      store[verb](...args, (error, result) => error ? reject(error) : resolve(result))
+      store[method](...args, (error, result) => error ? reject(error) : resolve(result))
     );
 
   async function create(username) {

@@ -1,5 +1,5 @@
-// Lucia 3, with the schema of its page on PostgreSQL and the sign-in of its tutorial: the user by
-// name, createSession, createSessionCookie.
+// Lucia 3, with the schema of its page on PostgreSQL and the sign-in of its tutorial: a SELECT of the
+// user by name, createSession, createSessionCookie.
 import { NodePostgresAdapter, PostgresJsAdapter } from "@lucia-auth/adapter-postgresql";
 import { Lucia } from "lucia";
 import postgres from "postgres";

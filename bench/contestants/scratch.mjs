@@ -1,6 +1,6 @@
-// "From scratch", as Lucia's own guide teaches it since the library was retired
-// (lucia-auth/lucia, code/auth_session.ts): `<id>.<secret>`, SHA-256 by WebCrypto, a comparison in
-// constant time, and a touch an hour. The user is looked up before, and joined for the name.
+// "From scratch": the code that Lucia's guide teaches since the library was retired (lucia-auth/lucia,
+// code/auth_session.ts): `<id>.<secret>`, SHA-256 by WebCrypto, a comparison in constant time, and a touch
+// an hour. A create looks the user up first; a validate joins the users for the name.
 import postgres from "postgres";
 import { md5, sample, sha256, userOf, USERS } from "../sample.mjs";
 import { fill } from "../seed.mjs";
@@ -36,8 +36,8 @@ export function cookieOf(session) {
   return `session=${id}.${sha256(`secret${session}`).toString("base64")}`;
 }
 
-export function open(url, { pool, sessions, seed }) {
-  const sql = postgres(url, { max: pool, onnotice: () => {} });
+export function open(url, { pool, prepare = true, sessions, seed }) {
+  const sql = postgres(url, { max: pool, prepare, onnotice: () => {} });
   const presented = sample(16_384, sessions, seed).map(cookieOf);
 
   async function create(username) {
@@ -92,7 +92,7 @@ export function open(url, { pool, sessions, seed }) {
   };
 }
 
-// 16 characters of 5 bits: what the guide asks of an id.
+// 16 characters of 5 bits, as in the guide.
 function randomId() {
   const alphabet = "abcdefghijkmnpqrstuvwxyz23456789";
   let id = "";

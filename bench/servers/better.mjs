@@ -1,4 +1,4 @@
-// better-auth's own handler behind Bun.serve, where it is fastest.
+// better-auth's own handler behind Bun.serve, its fastest runtime.
 import process from "node:process";
 import { answer } from "../answer.mjs";
 import { cookieOf, makeAuth, SIGN_IN } from "../contestants/better.mjs";

@@ -1,17 +1,17 @@
-// coatcheck behind Bun.serve: the README's handler.
+// coatcheck behind Bun.serve, with the handler of the README.
 import process from "node:process";
 import { answer } from "../answer.mjs";
-import { coatcheck, connect, cookieOf, liveSample, shaped } from "../contestants/coatcheck.mjs";
+import { connect, cookieOf, liveSample, load } from "../contestants/coatcheck.mjs";
 import { userOf } from "../sample.mjs";
 import { get, post } from "./request.mjs";
 
-const { createSession, validateSession } = coatcheck;
+const { batched, createSession, validateSession } = await load();
 let opened;
 
 answer({
   open: (url, options) => {
     opened = connect(url, options);
-    const sql = shaped(opened.sql, options);
+    const sql = options.batched ? batched(opened.sql) : opened.sql;
     const server = globalThis.Bun.serve({
       hostname: "127.0.0.1",
       port: 0,

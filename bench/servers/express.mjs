@@ -1,4 +1,4 @@
-// express-session in Express on Node: a new session at sign-in by regenerate, as its README does it.
+// express-session in Express on Node. A sign-in calls regenerate, as in the README of express-session.
 import { once } from "node:events";
 import process from "node:process";
 import express from "express";

@@ -1,4 +1,4 @@
-// Requests as they go over the wire, so that the load client has only to send them.
+// Requests as text, so that the load client only sends them.
 
 export const get = (path, cookie) =>
   `GET ${path} HTTP/1.1\r\nHost: 127.0.0.1\r\nCookie: ${cookie}\r\n\r\n`;
