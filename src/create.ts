@@ -116,7 +116,7 @@ export async function create<Data extends object>(
   const row = name === undefined
     ? await queryUser(context, INSERT, [id!, ...values, null, null])
     : await queryUser(context, CREATE, [name, ...values]);
-  const session = toSession<Data>(readSession(caller, row, key.id), policy.idleTimeout);
+  const session = toSession<Data>(caller, readSession(caller, row, key.id), policy.idleTimeout);
   const revoked: SessionEvent[] = [];
   try {
     if (typeof replaced !== "string") revoked.push(...await replace(context, replaced));
@@ -214,7 +214,7 @@ export async function insert<Data extends object>(
     createdAt.toISOString(),
     expiresAt.toISOString(),
   ]);
-  const session = toSession<Data>(readSession(caller, row, id), policy.idleTimeout);
+  const session = toSession<Data>(caller, readSession(caller, row, id), policy.idleTimeout);
   emit(policy.onEvent, { type: "created", id: session.id, userId: session.userId });
   return session;
 }

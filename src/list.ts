@@ -78,7 +78,7 @@ export async function list<Data extends object>(
     after ?? null,
   ];
   const rows = await queryUsers(context, LIST, values);
-  return rows.map((cells) => granted<Data>(policy, readSession(caller, cells)).session);
+  return rows.map((cells) => granted<Data>(context, readSession(caller, cells)).session);
 }
 
 /** Refuses what is no session's id. In any letter case, as PostgreSQL compares it as a uuid. */

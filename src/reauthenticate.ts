@@ -74,7 +74,7 @@ export async function reauthenticate<Data extends object>(
       const session = readSession(caller, cells, token.id);
       const clock = readInstant(caller, cells[SESSION_CELLS]);
       emit(policy.onEvent, { type: "reauthenticated", id: session.id, userId: session.userId });
-      return granted<Data>(policy, session, { token, clock });
+      return granted<Data>(context, session, { token, clock });
     },
     unchanged: () => Promise.resolve(undefined),
   });

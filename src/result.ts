@@ -1,3 +1,4 @@
+import type { Context } from "./context.ts";
 import { issueCookie } from "./cookie.ts";
 import { emit, type RefusalReason } from "./events.ts";
 import { MAX_COOKIE_AGE, type ResolvedPolicy } from "./policy.ts";
@@ -50,12 +51,12 @@ export interface NewToken {
 
 /** Makes the result with a session, and the cookie of a new token if there is one. */
 export function granted<Data extends object>(
-  policy: ResolvedPolicy,
+  { caller, policy }: Context,
   stored: StoredSession,
   renewed?: NewToken,
 ): { readonly session: Session<Data>; readonly headers: Headers } {
   const expiresAt = Math.min(stored.expiresAt, stored.authenticatedAt + policy.absoluteTimeout);
-  const session = toSession<Data>({ ...stored, expiresAt }, policy.idleTimeout);
+  const session = toSession<Data>(caller, { ...stored, expiresAt }, policy.idleTimeout);
   if (!renewed) return { session, headers: new Headers() };
   // At most as long as a browser keeps a cookie. The millisecond is what a Date has lost.
   const left = Math.floor(session.expiresAt.getTime() / 1000 - renewed.clock + 0.001);

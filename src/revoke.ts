@@ -5,7 +5,7 @@ import { emit } from "./events.ts";
 import { copyOptions, kindOf, refuse, requireText } from "./input.ts";
 import { requireSessionId } from "./list.ts";
 import { type Policy, readOptions } from "./policy.ts";
-import { readInstant, readSession, type Session, SESSION_CELLS, toDate, toSession } from "./session.ts";
+import { readInstant, readSession, type Session, SESSION_CELLS, toDate, withDates } from "./session.ts";
 import { type Cell, query, requireSql, type Sql } from "./sql.ts";
 import { REVOKE, REVOKE_MANY, REVOKE_MANY_UNLOCKED } from "./statements.ts";
 import { type PresentedToken, UUID } from "./token.ts";
@@ -253,16 +253,14 @@ const MAX_USERS = 10_000;
 
 /** Reads a session off the row of a statement that revoked it. */
 function readRevoked<Data extends object>(
-  { caller, policy }: Context,
+  { caller }: Context,
   cells: readonly Cell[],
   asked?: string,
 ): RevokedSession<Data> {
-  const stored = readSession(caller, cells, asked);
-  const { idleExpiresAt: _, ...session } = toSession<Data>(stored, policy.idleTimeout);
+  const session = withDates<Data>(readSession(caller, cells, asked));
   const [revoked, revokedReason] = cells.slice(SESSION_CELLS);
   if (typeof revokedReason !== "string") throw unexpectedRow(caller);
-  const { username } = stored;
-  return { ...session, username, revokedAt: toDate(readInstant(caller, revoked)), revokedReason };
+  return { ...session, revokedAt: toDate(readInstant(caller, revoked)), revokedReason };
 }
 
 function emitRevoked<Data extends object>(

@@ -116,14 +116,15 @@ function newSecret(presented: PresentedToken): { token: Token; values: string[] 
 
 /** Makes the result of a rotation that this call has made. */
 function rotated<Data extends object>(
-  { caller, policy }: Context,
+  context: Context,
   token: Token,
   cells: readonly Cell[],
 ): SessionResult<Data> {
+  const { caller, policy } = context;
   const session = readSession(caller, cells, token.id);
   const clock = readInstant(caller, cells[SESSION_CELLS]);
   emit(policy.onEvent, { type: "rotated", id: session.id, userId: session.userId });
-  return granted<Data>(policy, session, { token, clock });
+  return granted<Data>(context, session, { token, clock });
 }
 
 /**
@@ -138,7 +139,7 @@ async function handOut<Data extends object>(
   cells: readonly Cell[],
 ): Promise<SessionResult<Data>> {
   const heir = heirOf(context, presented, state, cells);
-  return granted<Data>(context.policy, await touch(context, presented, state), heir);
+  return granted<Data>(context, await touch(context, presented, state), heir);
 }
 
 /**

@@ -97,30 +97,44 @@ export function readInstant(caller: string, cell: Cell | undefined): number {
 }
 
 function readData(caller: string, cell: Cell | undefined): object {
+  if (typeof cell !== "string") throw unexpectedRow(caller);
   try {
-    return JSON.parse(cell as string);
+    return JSON.parse(cell);
   } catch {
     throw unexpectedRow(caller);
   }
 }
 
-/** Makes the session that a caller gets, without what only coatcheck may see. */
+/**
+ * Makes the session that a caller gets, without what only coatcheck may see.
+ *
+ * @throws {SessionError} `UNEXPECTED_RESULT` if it has no username: a live session has one.
+ */
 export function toSession<Data extends object>(
+  caller: string,
   stored: StoredSession,
   idleTimeout: number,
 ): Session<Data> {
-  const { id, userId, persistent, version, lastSeenAt, expiresAt } = stored;
+  const { username, lastSeenAt, expiresAt } = stored;
+  if (username === null) throw unexpectedRow(caller);
+  const idleExpiresAt = toDate(Math.min(expiresAt, lastSeenAt + idleTimeout));
+  return { ...withDates<Data>(stored), username, idleExpiresAt };
+}
+
+/** Makes Dates of the instants of a session. */
+export function withDates<Data extends object>(
+  { username, createdAt, authenticatedAt, lastSeenAt, expiresAt, ...stored }: StoredSession,
+): Omit<Session<Data>, "username" | "idleExpiresAt"> & Pick<StoredSession, "username"> {
   return {
-    id,
-    userId,
-    username: stored.username as string,
-    createdAt: toDate(stored.createdAt),
-    authenticatedAt: toDate(stored.authenticatedAt),
+    id: stored.id,
+    userId: stored.userId,
+    username,
+    createdAt: toDate(createdAt),
+    authenticatedAt: toDate(authenticatedAt),
     lastSeenAt: toDate(lastSeenAt),
     expiresAt: toDate(expiresAt),
-    idleExpiresAt: toDate(Math.min(expiresAt, lastSeenAt + idleTimeout)),
-    persistent,
-    version,
+    persistent: stored.persistent,
+    version: stored.version,
     data: stored.data as Data,
   };
 }

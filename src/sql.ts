@@ -93,7 +93,8 @@ export async function query(
   return rows.map((row) => readRow(caller, row, call, columns));
 }
 
-const unsupported = new WeakSet<Statement>();
+/** Statements that a server has refused as a feature that it does not have. */
+export const unsupported: WeakSet<Statement> = new WeakSet();
 
 /**
  * Sends a statement, or its other form to a server that has refused the first one as a feature it does

@@ -111,11 +111,11 @@ export async function update<Data extends object>(
     changed: (cells) => {
       const session = readSession(caller, cells, presented.id);
       emit(policy.onEvent, { type: "updated", id: session.id, userId: session.userId });
-      return granted<Data>(policy, session);
+      return granted<Data>(context, session);
     },
     unchanged: (state, _, cells) => {
       isConflict = version !== undefined && state.version !== version;
-      if (isConflict) return Promise.resolve(granted<Data>(policy, state));
+      if (isConflict) return Promise.resolve(granted<Data>(context, state));
       const size = readInstant(caller, cells[STATE_CELLS]);
       if (size <= MAX_MERGED_DATA_BYTES) return Promise.resolve(undefined);
       const desired = `leave at most ${MAX_MERGED_DATA_BYTES} bytes of data`;

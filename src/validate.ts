@@ -86,7 +86,7 @@ export async function validate<Data extends object>(
   if (refusedState) return refusedState;
   const result = due !== null && mayWrite
     ? await writeDue<Data>(context, presented, state, due)
-    : granted<Data>(policy, state);
+    : granted<Data>(context, state);
   const isStale = authenticatedWithin !== undefined &&
     hasPassed(state, state.authenticatedAt, authenticatedWithin);
   if (result.session === null || !isStale) return result;
@@ -109,7 +109,7 @@ async function writeDue<Data extends object>(
   due: "touch" | "rotation" | "heir",
 ): Promise<SessionResult<Data>> {
   if (due === "touch") {
-    return granted<Data>(context.policy, await touch(context, presented, state));
+    return granted<Data>(context, await touch(context, presented, state));
   }
-  return await rotateDue<Data>(context, presented, due) ?? granted<Data>(context.policy, state);
+  return await rotateDue<Data>(context, presented, due) ?? granted<Data>(context, state);
 }

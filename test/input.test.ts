@@ -2,24 +2,55 @@ import { describe, test } from "bun:test";
 import assert from "node:assert/strict";
 import postgres from "postgres";
 import {
+  configure,
   createSession,
   createToken,
   getUserId,
   insertSession,
+  isCrossOrigin,
   listSessions,
+  migrate,
+  type Policy,
+  reauthenticateSession,
   revokeSession,
   revokeSessions,
+  type RevokeTarget,
+  rotateSession,
+  type SessionFunctions,
   type Sql,
   sweepSessions,
   updateSession,
-  type RevokeTarget,
+  validateSession,
+  withSession,
 } from "../mod.ts";
+import type { Statement } from "../src/sql.ts";
+import * as statements from "../src/statements.ts";
 
-/** A client that would find any user, and store anything: what is refused is refused before it. */
-let calls: unknown[][] = [];
-const sql: Sql = (_, ...values) => {
-  // Without the number of the call, which is no input.
-  calls.push(values.filter((value) => !/^q\d+_\d+$/.test(String(value))));
+const known = new Map(
+  Object.entries(statements)
+    .filter((entry): entry is [string, Statement] => typeof entry[1] === "object")
+    .map(([name, { strings, order }]) => [strings, { name, order }]),
+);
+
+/** A statement that was sent: its name, and the values of `$2`, `$3` … that its text has. */
+interface Sent {
+  readonly name: string;
+  readonly values: readonly unknown[];
+}
+
+/** A client that returns no rows: what is refused is refused before it. */
+let calls: Sent[] = [];
+const sql: Sql = (strings, ...parameters) => {
+  const { name, order } = known.get(strings)!;
+  // `$1` is the number of the call, which is no input.
+  const values: unknown[] = [];
+  for (const [place, number] of order.entries()) {
+    const value = parameters[place];
+    assert.ok(typeof value === "string" || value === null, "is sent as text or null");
+    if (number in values) assert.equal(values[number], value);
+    values[number] = value;
+  }
+  calls.push({ name, values: values.slice(2) });
   return Promise.resolve([]);
 };
 
@@ -40,30 +71,32 @@ async function refuses(
   assert.deepEqual(calls, []);
 }
 
-/** Expects that a call got as far as the database, which answered nothing of use. */
-async function sends(call: () => Promise<unknown>): Promise<unknown[]> {
+/** Expects that a call sends one statement, and fails because it returns no row. */
+async function sends(name: string, call: () => Promise<unknown>): Promise<readonly unknown[]> {
   calls = [];
   await assert.rejects(call, {
     name: "SessionError",
     code: /^(UNEXPECTED_RESULT|USER_NOT_FOUND)$/,
   });
-  assert.equal(calls.length, 1);
-  return calls[0]!;
+  assert.deepEqual(calls.map((it) => it.name), [name]);
+  return calls[0]!.values;
 }
 
-/** Expects that a call asked the database once, for which the answer of no rows is an answer. */
-async function asks(call: () => Promise<unknown>): Promise<unknown[]> {
+/** Expects that a call sends these statements, and takes no rows for an answer; the first one's values. */
+async function asks(names: string, call: () => Promise<unknown>): Promise<readonly unknown[]> {
   calls = [];
   await call();
-  assert.equal(calls.length, 1);
-  return calls[0]!;
+  assert.deepEqual(calls.map((it) => it.name), names.split(", "));
+  return calls[0]!.values;
 }
+// An update that changes no row reads why.
+const UPDATES = "UPDATE, EXPLAIN_UPDATE";
 
 const mine = createToken();
 const headers = new Headers({ cookie: `__Host-session=${mine.token}` });
 
-// A lazy client of a port that nobody serves: its fragments are made, and never sent.
-const lazy = postgres("postgres://nobody@127.0.0.1:1/none", { max: 1 });
+// A lazy client of a port without a server: its fragments are made, and never sent.
+const lazy = postgres("postgres://user@127.0.0.1:1/none", { max: 1 });
 const fragments = [
   { name: "a fragment of postgres.js", value: lazy`1 or 1=1`, kind: "Query" },
   { name: "unsafe SQL of postgres.js", value: lazy.unsafe("1 or 1=1"), kind: "Query" },
@@ -136,11 +169,12 @@ describe("a username", () => {
     },
   ];
   for (const { name, username, error, refusal } of bad) {
-    test(`is refused where it is ${name}`, async () => {
-      const message = `Cannot proceed as username must ${refusal}`;
+    test(`is refused if it is ${name}`, async () => {
+      const message = `username must ${refusal}`;
       const secret = username && username.slice(0, 40);
-      await refuses(() => createSession(username, sql), error, message, secret);
-      await refuses(() => getUserId(username, sql), error, message, secret);
+      const create = () => createSession(username, sql);
+      await refuses(create, error, `createSession: ${message}`, secret);
+      await refuses(() => getUserId(username, sql), error, `getUserId: ${message}`, secret);
     });
   }
 
@@ -182,17 +216,17 @@ describe("a username", () => {
     })),
   ];
   for (const { name, value, received } of strangers) {
-    test(`is refused where it is ${name}`, async () => {
+    test(`is refused if it is ${name}`, async () => {
       await refuses(
         () => getUserId(value as never, sql),
         "TypeError",
-        `Cannot proceed as username must be a string, got ${received}`,
+        `getUserId: username must be a string, got ${received}`,
         SECRET,
       );
       await refuses(
         () => createSession(value as never, sql),
         "TypeError",
-        `Cannot proceed as user must be a username or { userId }, got ${received}`,
+        `createSession: user must be a username or { userId }, got ${received}`,
         SECRET,
       );
     });
@@ -218,11 +252,11 @@ describe("a username", () => {
     { name: "decomposed", username: "e\u0301" },
   ];
   for (const { name, username } of ordinary) {
-    test(`is sent as it is, as one parameter, where it is ${name}`, async () => {
-      const [asGetUserId] = await sends(() => getUserId(username, sql));
-      assert.deepEqual(JSON.parse(asGetUserId as string), { username });
-      const asCreate = await sends(() => createSession(username, sql));
-      assert.deepEqual(JSON.parse(asCreate.at(-1) as string), { username });
+    test(`is sent as it is, as one parameter, if it is ${name}`, async () => {
+      assert.deepEqual(await sends("FIND_USER", () => getUserId(username, sql)), [username]);
+      const [sent, ...rest] = await sends("CREATE", () => createSession(username, sql));
+      assert.equal(sent, username);
+      assert.equal(rest.length, 5);
     });
   }
 });
@@ -311,20 +345,22 @@ describe("a user's key", () => {
     })),
   ];
   for (const { name, userId, error, refusal } of bad) {
-    test(`is refused where it is ${name}`, async () => {
-      const message = (key: string) => `Cannot proceed as ${key} must ${refusal}`;
+    test(`is refused if it is ${name}`, async () => {
       const key = userId as never;
-      const calls: { key: string; call: () => Promise<unknown> }[] = [
-        { key: "userId", call: () => createSession({ userId: key }, sql) },
-        { key: "userId", call: () => listSessions(key, sql) },
-        { key: "userId", call: () => revokeSessions({ userId: key }, sql) },
-        { key: "userId", call: () => revokeSessions({ userId: key, id: mine.id }, sql) },
-        { key: "userId", call: () => revokeSessions({ userId: key, id: "no UUID" }, sql) },
-        { key: "userId", call: () => revokeSessions({ userId: key, except: mine.id }, sql) },
-        { key: "userIds[0]", call: () => revokeSessions({ userIds: [key] }, sql) },
-        { key: "userIds[2]", call: () => revokeSessions({ userIds: [1, "2", key, 4] }, sql) },
+      const revoked = (target: RevokeTarget) => () => revokeSessions(target, sql);
+      const calls: { subject: string; call: () => Promise<unknown> }[] = [
+        { subject: "createSession: userId", call: () => createSession({ userId: key }, sql) },
+        { subject: "listSessions: userId", call: () => listSessions(key, sql) },
+        { subject: "revokeSessions: userId", call: revoked({ userId: key }) },
+        { subject: "revokeSessions: userId", call: revoked({ userId: key, id: mine.id }) },
+        { subject: "revokeSessions: userId", call: revoked({ userId: key, id: "no UUID" }) },
+        { subject: "revokeSessions: userId", call: revoked({ userId: key, except: mine.id }) },
+        { subject: "revokeSessions: userIds[0]", call: revoked({ userIds: [key] }) },
+        { subject: "revokeSessions: userIds[2]", call: revoked({ userIds: [1, "2", key, 4] }) },
       ];
-      for (const { key, call } of calls) await refuses(call, error, message(key), SECRET);
+      for (const { subject, call } of calls) {
+        await refuses(call, error, `${subject} must ${refusal}`, SECRET);
+      }
     });
   }
 
@@ -338,15 +374,15 @@ describe("a user's key", () => {
     { name: "text of 1024 bytes", userId: "k".repeat(1024) },
   ];
   for (const { name, userId } of ordinary) {
-    test(`is sent as it is where it is ${name}`, async () => {
-      const sent = await sends(() => createSession({ userId }, sql));
-      assert.deepEqual(JSON.parse(sent.at(-1) as string), { id: userId });
-      const listed = await asks(() => listSessions(userId, sql));
-      const [key] = listed.filter((value) => typeof value === "string");
-      assert.deepEqual(JSON.parse(key!), { user_id: userId });
-      const [one] = await asks(() => revokeSessions({ userId }, sql));
+    test(`is sent as it is if it is ${name}`, async () => {
+      const [created] = await sends("INSERT", () => createSession({ userId }, sql));
+      assert.equal(created, `${userId}`);
+      const [listed] = await asks("LIST", () => listSessions(userId, sql));
+      assert.equal(listed, `${userId}`);
+      const [one] = await asks("REVOKE_MANY", () => revokeSessions({ userId }, sql));
       assert.deepEqual(JSON.parse(one as string), [userId]);
-      const [many] = await asks(() => revokeSessions({ userIds: ["9", userId, 9] }, sql));
+      const several = { userIds: ["9", userId, 9] };
+      const [many] = await asks("REVOKE_MANY", () => revokeSessions(several, sql));
       assert.deepEqual(JSON.parse(many as string), ["9", userId, 9]);
     });
   }
@@ -358,10 +394,10 @@ describe("a user's key", () => {
         return reads++ ? (lazy`1` as never) : 7;
       },
     };
-    const sent = await sends(() => createSession(user, sql));
-    assert.deepEqual(JSON.parse(sent.at(-1) as string), { id: 7 });
+    const [created] = await sends("INSERT", () => createSession(user, sql));
+    assert.equal(created, "7");
     reads = 0;
-    const [revoked] = await asks(() => revokeSessions(user, sql));
+    const [revoked] = await asks("REVOKE_MANY", () => revokeSessions(user, sql));
     assert.deepEqual(JSON.parse(revoked as string), [7]);
   });
 });
@@ -560,17 +596,19 @@ describe("data", () => {
     },
   ];
   for (const { name, data, error, refusal } of bad) {
-    test(`is refused where it is ${name}`, async () => {
-      const message = `Cannot proceed as data must ${refusal}`;
-      await refuses(() => createSession("ada", sql, { data } as never), error, message, SECRET);
+    test(`is refused if it is ${name}`, async () => {
+      const message = `data must ${refusal}`;
+      const create = () => createSession("ada", sql, { data } as never);
+      await refuses(create, error, `createSession: ${message}`, SECRET);
       const { id, digest } = createToken();
       const [createdAt, expiresAt] = [new Date("2026-01-01"), new Date("2027-01-01")];
       const record = { id, digest, userId: 1, createdAt, expiresAt, data };
-      await refuses(() => insertSession(record as never, sql), error, message, SECRET);
+      const insert = () => insertSession(record as never, sql);
+      await refuses(insert, error, `insertSession: ${message}`, SECRET);
     });
 
-    test(`is refused as a patch where it is ${name}`, async () => {
-      const message = `Cannot proceed as patch must ${refusal}`;
+    test(`is refused as a patch if it is ${name}`, async () => {
+      const message = `updateSession: patch must ${refusal}`;
       for (const request of [headers, new Headers()]) {
         await refuses(() => updateSession(request, data as never, sql), error, message, SECRET);
       }
@@ -590,28 +628,29 @@ describe("data", () => {
     { name: "an object without a prototype", data: Object.assign(Object.create(null), { a: 1 }) },
   ];
   for (const { name, data } of ordinary) {
-    test(`is sent as it is where it is ${name}`, async () => {
-      const sent = await sends(() => createSession("ada", sql, { data }));
-      assert.equal(sent.at(-2), JSON.stringify(data));
-      const patched = await asks(() => updateSession(headers, data, sql));
-      assert.deepEqual(patched.slice(-3), [JSON.stringify(data), "[]", null]);
+    test(`is sent as it is if it is ${name}`, async () => {
+      const sent = await sends("CREATE", () => createSession("ada", sql, { data }));
+      assert.equal(sent.at(-1), JSON.stringify(data));
+      const patched = await asks(UPDATES, () => updateSession(headers, data, sql));
+      assert.deepEqual(patched.slice(-3), ["{}", JSON.stringify(data), null]);
     });
   }
 
   test("is spelled once, so that what was checked is what is sent", async () => {
     let spelled = 0;
     const data = { toJSON: () => ({ spelled: spelled++ ? "\0" : "once" }) };
-    const sent = await sends(() => createSession("ada", sql, { data }));
-    assert.equal(sent.at(-2), `{"spelled":"once"}`);
+    const sent = await sends("CREATE", () => createSession("ada", sql, { data }));
+    assert.equal(sent.at(-1), `{"spelled":"once"}`);
     spelled = 0;
-    const patched = await asks(() => updateSession(headers, data as never, sql));
-    assert.equal(patched.at(-3), `{"spelled":"once"}`);
+    const patched = await asks(UPDATES, () => updateSession(headers, data as never, sql));
+    assert.equal(patched.at(-2), `{"spelled":"once"}`);
+    assert.equal(spelled, 1);
   });
 });
 
 describe("the patch of updateSession", () => {
   const unholdable = "be text that PostgreSQL can hold, got a NUL or a lone surrogate";
-  const large = "be at most 65536 bytes of JSON: received";
+  const large = "be at most 65536 bytes of JSON, got";
   const bad: { name: string; patch: unknown; error: string; refusal: string }[] = [
     {
       name: "undefined",
@@ -699,73 +738,90 @@ describe("the patch of updateSession", () => {
     },
   ];
   for (const { name, patch, error, refusal } of bad) {
-    test(`is refused where it is ${name}, with a cookie or without one`, async () => {
+    test(`is refused if it is ${name}, with a cookie or without one`, async () => {
       for (const request of [headers, new Headers()]) {
         const call = () => updateSession(request, patch as never, sql);
-        await refuses(call, error, `Cannot proceed as patch must ${refusal}`, SECRET);
+        await refuses(call, error, `updateSession: patch must ${refusal}`, SECRET);
       }
     });
   }
 
   const ordinary: { name: string; patch: object; set: string; removed: string }[] = [
-    { name: "a key that is set", patch: { a: 1 }, set: `{"a":1}`, removed: "[]" },
-    { name: "a key that is removed", patch: { a: undefined }, set: "{}", removed: `["a"]` },
+    { name: "a key that is set", patch: { a: 1 }, set: `{"a":1}`, removed: "{}" },
+    { name: "a key that is removed", patch: { a: undefined }, set: "{}", removed: `{"a"}` },
     {
       name: "keys of both kinds",
       patch: { a: undefined, b: null, c: false, d: 0, e: "", f: undefined },
       set: `{"b":null,"c":false,"d":0,"e":""}`,
-      removed: `["a","f"]`,
+      removed: `{"a","f"}`,
     },
     {
       name: "undefined within a value, which is part of that value",
       patch: { a: { b: undefined }, c: [undefined] },
       set: `{"a":{},"c":[null]}`,
-      removed: "[]",
+      removed: "{}",
     },
     {
       name: "a removed key called __proto__",
       patch: Object.defineProperty({}, "__proto__", { value: undefined, enumerable: true }),
       set: "{}",
-      removed: `["__proto__"]`,
+      removed: `{"__proto__"}`,
     },
     {
       name: "a removed key like SQL, JSON and a placeholder",
       patch: { [`"] or $1 '`]: undefined },
       set: "{}",
-      removed: String.raw`["\"] or $1 '"]`,
+      removed: String.raw`{"\"] or $1 '"}`,
     },
     {
       name: "a removed key with the escapes of NUL and of a surrogate as literal text",
       patch: { "\\u0000\\ud800": undefined },
       set: "{}",
-      removed: String.raw`["\\u0000\\ud800"]`,
+      removed: String.raw`{"\\u0000\\ud800"}`,
     },
     {
       name: "a removed pair of surrogates",
       patch: { "😀": undefined },
       set: "{}",
-      removed: `["😀"]`,
+      removed: `{"😀"}`,
     },
-    { name: "a removed empty key", patch: { "": undefined }, set: "{}", removed: `[""]` },
+    { name: "a removed empty key", patch: { "": undefined }, set: "{}", removed: `{""}` },
     {
       name: "an inherited key, which is no part of it",
       patch: Object.assign(Object.create({ a: 1, b: undefined }), { c: 1 }),
       set: `{"c":1}`,
-      removed: "[]",
+      removed: "{}",
     },
     {
       name: "a removed key of which the list takes 65,536 bytes",
       patch: { ["x".repeat(65_532)]: undefined },
       set: "{}",
-      removed: `["${"x".repeat(65_532)}"]`,
+      removed: `{"${"x".repeat(65_532)}"}`,
     },
   ];
   for (const { name, patch, set, removed } of ordinary) {
-    test(`is sent as what to set and what to remove, where it has ${name}`, async () => {
-      const sent = await asks(() => updateSession(headers, patch, sql));
-      assert.deepEqual(sent.slice(-3), [set, removed, null]);
+    test(`is sent as what to remove and what to set, if it has ${name}`, async () => {
+      const sent = await asks(UPDATES, () => updateSession(headers, patch, sql));
+      assert.deepEqual(sent.slice(-3), [removed, set, null]);
     });
   }
+
+  test("is read once, so that what was checked is what is sent", async () => {
+    const reads: string[] = [];
+    const once = (key: string, value: unknown) => ({
+      enumerable: true,
+      get: () => reads.push(key) > 3 ? lazy`1` : value,
+    });
+    const patch = Object.defineProperties({}, {
+      theme: once("theme", "dark"),
+      cart: once("cart", undefined),
+      list: once("list", [1]),
+    });
+    const sent = await asks(UPDATES, () => updateSession(headers, patch, sql));
+    assert.deepEqual(sent.slice(-3), [`{"cart"}`, `{"theme":"dark","list":[1]}`, null]);
+    assert.deepEqual(calls[1]!.values.slice(-2), [`{"cart"}`, `{"theme":"dark","list":[1]}`]);
+    assert.deepEqual(reads, ["theme", "cart", "list"]);
+  });
 
   const versions = [
     { name: "negative", version: -1, error: "RangeError", received: "-1" },
@@ -797,17 +853,17 @@ describe("the patch of updateSession", () => {
         await refuses(
           () => updateSession(request, { a: 1 }, sql, { version: version as never }),
           error,
-          `Cannot proceed as version must be a whole number from 0 to 2147483647, got ${received}`,
+          `updateSession: version must be a whole number from 0 to 2147483647, got ${received}`,
         );
       }
     });
   }
 
-  test("is sent with a version from 0 to 2147483647, and with null where there is none", async () => {
+  test("is sent with a version from 0 to 2147483647, and with null if there is none", async () => {
     for (const version of [0, 1, 2 ** 31 - 1, undefined]) {
       const options = { version } as { version: number };
-      const sent = await asks(() => updateSession(headers, { a: 1 }, sql, options));
-      assert.equal(sent.at(-1), version ?? null);
+      const sent = await asks(UPDATES, () => updateSession(headers, { a: 1 }, sql, options));
+      assert.equal(sent.at(-1), version === undefined ? null : `${version}`);
     }
   });
 });
@@ -820,12 +876,128 @@ describe("the options of createSession", () => {
     { name: "an object", value: {}, received: "an object" },
   ];
   for (const { name, value, received } of kinds) {
-    test(`are refused where persistent is ${name}`, async () => {
+    test(`are refused if persistent is ${name}`, async () => {
       await refuses(
         () => createSession("ada", sql, { persistent: value as never }),
         "TypeError",
-        `Cannot proceed as persistent must be true or false, got ${received}`,
+        `createSession: persistent must be true or false, got ${received}`,
       );
+    });
+  }
+});
+
+describe("the options of listSessions", () => {
+  const { id } = mine;
+  const limit = "limit must be a whole number from 1 to 10000, got";
+  const text = "after must be a string, got";
+  const bad: { name: string; options: unknown; error: string; refusal: string }[] = [
+    ...[
+      { name: "0", value: 0, error: "RangeError", received: "0" },
+      { name: "10,001", value: 10_001, error: "RangeError", received: "10001" },
+      { name: "negative", value: -1, error: "RangeError", received: "-1" },
+      { name: "a fraction", value: 1.5, error: "RangeError", received: "1.5" },
+      { name: "NaN", value: NaN, error: "RangeError", received: "NaN" },
+      { name: "Infinity, which is no way to ask for all", value: Infinity, received: "Infinity" },
+      { name: "null", value: null, error: "TypeError", received: "null" },
+      { name: "false", value: false, error: "TypeError", received: "boolean" },
+      { name: "text", value: "10", error: "TypeError", received: "string" },
+      { name: "a bigint", value: 10n, error: "TypeError", received: "bigint" },
+      {
+        name: "an object",
+        value: { valueOf: () => 10 },
+        error: "TypeError",
+        received: "an object",
+      },
+      { name: "an array", value: [10], error: "TypeError", received: "an instance of Array" },
+      {
+        name: "a Number object",
+        value: Object(10),
+        error: "TypeError",
+        received: "an instance of Number",
+      },
+      ...fragments.map(({ name, value, kind }) => ({
+        name,
+        value,
+        error: "TypeError",
+        received: `an instance of ${kind}`,
+      })),
+    ].map(({ name, value, error = "RangeError", received }) => ({
+      name: `a limit that is ${name}`,
+      options: { limit: value },
+      error,
+      refusal: `${limit} ${received}`,
+    })),
+    ...[
+      { name: "null", value: null, received: "null" },
+      { name: "a number", value: 1, received: "number" },
+      { name: "true", value: true, received: "boolean" },
+      { name: "an array", value: [id], received: "an instance of Array" },
+      { name: "a session", value: { id }, received: "an object" },
+      { name: "an object with toString", value: { toString: () => id }, received: "an object" },
+      { name: "a String object", value: Object(id), received: "an instance of String" },
+      ...fragments.map(({ name, value, kind }) => ({
+        name,
+        value,
+        received: `an instance of ${kind}`,
+      })),
+    ].map(({ name, value, received }) => ({
+      name: `a place after ${name}`,
+      options: { after: value },
+      error: "TypeError",
+      refusal: `${text} ${received}`,
+    })),
+    ...[
+      { name: "empty text", value: "" },
+      { name: "a UUID cut short", value: id.slice(0, 35) },
+      { name: "a UUID and more", value: `${id}0` },
+      { name: "a UUID with a line feed at the end", value: `${id}\n` },
+      { name: "a UUID without hyphens", value: id.replaceAll("-", "") },
+      { name: "a UUID in braces", value: `{${id}}` },
+      { name: "a token for its id", value: mine.token },
+      { name: "a page's number", value: "2" },
+      { name: "the word null", value: "null" },
+      { name: "SQL text", value: "' or 1=1--" },
+      { name: "text with NUL", value: `${id.slice(0, 35)}\0` },
+      { name: "a megabyte", value: SECRET.repeat(50_000) },
+    ].map(({ name, value }) => ({
+      name: `a place after ${name}`,
+      options: { after: value },
+      error: "RangeError",
+      refusal: "after must be a UUID, got something else",
+    })),
+  ];
+  for (const { name, options, error, refusal } of bad) {
+    test(`are refused if they have ${name}`, async () => {
+      for (const list of [listSessions, configure().listSessions]) {
+        const call = () => list(1, sql, options as never);
+        await refuses(call, error, `listSessions: ${refusal}`, SECRET);
+      }
+    });
+  }
+
+  const ordinary = [
+    { name: "nothing", options: {}, expected: [null, null] },
+    { name: "the smallest limit", options: { limit: 1 }, expected: ["1", null] },
+    { name: "the largest limit", options: { limit: 10_000 }, expected: ["10000", null] },
+    { name: "an id alone", options: { after: id }, expected: [null, id] },
+    { name: "both", options: { limit: 50, after: id }, expected: ["50", id] },
+    {
+      name: "an id in upper case, which PostgreSQL compares as a uuid",
+      options: { after: id.toUpperCase() },
+      expected: [null, id.toUpperCase()],
+    },
+    {
+      name: "undefined for each",
+      options: { limit: undefined, after: undefined } as object,
+      expected: [null, null],
+    },
+  ];
+  for (const { name, options, expected: [limit, after] } of ordinary) {
+    test(`are sent as text if they have ${name}`, async () => {
+      for (const list of [listSessions, configure().listSessions]) {
+        const sent = await asks("LIST", () => list(1, sql, options));
+        assert.deepEqual(sent, ["1", limit, "2592000", "604800", after]);
+      }
     });
   }
 });
@@ -841,22 +1013,25 @@ describe("the record of insertSession", () => {
   };
 
   test("is sent with the digest in hexadecimal and the times in UTC", async () => {
-    const sent = await sends(() => insertSession(good, sql));
-    for (const value of [id, Buffer.from(digest).toString("hex"), "2026-01-01T00:00:00.000Z"]) {
-      assert.ok(sent.includes(value));
-    }
+    const sent = await sends("INSERT", () => insertSession(good, sql));
+    const times = ["2026-01-01T00:00:00.000Z", "2027-01-01T00:00:00.000Z"];
+    const hex = Buffer.from(digest).toString("hex");
+    assert.deepEqual(sent, ["1", id, hex, "2592000", "true", "{}", ...times]);
   });
 
   test("may have the digest as a Buffer, times in year 1 and 9999, and a UUID of any version", async () => {
-    await sends(() => insertSession({ ...good, digest: Buffer.from(digest) }, sql));
-    await sends(() => insertSession({ ...good, id: "00000000-0000-0000-0000-000000000000" }, sql));
+    await sends("INSERT", () => insertSession({ ...good, digest: Buffer.from(digest) }, sql));
+    await sends(
+      "INSERT",
+      () => insertSession({ ...good, id: "00000000-0000-0000-0000-000000000000" }, sql),
+    );
     const createdAt = new Date("0001-01-01T00:00:00.000Z");
     const expiresAt = new Date("9999-12-31T23:59:59.999Z");
-    await sends(() => insertSession({ ...good, createdAt, expiresAt }, sql));
+    await sends("INSERT", () => insertSession({ ...good, createdAt, expiresAt }, sql));
   });
 
   const uuid = "be a UUID in lower case, got something else";
-  const years = "be in the years 1 to 9999: received";
+  const years = "be in the years 1 to 9999, got";
   const bad: { name: string; record: unknown; error: string; refusal: string }[] = [
     {
       name: "null",
@@ -1078,8 +1253,8 @@ describe("the record of insertSession", () => {
       name: "a key that no record has",
       record: { token: SECRET },
       error: "TypeError",
-      refusal: "record must have no keys but id, digest, userId, createdAt, expiresAt, data: " +
-        'received "token"',
+      refusal: "record must have no keys but id, digest, userId, createdAt, expiresAt, data, " +
+        'got "token"',
     },
     {
       name: "an end before its beginning",
@@ -1095,151 +1270,414 @@ describe("the record of insertSession", () => {
       await refuses(
         () => insertSession(given as never, sql),
         error,
-        `Cannot proceed as ${refusal}`,
+        `insertSession: ${refusal}`,
         SECRET,
       );
     });
   }
 });
 
-describe("whose sessions to revoke", () => {
-  const desired = "whose must be { userId }, { userId, id }, { userId, except } or { userIds }";
-  const keys = "whose must have no keys but userId, id, except, userIds";
+describe("a property of Object.prototype", () => {
+  const now = 1_767_225_600;
+  const { id, digest } = mine;
+  const other = createToken().id;
+  const session = (id: unknown) => {
+    const instants = [now - 61, now - 61, now - 1, now + 1000].map(String);
+    return [id, "1", "true", "ada", ...instants, "true", "0", `{"a":0}`];
+  };
+  /** A row of each statement that returns one, so that the calls go on behind it. */
+  const rows: Record<string, (values: readonly unknown[]) => unknown[]> = {
+    FIND_USER: () => ["1", "true"],
+    CREATE: ([, id]) => session(id),
+    INSERT: ([, id]) => session(id),
+    VALIDATE: ([id]) => [...session(id), `${now}`, "false", null, "false", null, null, "true"],
+    ROTATE: ([id]) => [...session(id), `${now}`],
+    REAUTHENTICATE: ([id]) => [...session(id), `${now}`],
+    UPDATE: ([id]) => session(id),
+    LIST: () => session(id),
+    REVOKE: ([id]) => [...session(id), `${now}`, "signed-out"],
+    REVOKE_MANY: () => [...session(id), `${now}`, "revoked"],
+    SWEEP: () => ["0", "0"],
+  };
+
+  /** All that a call does. */
+  interface Deed {
+    readonly name: string;
+    readonly sent: unknown[];
+    readonly waits: unknown[];
+    readonly outcome: unknown;
+  }
+
+  async function watch(name: string, call: (sql: Sql) => unknown): Promise<Deed> {
+    const sent: unknown[] = [];
+    const waits: unknown[] = [];
+    const answering: Sql = async (strings, ...parameters) => {
+      if (!known.has(strings)) {
+        sent.push(strings.join("$"));
+        return [];
+      }
+      await sql(strings, ...parameters);
+      const { name, values } = calls.at(-1)!;
+      sent.push([name, values]);
+      const number = parameters[known.get(strings)!.order.indexOf(1)];
+      const row = rows[name]?.(values);
+      return row ? [[number, ...row]] : [];
+    };
+    const { setTimeout } = globalThis;
+    const timer = (...args: Parameters<typeof setTimeout>) => {
+      waits.push(args[1]);
+      return setTimeout(...args);
+    };
+    Object.assign(globalThis, { setTimeout: timer });
+    let outcome: unknown;
+    try {
+      outcome = plain(await call(answering));
+    } catch (error) {
+      outcome = `${error}`;
+    } finally {
+      Object.assign(globalThis, { setTimeout });
+    }
+    return { name, sent, waits, outcome };
+  }
+
+  /** A result with its headers as a list. */
+  function plain(result: unknown): unknown {
+    if (result instanceof Response) return [result.status, [...result.headers]];
+    const { headers } = Object(result);
+    return headers instanceof Headers ? [{ ...result as object, headers: [...headers] }] : result;
+  }
+
+  const record = {
+    id,
+    digest,
+    userId: 1,
+    createdAt: new Date(now * 1000),
+    expiresAt: new Date((now + 1000) * 1000),
+  };
+  const evil = { "sec-fetch-site": "cross-site", origin: "https://evil.example" };
+  const post = new Request("https://app.example/", { method: "POST", headers: evil });
+  const get = new Request("https://app.example/", { headers });
+
+  /** Calls each function, by a policy that is its last argument or was bound before. */
+  async function callAll(name: string, functions: SessionFunctions, policy: Policy[]) {
+    const given = policy as [];
+    const {
+      createSession,
+      insertSession,
+      getUserId,
+      validateSession,
+      rotateSession,
+      reauthenticateSession,
+      updateSession,
+      listSessions,
+      revokeSession,
+      revokeSessions,
+      sweepSessions,
+      withSession,
+    } = functions;
+    const answer = () => new Response(null, { status: 204 });
+    const all: ((sql: Sql) => unknown)[] = [
+      (sql) => createSession("ada", sql, ...given),
+      (sql) => createSession({ userId: 1 }, sql, ...given),
+      (sql) => insertSession(record, sql, ...given),
+      (sql) => getUserId("ada", sql, ...given),
+      (sql) => validateSession(headers, sql, ...given),
+      (sql) => rotateSession(headers, sql, ...given),
+      (sql) => reauthenticateSession(headers, sql, ...given),
+      (sql) => updateSession(headers, { a: 1 }, sql, ...given),
+      (sql) => listSessions(1, sql, ...given),
+      (sql) => revokeSession(headers, sql, ...given),
+      (sql) => revokeSessions({ userId: 1 }, sql, ...given),
+      (sql) => revokeSessions({ userId: 1, id }, sql, ...given),
+      (sql) => revokeSessions({ userId: 1, except: id }, sql, ...given),
+      (sql) => revokeSessions({ userIds: [1] }, sql, ...given),
+      (sql) => revokeSessions({} as never, sql, ...given),
+      (sql) => sweepSessions(sql, ...given),
+      (sql) => withSession(answer, sql, ...given)(post),
+      (sql) => withSession(answer, sql, ...given)(get),
+    ];
+    const deeds: Deed[] = [];
+    for (const [index, call] of all.entries()) deeds.push(await watch(`${name} ${index}`, call));
+    return deeds;
+  }
+
+  const unbound = {
+    createSession,
+    insertSession,
+    getUserId,
+    validateSession,
+    rotateSession,
+    reauthenticateSession,
+    updateSession,
+    listSessions,
+    revokeSession,
+    revokeSessions,
+    sweepSessions,
+    withSession,
+  } as unknown as SessionFunctions;
+
+  async function doAll(): Promise<Deed[]> {
+    const deeds: Deed[] = [];
+    const policies: Policy[] = [{}, { cookie: {} }, {
+      idleTimeout: 3600,
+      cookie: { path: "/app" },
+    }];
+    deeds.push(...await callAll("without options", unbound, []));
+    deeds.push(...await callAll("configured", configure(), []));
+    for (const [index, policy] of policies.entries()) {
+      deeds.push(...await callAll(`with options ${index}`, unbound, [policy]));
+      deeds.push(...await callAll(`with configured options ${index}`, configure(policy), []));
+    }
+    const more: ((sql: Sql) => unknown)[] = [
+      (sql) => createSession("ada", sql, { data: { a: 1 } }),
+      (sql) => createSession("ada", sql, { maxSessions: 2, replaces: headers }),
+      (sql) => createSession({} as never, sql),
+      (sql) => insertSession({ ...record, data: {} }, sql),
+      (sql) => insertSession({} as never, sql),
+      (sql) => listSessions(1, sql, { limit: 9 }),
+      (sql) => sweepSessions(sql, { retention: 9 }),
+      () => isCrossOrigin(post),
+      () => isCrossOrigin(post, {}),
+      () => isCrossOrigin(post, { origin: "https://app.example" }),
+      () => isCrossOrigin(post, { trustedOrigins: [] }),
+      (sql) => migrate(sql),
+      (sql) => migrate(sql, {}),
+      (sql) => migrate(sql, { users: { table: "people" } }),
+      (sql) => migrate(sql, { users: {} as never }),
+    ];
+    for (const [index, call] of more.entries()) deeds.push(await watch(`more ${index}`, call));
+    return deeds;
+  }
+
+  /** Makes chance the same each time, so that what the calls do can be compared. */
+  async function withoutChance<Result>(run: () => Promise<Result>): Promise<Result> {
+    const functions = {
+      randomUUID: () => "11111111-1111-4111-8111-111111111111",
+      getRandomValues: (bytes: Uint8Array) => bytes.fill(7),
+    };
+    for (const [key, value] of Object.entries(functions)) {
+      Object.defineProperty(crypto, key, { value, configurable: true, writable: true });
+    }
+    try {
+      return await run();
+    } finally {
+      for (const key of Object.keys(functions)) Reflect.deleteProperty(crypto, key);
+    }
+  }
+
+  /** Runs while every object inherits these properties. */
+  async function inheriting<Result>(properties: object, run: () => Promise<Result>) {
+    const keys = Object.keys(properties);
+    for (const key of keys) assert.ok(!(key in {}), key);
+    Object.assign(Object.prototype, properties);
+    try {
+      return await run();
+    } finally {
+      for (const key of keys) Reflect.deleteProperty(Object.prototype, key);
+    }
+  }
+
+  let fired = 0;
+  const properties: Record<string, unknown> = {
+    // A policy.
+    idleTimeout: 1,
+    absoluteTimeout: 60,
+    touchInterval: 0,
+    rotateAfter: 31,
+    rotationGrace: 3600,
+    maxSessions: 1,
+    queryTimeout: 86_400,
+    cookie: { name: "evil" },
+    onEvent: () => fired++,
+    // Its cookie, and what @std/http makes of one.
+    name: "evil",
+    domain: "evil.example",
+    path: "/evil",
+    secure: false,
+    sameSite: "None",
+    partitioned: true,
+    persistent: false,
+    value: "evil",
+    expires: 0,
+    maxAge: 1,
+    httpOnly: false,
+    unparsed: ["Evil"],
+    // The options of a call.
+    data: { evil: true },
+    replaces: headers,
+    authenticatedWithin: 0,
+    version: 9,
+    limit: 1,
+    after: other,
+    reason: "evil",
+    retention: 0,
+    onProgress: () => fired++,
+    signal: AbortSignal.abort(new Error("evil")),
+    origin: "https://evil.example",
+    trustedOrigins: ["https://evil.example"],
+    // A record, a user and a target.
+    id: other,
+    digest: new Uint8Array(32),
+    userId: 2,
+    createdAt: new Date(1),
+    expiresAt: new Date(2),
+    except: other,
+    userIds: [2],
+    // A migration.
+    users: { table: "evil" },
+    table: "evil",
+    username: "evil",
+  };
+  for (const key of Object.keys(properties)) {
+    test(`is ignored if it is called ${key}`, async () => {
+      fired = 0;
+      const expected = await withoutChance(doAll);
+      const deeds = await withoutChance(() => inheriting({ [key]: properties[key] }, doAll));
+      for (const [index, deed] of deeds.entries()) assert.deepEqual(deed, expected[index]);
+      assert.equal(deeds.length, expected.length);
+      assert.equal(fired, 0);
+    });
+  }
+});
+
+describe("the target of revokeSessions", () => {
+  const desired = "target must be { userId }, { userId, id }, { userId, except } or { userIds }";
+  const keys = "target must have no keys but userId, id, except, userIds";
   const { id } = mine;
-  const bad: { name: string; whose: unknown; error: string; refusal: string }[] = [
+  const bad: { name: string; target: unknown; error: string; refusal: string }[] = [
     {
       name: "undefined",
-      whose: undefined,
+      target: undefined,
       error: "TypeError",
       refusal: `${desired}, got undefined`,
     },
-    { name: "null", whose: null, error: "TypeError", refusal: `${desired}, got null` },
-    { name: "a key alone", whose: 1, error: "TypeError", refusal: `${desired}, got number` },
-    { name: "text", whose: SECRET, error: "TypeError", refusal: `${desired}, got string` },
+    { name: "null", target: null, error: "TypeError", refusal: `${desired}, got null` },
+    { name: "a key alone", target: 1, error: "TypeError", refusal: `${desired}, got number` },
+    { name: "text", target: SECRET, error: "TypeError", refusal: `${desired}, got string` },
     {
       name: "a function",
-      whose: () => id,
+      target: () => id,
       error: "TypeError",
       refusal: `${desired}, got function`,
     },
     {
       name: "an array of keys",
-      whose: [1, 2],
+      target: [1, 2],
       error: "TypeError",
       refusal: `${desired}, got an instance of Array`,
     },
     {
-      name: "{}, which must not be everybody",
-      whose: {},
+      name: "{}, which must not be all users",
+      target: {},
       error: "TypeError",
       refusal: `${desired}, got no keys`,
     },
     {
-      name: "a Map, whose entries are no keys",
-      whose: new Map([["userId", 1]]),
+      name: "a Map, target entries are no keys",
+      target: new Map([["userId", 1]]),
       error: "TypeError",
       refusal: `${desired}, got no keys`,
     },
     {
       name: "an object that only inherits a user",
-      whose: Object.create({ userId: 1 }),
+      target: Object.create({ userId: 1 }),
       error: "TypeError",
       refusal: `${desired}, got no keys`,
     },
     {
       name: "an id alone",
-      whose: { id },
+      target: { id },
       error: "TypeError",
       refusal: `${desired}, got { id }`,
     },
     {
-      name: "an exception alone, which must not be everybody else",
-      whose: { except: id },
+      name: "an exception alone, which must not be all other users",
+      target: { except: id },
       error: "TypeError",
       refusal: `${desired}, got { except }`,
     },
     {
       name: "an id and an exception without a user",
-      whose: { id, except: id },
+      target: { id, except: id },
       error: "TypeError",
       refusal: `${desired}, got { except,id }`,
     },
     {
       name: "an id with an exception",
-      whose: { userId: 1, id, except: createToken().id },
+      target: { userId: 1, id, except: createToken().id },
       error: "TypeError",
       refusal: `${desired}, got { except,id,userId }`,
     },
     {
       name: "an id with an exception of undefined",
-      whose: { userId: 1, id, except: undefined },
+      target: { userId: 1, id, except: undefined },
       error: "TypeError",
       refusal: `${desired}, got { except,id,userId }`,
     },
     {
       name: "one user and several",
-      whose: { userId: 1, userIds: [2] },
+      target: { userId: 1, userIds: [2] },
       error: "TypeError",
       refusal: `${desired}, got { userId,userIds }`,
     },
     {
       name: "one user, and several that are undefined",
-      whose: { userId: 1, userIds: undefined },
+      target: { userId: 1, userIds: undefined },
       error: "TypeError",
       refusal: `${desired}, got { userId,userIds }`,
     },
     {
       name: "several users and an id",
-      whose: { userIds: [1], id },
+      target: { userIds: [1], id },
       error: "TypeError",
       refusal: `${desired}, got { id,userIds }`,
     },
     {
       name: "several users and an exception",
-      whose: { userIds: [1], except: id },
+      target: { userIds: [1], except: id },
       error: "TypeError",
       refusal: `${desired}, got { except,userIds }`,
     },
     ...["userid", "user", "username", "ids", "exceptId", "reason", "", "__proto__x"].map((key) => ({
       name: `a user and an unknown key ${JSON.stringify(key)}`,
-      whose: { userId: 1, [key]: id },
+      target: { userId: 1, [key]: id },
       error: "TypeError",
       refusal: `${keys}, got ${JSON.stringify(key)}`,
     })),
     {
       name: "an unknown key of undefined",
-      whose: { userId: 1, expect: undefined },
+      target: { userId: 1, expect: undefined },
       error: "TypeError",
       refusal: `${keys}, got "expect"`,
     },
 
     {
       name: "a user of undefined",
-      whose: { userId: undefined },
+      target: { userId: undefined },
       error: "TypeError",
       refusal: "userId must be a safe integer, or text, got undefined",
     },
     {
       name: "a user of undefined and an id",
-      whose: { userId: undefined, id },
+      target: { userId: undefined, id },
       error: "TypeError",
       refusal: "userId must be a safe integer, or text, got undefined",
     },
     {
       name: "an id of undefined, which must not be all of them",
-      whose: { userId: 1, id: undefined },
+      target: { userId: 1, id: undefined },
       error: "TypeError",
       refusal: "id must be a string, got undefined",
     },
     {
       name: "an exception of undefined, which must not be none",
-      whose: { userId: 1, except: undefined },
+      target: { userId: 1, except: undefined },
       error: "TypeError",
       refusal: "except must be a string, got undefined",
     },
     {
       name: "several users of undefined",
-      whose: { userIds: undefined },
+      target: { userIds: undefined },
       error: "TypeError",
       refusal: "userIds must be an array, got undefined",
     },
@@ -1257,7 +1695,7 @@ describe("whose sessions to revoke", () => {
         })),
       ].map(({ name, value, received }) => ({
         name: `${key} that is ${name}`,
-        whose: { userId: 1, [key]: value },
+        target: { userId: 1, [key]: value },
         error: "TypeError",
         refusal: `${key} must be a string, got ${received}`,
       }))
@@ -1267,7 +1705,7 @@ describe("whose sessions to revoke", () => {
       { name: "a UUID cut short", except: id.slice(0, 35) },
       { name: "a UUID and more", except: `${id}0` },
       {
-        name: "a UUID with a line feed at the end, where a lenient $ would match",
+        name: "a UUID with a line feed at the end, which a lenient $ would accept",
         except: `${id}\n`,
       },
       { name: "a UUID with a line before", except: `x\n${id}` },
@@ -1287,7 +1725,7 @@ describe("whose sessions to revoke", () => {
       { name: "a megabyte", except: SECRET.repeat(50_000) },
     ].map(({ name, except }) => ({
       name: `an exception that is ${name}`,
-      whose: { userId: 1, except },
+      target: { userId: 1, except },
       error: "RangeError",
       refusal: "except must be a UUID, got something else",
     })),
@@ -1315,138 +1753,142 @@ describe("whose sessions to revoke", () => {
       })),
     ].map(({ name, value, received }) => ({
       name: `several users that are ${name}`,
-      whose: { userIds: value },
+      target: { userIds: value },
       error: "TypeError",
       refusal: `userIds must be an array, got ${received}`,
     })),
     {
       name: "an array with a hole",
-      whose: { userIds: Object.assign(Array(3), { 0: 1, 2: 3 }) },
+      target: { userIds: Object.assign(Array(3), { 0: 1, 2: 3 }) },
       error: "TypeError",
       refusal: "userIds[1] must be a safe integer, or text, got undefined",
     },
     {
       name: "an array of holes alone",
-      whose: { userIds: Array(3) },
+      target: { userIds: Array(3) },
       error: "TypeError",
       refusal: "userIds[0] must be a safe integer, or text, got undefined",
     },
     {
       name: "an array within the array",
-      whose: { userIds: [[1]] },
+      target: { userIds: [[1]] },
       error: "TypeError",
       refusal: "userIds[0] must be a safe integer, or text, got an instance of Array",
     },
     {
       name: "an array with { userId } in it",
-      whose: { userIds: [1, { userId: 2 }] },
+      target: { userIds: [1, { userId: 2 }] },
       error: "TypeError",
       refusal: "userIds[1] must be a safe integer, or text, got an object",
     },
     {
       name: "10,001 users",
-      whose: { userIds: Array(10_001).fill(1) },
+      target: { userIds: Array(10_001).fill(1) },
       error: "RangeError",
       refusal: "userIds must be at most 10000 keys, got 10001",
     },
     {
       name: "a length without an end",
-      whose: { userIds: Array(2 ** 32 - 1) },
+      target: { userIds: Array(2 ** 32 - 1) },
       error: "RangeError",
       refusal: "userIds must be at most 10000 keys, got 4294967295",
     },
   ];
-  for (const { name, whose, error, refusal } of bad) {
-    test(`are refused with ${name}`, async () => {
-      const message = `Cannot proceed as ${refusal}`;
-      await refuses(() => revokeSessions(whose as RevokeTarget, sql), error, message, SECRET);
+  for (const { name, target, error, refusal } of bad) {
+    test(`is refused if it is ${name}`, async () => {
+      const message = `revokeSessions: ${refusal}`;
+      await refuses(() => revokeSessions(target as RevokeTarget, sql), error, message, SECRET);
     });
   }
 
   const forms = [
-    { name: "a user", whose: { userId: 1 }, expected: ["[1]", null, null] },
-    { name: "a user and an id", whose: { userId: 1, id }, expected: ["[1]", id, null] },
+    { name: "a user", target: { userId: 1 }, expected: ["[1]", null, null] },
+    { name: "a user and an id", target: { userId: 1, id }, expected: ["[1]", id, null] },
     {
       name: "a user and an exception",
-      whose: { userId: 1, except: id },
+      target: { userId: 1, except: id },
       expected: ["[1]", null, id],
     },
-    { name: "several users", whose: { userIds: [1, "2", 3] }, expected: [`[1,"2",3]`, null, null] },
-    { name: "one of several users", whose: { userIds: ["a"] }, expected: [`["a"]`, null, null] },
-    { name: "a user twice", whose: { userIds: [1, 1] }, expected: ["[1,1]", null, null] },
+    {
+      name: "several users",
+      target: { userIds: [1, "2", 3] },
+      expected: [`[1,"2",3]`, null, null],
+    },
+    { name: "one of several users", target: { userIds: ["a"] }, expected: [`["a"]`, null, null] },
+    { name: "a user twice", target: { userIds: [1, 1] }, expected: ["[1,1]", null, null] },
     {
       name: "10,000 users",
-      whose: { userIds: Array<number>(10_000).fill(1) },
+      target: { userIds: Array<number>(10_000).fill(1) },
       expected: [JSON.stringify(Array(10_000).fill(1)), null, null],
     },
     {
       name: "an id in upper case, which PostgreSQL compares as a uuid",
-      whose: { userId: 1, id: id.toUpperCase() },
+      target: { userId: 1, id: id.toUpperCase() },
       expected: ["[1]", id.toUpperCase(), null],
     },
     {
       name: "an exception in upper case",
-      whose: { userId: 1, except: id.toUpperCase() },
+      target: { userId: 1, except: id.toUpperCase() },
       expected: ["[1]", null, id.toUpperCase()],
     },
     {
       name: "the nil UUID",
-      whose: { userId: 1, except: "00000000-0000-0000-0000-000000000000" },
+      target: { userId: 1, except: "00000000-0000-0000-0000-000000000000" },
       expected: ["[1]", null, "00000000-0000-0000-0000-000000000000"],
     },
     {
       name: "an object without a prototype",
-      whose: Object.assign(Object.create(null), { userId: 1 }),
+      target: Object.assign(Object.create(null), { userId: 1 }),
       expected: ["[1]", null, null],
     },
   ];
-  for (const { name, whose, expected } of forms) {
-    test(`are sent as they are with ${name}`, async () => {
-      const sent = await asks(() => revokeSessions(whose, sql));
+  for (const { name, target, expected } of forms) {
+    test(`is sent as it is if it is ${name}`, async () => {
+      const sent = await asks("REVOKE_MANY", () => revokeSessions(target, sql));
       assert.deepEqual(sent, [...expected, "revoked"]);
     });
   }
 
-  test("are read once, so that what was checked is what is sent", async () => {
+  test("is read once, so that what was checked is what is sent", async () => {
     const once = (value: unknown) => {
       let reads = 0;
       return { enumerable: true, get: () => reads++ === 0 ? value : lazy`1` };
     };
     for (const key of ["id", "except"] as const) {
-      const whose = Object.defineProperties({}, { userId: once(7), [key]: once(id) });
-      const sent = await asks(() => revokeSessions(whose as RevokeTarget, sql));
+      const target = Object.defineProperties({}, { userId: once(7), [key]: once(id) });
+      const sent = await asks("REVOKE_MANY", () => revokeSessions(target as RevokeTarget, sql));
       assert.deepEqual(sent.slice(0, 3), ["[7]", ...key === "id" ? [id, null] : [null, id]]);
     }
     const userIds = Object.defineProperty([0, 8], 0, once(7));
-    assert.equal((await asks(() => revokeSessions({ userIds }, sql)))[0], "[7,8]");
+    assert.equal((await asks("REVOKE_MANY", () => revokeSessions({ userIds }, sql)))[0], "[7,8]");
   });
 
-  const nobodys = [
-    { name: "an empty id", whose: { userId: 1, id: "" } },
-    { name: "an id from a broken form", whose: { userId: 1, id: "undefined" } },
-    { name: "an id that is a token", whose: { userId: 1, id: mine.token } },
-    { name: "an id in braces", whose: { userId: 1, id: `{${id}}` } },
-    { name: "an id without hyphens", whose: { userId: 1, id: id.replaceAll("-", "") } },
-    { name: "an id with a line feed", whose: { userId: 1, id: `${id}\n` } },
-    { name: "an id that is SQL text", whose: { userId: 1, id: "' or 1=1--" } },
-    { name: "an id with NUL", whose: { userId: 1, id: "\0" } },
-    { name: "an id of a megabyte", whose: { userId: 1, id: SECRET.repeat(50_000) } },
-    { name: "no users", whose: { userIds: [] } },
+  const empty = [
+    { name: "an empty id", target: { userId: 1, id: "" } },
+    { name: "an id from a broken form", target: { userId: 1, id: "undefined" } },
+    { name: "an id that is a token", target: { userId: 1, id: mine.token } },
+    { name: "an id in braces", target: { userId: 1, id: `{${id}}` } },
+    { name: "an id without hyphens", target: { userId: 1, id: id.replaceAll("-", "") } },
+    { name: "an id with a line feed", target: { userId: 1, id: `${id}\n` } },
+    { name: "an id that is SQL text", target: { userId: 1, id: "' or 1=1--" } },
+    { name: "an id with NUL", target: { userId: 1, id: "\0" } },
+    { name: "an id of a megabyte", target: { userId: 1, id: SECRET.repeat(50_000) } },
+    { name: "no users", target: { userIds: [] } },
   ];
-  for (const { name, whose } of nobodys) {
-    test(`are none with ${name}, and the database is not asked`, async () => {
+  for (const { name, target } of empty) {
+    test(`is no session if it is ${name}, and sends no SQL`, async () => {
       calls = [];
-      assert.deepEqual(await revokeSessions(whose, sql), []);
+      assert.deepEqual(await revokeSessions(target, sql), []);
       assert.deepEqual(calls, []);
       await refuses(
-        () => revokeSessions(whose, undefined as never),
+        () => revokeSessions(target, undefined as never),
         "TypeError",
-        "Cannot proceed as sql must be a tagged-template client, like postgres(url), got undefined",
+        "revokeSessions: sql must be a tagged-template client, like postgres(url), got undefined",
       );
       await refuses(
-        () => revokeSessions(whose, sql, { reason: "" }),
+        () => revokeSessions(target, sql, { reason: "" }),
         "RangeError",
-        "Cannot proceed as reason must be 1 to 200 bytes, got 0 bytes",
+        "revokeSessions: reason must be 1 to 200 bytes, got 0 bytes",
       );
     });
   }
@@ -1518,16 +1960,16 @@ describe("a reason", () => {
     })),
   ];
   for (const { name, reason, error, refusal } of bad) {
-    test(`is refused where it is ${name}, with something to revoke or without`, async () => {
+    test(`is refused if it is ${name}, with something to revoke or without`, async () => {
       const options = { reason: reason as never };
       const all = [
-        () => revokeSession(headers, sql, options),
-        () => revokeSession(new Headers(), sql, options),
-        () => revokeSessions({ userId: 1 }, sql, options),
-        () => revokeSessions({ userIds: [] }, sql, options),
+        { caller: "revokeSession", call: () => revokeSession(headers, sql, options) },
+        { caller: "revokeSession", call: () => revokeSession(new Headers(), sql, options) },
+        { caller: "revokeSessions", call: () => revokeSessions({ userId: 1 }, sql, options) },
+        { caller: "revokeSessions", call: () => revokeSessions({ userIds: [] }, sql, options) },
       ];
-      for (const call of all) {
-        await refuses(call, error, `Cannot proceed as reason must ${refusal}`, SECRET);
+      for (const { caller, call } of all) {
+        await refuses(call, error, `${caller}: reason must ${refusal}`, SECRET);
       }
     });
   }
@@ -1541,18 +1983,20 @@ describe("a reason", () => {
     { name: "line breaks", reason: "a\r\nb" },
   ];
   for (const { name, reason } of ordinary) {
-    test(`is sent as it is where it is ${name}`, async () => {
-      assert.equal((await asks(() => revokeSession(headers, sql, { reason }))).at(-1), reason);
-      const sent = await asks(() => revokeSessions({ userId: 1 }, sql, { reason }));
-      assert.equal(sent.at(-1), reason);
+    test(`is sent as it is if it is ${name}`, async () => {
+      const [, , own] = await asks("REVOKE", () => revokeSession(headers, sql, { reason }));
+      assert.equal(own, reason);
+      const all = () => revokeSessions({ userId: 1 }, sql, { reason });
+      assert.equal((await asks("REVOKE_MANY", all)).at(-1), reason);
     });
   }
 
-  test("is signed-out for one's own session, and revoked for others, where there is none", async () => {
+  test("is signed-out for revokeSession, and revoked for revokeSessions, if it is unset", async () => {
     const unset = { reason: undefined } as never;
-    assert.equal((await asks(() => revokeSession(headers, sql, unset))).at(-1), "signed-out");
-    const sent = await asks(() => revokeSessions({ userId: 1 }, sql, unset));
-    assert.equal(sent.at(-1), "revoked");
+    const [, , own] = await asks("REVOKE", () => revokeSession(headers, sql, unset));
+    assert.equal(own, "signed-out");
+    const all = () => revokeSessions({ userId: 1 }, sql, unset);
+    assert.equal((await asks("REVOKE_MANY", all)).at(-1), "revoked");
   });
 });
 
@@ -1561,8 +2005,8 @@ describe("the options of sweepSessions", () => {
     { key: "retention", least: 0, most: 34_560_000 },
     { key: "idleTimeout", least: 1, most: 2_592_000 },
   ];
-  const signal = "signal must be an AbortSignal: received";
-  const progress = "onProgress must be a function: received";
+  const signal = "signal must be an AbortSignal, got";
+  const progress = "onProgress must be a function, got";
   const bad: { name: string; options: unknown; error: string; refusal: string }[] = [
     ...times.flatMap(({ key, least, most }) =>
       [
@@ -1654,51 +2098,49 @@ describe("the options of sweepSessions", () => {
     },
   ];
   for (const { name, options, error, refusal } of bad) {
-    test(`are refused with ${name}`, async () => {
+    test(`are refused if they are ${name}`, async () => {
       await refuses(
         () => sweepSessions(sql, options as never),
         error,
-        `Cannot proceed as ${refusal}`,
+        `sweepSessions: ${refusal}`,
       );
     });
   }
 
   const ordinary = [
-    { name: "nothing", options: {}, expected: [2_592_000, null] },
-    { name: "no retention", options: { retention: 0 }, expected: [0, null] },
-    { name: "400 days", options: { retention: 34_560_000 }, expected: [34_560_000, null] },
-    { name: "an idleTimeout", options: { idleTimeout: 1 }, expected: [2_592_000, 1] },
+    { name: "nothing", options: {}, expected: ["2592000", null] },
+    { name: "no retention", options: { retention: 0 }, expected: ["0", null] },
+    { name: "400 days", options: { retention: 34_560_000 }, expected: ["34560000", null] },
+    { name: "an idleTimeout", options: { idleTimeout: 1 }, expected: ["2592000", "1"] },
     {
       name: "an idleTimeout as long as absoluteTimeout",
       options: { idleTimeout: 34_560_000, absoluteTimeout: 34_560_000 },
-      expected: [2_592_000, 34_560_000],
+      expected: ["2592000", "34560000"],
     },
     {
       name: "a touchInterval for that idleTimeout",
       options: { idleTimeout: 60, touchInterval: 59 },
-      expected: [2_592_000, 60],
+      expected: ["2592000", "60"],
     },
     {
-      name: "an observer and a signal, which are ours alone",
+      name: "onProgress and a signal, which are not sent",
       options: { onProgress: () => {}, signal: new AbortController().signal },
-      expected: [2_592_000, null],
+      expected: ["2592000", null],
     },
     {
       name: "undefined for each",
       options: { retention: undefined, onProgress: undefined, signal: undefined },
-      expected: [2_592_000, null],
+      expected: ["2592000", null],
     },
   ];
   for (const { name, options, expected } of ordinary) {
-    test(`are sent as whole seconds with ${name}`, async () => {
-      assert.deepEqual(
-        (await sends(() => sweepSessions(sql, options as never))).slice(2),
-        expected,
-      );
+    test(`are sent as whole seconds if they are ${name}`, async () => {
+      const sent = await sends("SWEEP", () => sweepSessions(sql, options as never));
+      assert.deepEqual(sent, ["(0,0)", "(100,0)", ...expected]);
     });
   }
 
-  test("end the sweep before any SQL where the signal is aborted, by its reason", async () => {
+  test("reject the sweep with the signal's reason before any SQL, if the signal is aborted", async () => {
     calls = [];
     const reason = new Error("shutting down");
     const sweeping = sweepSessions(sql, { signal: AbortSignal.abort(reason) });

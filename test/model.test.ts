@@ -13,6 +13,7 @@ import {
   reauthenticateSession,
   revokeSession,
   revokeSessions,
+  type RevokeTarget,
   rotateSession,
   SessionError,
   type SessionEvent,
@@ -20,7 +21,6 @@ import {
   sweepSessions,
   updateSession,
   validateSession,
-  type RevokeTarget,
 } from "../mod.ts";
 import { type Database, openDatabase } from "./runner/database.ts";
 import * as model from "./runner/model.ts";
@@ -30,12 +30,12 @@ import type { Asked, Outcome, Presented, Rules, Token, World } from "./runner/mo
 const steps = numberOf("MODEL_STEPS", 1000);
 const seed = numberOf("MODEL_SEED", crypto.getRandomValues(new Uint32Array(1))[0]!);
 
-// In runs of their own, so that a failure is repeated by few steps.
+// In separate runs, so that few steps repeat a failure.
 const STEPS_PER_RUN = 500;
 const STEPS_PER_LOOK_AROUND = 25;
 
-// Every timeout is 500 seconds beside a multiple of 1000, and time passes in multiples of 1000: the
-// seconds that a run really takes change no answer.
+// Every timeout is 500 seconds beside a multiple of 1000, and time passes in multiples of 1000, so that
+// the seconds that a run takes change no result.
 const ORDINARY: Rules = {
   idleTimeout: 3500,
   absoluteTimeout: 9500,
@@ -45,9 +45,9 @@ const ORDINARY: Rules = {
   maxSessions: false,
 };
 const STRICT: Rules = { ...ORDINARY, idleTimeout: 1500, absoluteTimeout: 5500 };
-const TURNING: Rules = { ...ORDINARY, rotateAfter: 1500 };
-const LOOKING: Rules = { ...ORDINARY, touchInterval: false };
-const rulesNames = new Map([[STRICT, ", strictly"], [TURNING, ", rotating when due"]]);
+const ROTATING: Rules = { ...ORDINARY, rotateAfter: 1500 };
+const READING: Rules = { ...ORDINARY, touchInterval: false };
+const rulesNames = new Map([[STRICT, ", strictly"], [ROTATING, ", rotating when due"]]);
 
 interface Client {
   readonly sql: Sql;
@@ -56,7 +56,7 @@ interface Client {
 
 let db: Database;
 let pools: postgres.Sql[];
-// Each as if it were a process of its own.
+// Each stands for a process of its own.
 let clients: Client[];
 
 beforeAll(async () => {
@@ -74,12 +74,12 @@ afterAll(async () => {
   await db.close();
 });
 
-describe("random sequences of verbs", () => {
+describe("a random sequence of calls", () => {
   console.log(replayOf(seed, steps));
   for (let start = 0; start < steps; start += STEPS_PER_RUN) {
     const count = Math.min(STEPS_PER_RUN, steps - start);
     const which = `steps ${start + 1} to ${start + count}`;
-    test(`open what the model says, and no more: ${which}`, async () => {
+    test(`agrees with the model: ${which}`, async () => {
       await play((seed + start / STEPS_PER_RUN) % 2 ** 32, count);
     });
   }
@@ -105,7 +105,7 @@ interface Run {
   /** What the model calls a session, by its id, and back. */
   readonly names: Map<string, string>;
   readonly ids: Map<string, string>;
-  /** What the model calls a token, by what the cookie carries, and back: all that were seen. */
+  /** What the model calls a token, by the value of its cookie, and back: all that were seen. */
   readonly tokens: Map<string, Token>;
   readonly values: Map<Token, string>;
   /** The table as the last step left it. */
@@ -131,6 +131,7 @@ async function play(seed: number, count: number): Promise<void> {
     world: {
       now: 0,
       between: () => {},
+      afterSecond: () => {},
       users: new Map(users.map(({ id, name }) => [id, { name, inView: true }])),
       rows: [],
       events: [],
@@ -174,7 +175,7 @@ function say(run: Run, text: string): void {
 async function takeStep(run: Run): Promise<void> {
   const { random } = run;
   const browser = random.pick(run.browsers);
-  // Most steps are to be about a session that is there.
+  // Most steps should be about a session that exists.
   if (!isSignedIn(run, browser)) {
     if (random.chance(0.1)) return await act(run, signOut(run, browser));
     if (random.chance(0.8)) {
@@ -198,33 +199,37 @@ async function takeStep(run: Run): Promise<void> {
   ])();
 }
 
-/** A verb with its arguments, for the model and for the library. */
+/** A call with its arguments, for the model and for the library. */
 interface Action {
   readonly text: string;
   readonly predict: () => Outcome;
   readonly perform: (sql: Sql, options: Options) => Promise<object>;
   readonly rules?: Rules;
-  /** RevokeTarget cookie the answer sets. */
+  /** The browser that gets the cookie of the answer. */
   readonly browser?: Browser;
-  /** The name of a session that somebody else may change between two statements. */
+  /** The name of a session that another process may change between two statements. */
   readonly about?: string | undefined;
   /** The weight of that. */
   readonly interruptions?: number;
+  /** Whether the model knows what a failure of the second statement leaves. */
+  readonly mayLoseSecond?: boolean;
   readonly never?: readonly Fate[];
 }
 
 type Options = Rules & { readonly onEvent: (event: SessionEvent) => void };
 
 const ANSWERED = "answered";
-const UNHEARD = "the browser does not hear the answer";
-const CUT = "the process does not hear the answer to its statement";
-const INTERRUPTED = "interrupted where a second statement follows";
+const UNHEARD = "the browser does not get the answer";
+const CUT = "the process does not get the answer to its statement";
+const CUT_SECOND = "the process does not get the answer to its second statement";
+const INTERRUPTED = "interrupted before its second statement";
 const COMMITTED = "in a transaction";
 const ROLLED_BACK = "in a transaction that is rolled back";
 type Fate =
   | typeof ANSWERED
   | typeof UNHEARD
   | typeof CUT
+  | typeof CUT_SECOND
   | typeof INTERRUPTED
   | typeof COMMITTED
   | typeof ROLLED_BACK;
@@ -232,10 +237,12 @@ type Fate =
 async function act(run: Run, action: Action): Promise<void> {
   const { world, random } = run;
   const { text, rules = ORDINARY, browser, about, interruptions = 30, never = [] } = action;
+  const { mayLoseSecond = false } = action;
   const fates: [number, Fate][] = [
     [45, ANSWERED],
     [browser ? 8 : 0, UNHEARD],
     [6, CUT],
+    [mayLoseSecond ? 12 : 0, CUT_SECOND],
     [about ? interruptions : 0, INTERRUPTED],
     [4, COMMITTED],
     [8, ROLLED_BACK],
@@ -250,14 +257,21 @@ async function act(run: Run, action: Action): Promise<void> {
   world.events = [];
   let otherExpected: Outcome | undefined;
   let isBetween = false;
-  let expected = predict(world, action, () => {
+  let isCut = fate === CUT;
+  world.between = () => {
     if (fate === CUT) throw cut;
-    // Once: a third statement may follow, and what comes between may send two itself.
+    // Once: a third statement may follow, and the other call may send two itself.
     if (isBetween) return;
     isBetween = true;
     otherExpected = other?.predict();
-  });
-  if (fate === CUT) {
+  };
+  world.afterSecond = () => {
+    if (fate !== CUT_SECOND) return;
+    isCut = true;
+    throw cut;
+  };
+  let expected = predict(world, action);
+  if (isCut) {
     expected = { error: "STORE_UNAVAILABLE" };
     world.events = [];
   }
@@ -273,14 +287,14 @@ async function act(run: Run, action: Action): Promise<void> {
       otherResult = await other?.perform(clients[0]!.sql, { ...ORDINARY, onEvent });
     },
   );
-  same(!!otherResult, !!otherExpected, "Whether a second statement follows");
+  same(!!otherResult, !!otherExpected, "Whether a second statement is sent");
   if (otherResult && otherExpected) compare(run, otherResult, otherExpected);
   compare(run, result, expected);
   compareEvents(run);
 
   if (fate === ROLLED_BACK) world.rows = before;
   await compareTable(run, before);
-  // Before a commit fails, the answer may have been sent.
+  // The answer may have been sent before the commit failed.
   const isHeard = fate === ROLLED_BACK ? random.chance(0.5) : fate !== UNHEARD;
   hear(run, expected, isHeard ? browser : undefined);
   if (otherExpected) hear(run, otherExpected, other?.browser);
@@ -288,15 +302,14 @@ async function act(run: Run, action: Action): Promise<void> {
 
 const cut = new Error("Cut");
 
-function predict(world: World, action: Action, between: () => void): Outcome {
-  world.between = between;
+function predict(world: World, action: Action): Outcome {
   try {
     return action.predict();
   } catch (error) {
     if (error !== cut) throw error;
     return {};
   } finally {
-    world.between = () => {};
+    world.between = world.afterSecond = () => {};
   }
 }
 
@@ -311,9 +324,11 @@ async function meet(
       if (error instanceof SessionError) return error;
       throw error;
     });
-  if (fate === CUT) {
+  if (fate === CUT || fate === CUT_SECOND) {
+    let statements = 0;
     return await answer(async (strings, ...values) => {
-      await sql(strings, ...values);
+      const rows = await sql(strings, ...values);
+      if (++statements !== (fate === CUT ? 1 : 2)) return rows;
       throw Object.assign(new Error("The connection is gone"), { code: "ECONNRESET" });
     });
   }
@@ -343,7 +358,7 @@ function hear(run: Run, { cookie }: Outcome, browser: Browser | undefined): void
   if (browser) browser.cookie = cookie === "cleared" ? "absent" : cookie.token;
 }
 
-// ── The verbs ────────────────────────────────────────────────────────────────────────────────────
+// ── The functions ────────────────────────────────────────────────────────────────────────────────
 
 function signIn(run: Run, browser: Browser): Action {
   const { world, random } = run;
@@ -356,9 +371,13 @@ function signIn(run: Run, browser: Browser): Action {
   const data = randomData(random);
   const maxSessions = random.weighted<number | false>([[25, false], [1, 1], [2, 2], [2, 3]]);
   const rules = { ...ORDINARY, maxSessions };
+  const replaced = typeof replaces === "object" && run.ids.has(replaces.of)
+    ? replaces.of
+    : undefined;
+  const last = world.rows.findLast((row) => row.userId === userId)?.name;
   return {
-    text: `${browser.name} signs in as ${user} in place of ${nameOf(replaces)}` +
-      (maxSessions ? `, with ${maxSessions} sessions at most` : ""),
+    text: `${browser.name} signs in as ${user}, replaces ${nameOf(replaces)}` +
+      (maxSessions ? `, with at most ${maxSessions} sessions` : ""),
     predict: () => model.createSession(world, user, rules, { data, persistent, replaces }),
     perform: (sql, options) =>
       createSession(typeof user === "string" ? user : { userId: user }, sql, {
@@ -369,7 +388,8 @@ function signIn(run: Run, browser: Browser): Action {
       }),
     rules,
     browser,
-    about: world.rows.findLast((row) => row.userId === userId)?.name,
+    about: random.chance(0.5) ? replaced ?? last : last,
+    mayLoseSecond: true,
   };
 }
 
@@ -390,12 +410,12 @@ function insert(run: Run, browser: Browser): Action {
       const expiresAt = createdAt + lasts * 1000;
       const exists = taken !== undefined;
       const given = { userId, createdAt, expiresAt, data, exists };
-      const outcome = model.insertSession(world, given);
+      const outcome = model.insertSession(world, given, ORDINARY);
       const row = outcome.session ? world.rows.at(-1)! : undefined;
       if (!taken) nameSession(run, id, row?.name ?? `s${++world.names}`);
       const token = row?.current ?? model.makeToken(world, run.names.get(id)!);
       nameToken(run, `${id}.${made.secret}`, token);
-      // The verb hands nothing out: who brings a session has its token, whatever comes of it.
+      // insertSession issues no cookie: its caller has the token, even if the call fails.
       browser.cookie = token;
       return outcome;
     },
@@ -405,7 +425,7 @@ function insert(run: Run, browser: Browser): Action {
       const record = { id, digest: made.digest, userId, createdAt, expiresAt, data };
       return insertSession(record, sql, options);
     },
-    // The store itself refuses an id that is taken, and with it the transaction.
+    // The database rejects an id that exists, and aborts the transaction.
     never: taken ? [CUT, COMMITTED, ROLLED_BACK] : [],
   };
 }
@@ -419,8 +439,8 @@ function validate(run: Run, browser: Browser): Action {
     [1, 4500],
   ]);
   return presenting(run, browser, {
-    verb: "validates",
-    how: within === undefined ? "" : `, proved within ${within} s`,
+    does: "validates",
+    how: within === undefined ? "" : `, authenticated within ${within} s`,
     predict: (presented, rules) => model.validateSession(run.world, presented, rules, within),
     perform: (headers, sql, options) =>
       validateSession(headers, sql, {
@@ -432,7 +452,7 @@ function validate(run: Run, browser: Browser): Action {
 
 function rotate(run: Run, browser: Browser): Action {
   return presenting(run, browser, {
-    verb: "rotates",
+    does: "rotates",
     predict: (presented, rules) => model.rotateSession(run.world, presented, rules),
     perform: rotateSession,
   });
@@ -440,7 +460,7 @@ function rotate(run: Run, browser: Browser): Action {
 
 function reauthenticate(run: Run, browser: Browser): Action {
   return presenting(run, browser, {
-    verb: "reauthenticates",
+    does: "reauthenticates",
     predict: (presented, rules) => model.reauthenticateSession(run.world, presented, rules),
     perform: reauthenticateSession,
   });
@@ -452,7 +472,7 @@ function update(run: Run, browser: Browser): Action {
   const difference = random.pick([undefined, undefined, undefined, 0, 0, 0, 1, -1]);
   let version: number | undefined;
   return presenting(run, browser, {
-    verb: "updates",
+    does: "updates",
     how: difference === undefined ? "" : `, with a version that is ${difference} off`,
     predict: (presented, rules) => {
       const row = world.rows.find(({ name }) =>
@@ -470,7 +490,7 @@ function update(run: Run, browser: Browser): Action {
 
 function signOut(run: Run, browser: Browser): Action {
   return presenting(run, browser, {
-    verb: "signs out",
+    does: "signs out",
     predict: (presented) => model.revokeSession(run.world, presented, "left"),
     perform: (headers, sql, options) => revokeSession(headers, sql, { ...options, reason: "left" }),
   });
@@ -479,17 +499,17 @@ function signOut(run: Run, browser: Browser): Action {
 function presenting(
   run: Run,
   browser: Browser,
-  { verb, how = "", predict, perform }: {
-    verb: string;
+  { does, how = "", predict, perform }: {
+    does: string;
     how?: string;
     predict: (presented: Presented, rules: Rules) => Outcome;
     perform: (headers: Headers, sql: Sql, options: Options) => Promise<object>;
   },
 ): Action {
   const presented = present(run, browser);
-  const rules = run.random.weighted([[6, ORDINARY], [1, STRICT], [3, TURNING]]);
+  const rules = run.random.weighted([[6, ORDINARY], [1, STRICT], [3, ROTATING]]);
   return {
-    text: `${browser.name} ${verb} ${nameOf(presented)}${how}`,
+    text: `${browser.name} ${does} ${nameOf(presented)}${how}`,
     predict: () => predict(presented, rules),
     perform: (sql, options) => perform(headersOf(run, presented), sql, options),
     rules,
@@ -509,26 +529,26 @@ function revokeMany(run: Run): Action {
   const otherId = anyUser(random);
   const id = (name && run.ids.get(name)) ?? crypto.randomUUID();
   const named = (key: "id" | "except") => ({ userIds: [userId], ...(name && { [key]: name }) });
-  const one = { words: `${name} of user ${userId}`, whose: { userId, id }, asked: named("id") };
+  const one = { words: `${name} of user ${userId}`, target: { userId, id }, asked: named("id") };
   const all = {
     words: `all of user ${userId}`,
-    whose: { userId },
+    target: { userId },
     asked: { userIds: [userId] },
   };
   const rest = {
     words: `all but ${name} of user ${userId}`,
-    whose: { userId, except: id },
+    target: { userId, except: id },
     asked: named("except"),
   };
   const several = {
     words: `all of users ${userId} and ${otherId}`,
-    whose: { userIds: [userId, otherId, userId] },
+    target: { userIds: [userId, otherId, userId] },
     asked: { userIds: [userId, otherId] },
   };
   // As a form may spell it.
-  const capitals = { ...one, whose: { userId, id: id.toUpperCase() } };
-  const { words, whose, asked } = name
-    ? random.weighted<{ words: string; whose: RevokeTarget; asked: Asked }>([
+  const capitals = { ...one, target: { userId, id: id.toUpperCase() } };
+  const { words, target, asked } = name
+    ? random.weighted<{ words: string; target: RevokeTarget; asked: Asked }>([
       [2, one],
       [2, capitals],
       [3, rest],
@@ -536,25 +556,35 @@ function revokeMany(run: Run): Action {
       [1, all],
     ])
     : all;
-  // The sessions come in no promised order: here, in the one in which they were made.
+  // The order of the result is not specified: here it is the order of creation.
   const order = [...run.ids.values()];
   return {
-    text: `somebody revokes ${words}`,
+    text: `an admin revokes ${words}`,
     predict: () => model.revokeSessions(world, asked, "revoked"),
     perform: async (sql, options) => {
-      const revoked = await revokeSessions(whose, sql, options);
+      const revoked = await revokeSessions(target, sql, options);
       return revoked.sort((a, b) => order.indexOf(a.id) - order.indexOf(b.id));
     },
   };
 }
 
 function list(run: Run): Action {
-  const userId = anyUser(run.random);
-  const rules = run.random.pick([ORDINARY, STRICT]);
+  const { world, random } = run;
+  const userId = anyUser(random);
+  const rules = random.pick([ORDINARY, STRICT]);
+  const own = world.rows.filter((row) => row.userId === userId);
+  const after = own.length > 0 && random.chance(0.5) ? random.pick(own).name : undefined;
+  const limit = random.chance(0.5) ? random.pick([1, 2, 3]) : undefined;
+  const page = { ...(limit && { limit }), ...(after && { after }) };
   return {
-    text: `somebody lists the sessions of user ${userId}`,
-    predict: () => model.listSessions(run.world, userId, rules),
-    perform: (sql, options) => listSessions(userId, sql, options),
+    text: `an admin lists the sessions of user ${userId}, page ${JSON.stringify(page)}`,
+    predict: () => model.listSessions(world, userId, rules, page),
+    perform: (sql, options) =>
+      listSessions(userId, sql, {
+        ...options,
+        ...page,
+        ...(after && { after: run.ids.get(after)! }),
+      }),
     rules,
   };
 }
@@ -564,27 +594,27 @@ function sweep(run: Run): Action {
   const retention = random.pick([0, 2500, 34_560_000]);
   const call = { retention, ...(random.chance(0.5) && { idleTimeout: 3500 }) };
   return {
-    text: `somebody sweeps by ${JSON.stringify(call)}`,
+    text: `a timer sweeps by ${JSON.stringify(call)}`,
     predict: () => model.sweepSessions(world, call),
     perform: (sql, { onEvent }) => sweepSessions(sql, { ...call, onEvent }),
-    // In a large table there are more statements to come.
+    // A large table would need more statements.
     never: [CUT],
   };
 }
 
-/** What somebody else does to a session: revokes it, or gives it another secret. */
+/** What another process does to a session: revokes it, or gives it another secret. */
 function interrupt(run: Run, about: string): Action {
   const { world, random } = run;
   const row = world.rows.find(({ name }) => name === about);
   const browser = random.pick(run.browsers);
   const token = row?.current;
   if (token && run.values.has(token) && random.chance(0.6)) {
-    const [verb, predict, perform] = random.pick([
+    const [does, predict, perform] = random.pick([
       ["rotates", model.rotateSession, rotateSession] as const,
       ["reauthenticates", model.reauthenticateSession, reauthenticateSession] as const,
     ]);
     return {
-      text: `${browser.name} ${verb} ${token.name}`,
+      text: `${browser.name} ${does} ${token.name}`,
       predict: () => predict(world, token, ORDINARY),
       perform: (sql, options) => perform(headersOf(run, token), sql, options),
       browser,
@@ -593,14 +623,14 @@ function interrupt(run: Run, about: string): Action {
   const userId = row?.userId ?? anyUser(random);
   const id = run.ids.get(about)!;
   return {
-    text: `somebody revokes ${about} of user ${userId}`,
+    text: `an admin revokes ${about} of user ${userId}`,
     predict: () => model.revokeSessions(world, { userIds: [userId], id: about }, "interrupted"),
     perform: (sql, options) =>
       revokeSessions({ userId, id }, sql, { ...options, reason: "interrupted" }),
   };
 }
 
-/** What a browser presents: its cookie for the most part, an older one, or one that is made up. */
+/** What a browser presents: mostly its cookie, else an older one or a forged one. */
 function present(run: Run, { cookie }: Browser): Presented {
   const { random } = run;
   const known = [...run.tokens.values()];
@@ -614,7 +644,7 @@ function present(run: Run, { cookie }: Browser): Presented {
     const stolen = run.values.get(random.pick(known))!.slice(37);
     const secret = random.chance(0.5) ? createToken().secret : stolen;
     const value = `${run.ids.get(of)}.${secret}`;
-    // Somebody's secret may happen to be that session's own.
+    // The stolen secret may be that session's own.
     const token = run.tokens.get(value) ?? model.makeToken(run.world, of);
     nameToken(run, value, token);
     return token;
@@ -632,12 +662,12 @@ function present(run: Run, { cookie }: Browser): Presented {
 }
 
 function isSignedIn(run: Run, { cookie }: Browser): boolean {
-  return !!model.validateSession(run.world, cookie, LOOKING).session;
+  return !!model.validateSession(run.world, cookie, READING).session;
 }
 
-/** The meeting that comes about least by itself, and that most depends on: it is helped along. */
+/** The case that is rarest by chance, and that matters most: it gets more weight. */
 function isRefusedAsReused(run: Run, presented: Presented): boolean {
-  return model.validateSession(run.world, presented, LOOKING).reason === "reused";
+  return model.validateSession(run.world, presented, READING).reason === "reused";
 }
 
 function anyUser(random: Random): number {
@@ -649,13 +679,13 @@ function randomData(random: Random): Record<string, unknown> {
   return random.chance(0.3) ? {} : { [random.pick(["a", "b", "c"])]: random.pick(values) };
 }
 
-// ── What happens beside the verbs ────────────────────────────────────────────────────────────────
+// ── Between the calls ────────────────────────────────────────────────────────────────────────────
 
 function steal(run: Run, thief: Browser): void {
   const { world, random, values } = run;
   const { name, cookie } = random.pick(run.browsers.filter(({ isThief }) => !isThief));
   const previous = world.rows.find(({ current }) => current === cookie)?.previous;
-  // What a backup still has.
+  // As from a backup.
   const isOlder = random.chance(0.5) && previous && values.has(previous);
   thief.cookie = isOlder ? previous : cookie;
   say(run, `${thief.name} copies ${nameOf(thief.cookie)} from ${name}`);
@@ -665,9 +695,9 @@ async function ageRows(run: Run): Promise<void> {
   const { world, random } = run;
   const held = run.browsers.map(({ cookie }) => typeof cookie === "object" ? cookie.of : undefined);
   const own = world.rows.filter(({ name }) => held.includes(name));
-  // So that a grace is over before the session is.
-  const turned = own.filter(({ rotationSeenAt }) => rotationSeenAt !== null);
-  const some = turned.length > 0 && random.chance(0.6) ? turned : own;
+  // So that a grace period ends before the session does.
+  const rotated = own.filter(({ rotationSeenAt }) => rotationSeenAt !== null);
+  const some = rotated.length > 0 && random.chance(0.6) ? rotated : own;
   const rows = some.length > 0 && random.chance(0.7) ? [random.pick(some)] : world.rows;
   const seconds = random.weighted([[60, 1000], [30, 2000], [6, 3000], [3, 4000], [1, 10_000]]);
   say(run, `${rows.length === 1 ? rows[0]!.name : "every session"} grows older by ${seconds} s`);
@@ -714,17 +744,17 @@ async function changeUser(run: Run): Promise<void> {
 
 // ── The comparison ───────────────────────────────────────────────────────────────────────────────
 
-/** Everything at once: what each token that was ever seen opens, and who has which sessions. */
+/** Compares all at once: what every token that was seen opens, and each user's list. */
 async function lookAround(run: Run): Promise<void> {
   const { world, random } = run;
-  const rules = random.pick([LOOKING, { ...LOOKING, idleTimeout: STRICT.idleTimeout }]);
+  const rules = random.pick([READING, { ...READING, idleTimeout: STRICT.idleTimeout }]);
   const looks = [...run.tokens.values()].map((token) => ({
-    text: `Looking around by ${token.name}`,
+    text: `What ${token.name} opens`,
     expected: model.validateSession(world, token, rules),
     ask: (sql: Sql) => validateSession(headersOf(run, token), sql, rules),
   }));
   const lists = [1, 2, 3, 4].map((userId) => ({
-    text: `Looking around by the list of user ${userId}`,
+    text: `The list of user ${userId}`,
     expected: model.listSessions(world, userId, rules),
     ask: (sql: Sql) => listSessions(userId, sql, rules),
   }));
@@ -739,7 +769,7 @@ async function lookAround(run: Run): Promise<void> {
 }
 
 function compare(run: Run, result: object, expected: Outcome, text?: string): void {
-  // Who is new, is as the model calls them.
+  // A new session gets the model's name.
   const newcomer = run.world.rows.find(({ name }) => !run.ids.has(name));
   const { session, headers } = result as { session?: { id: string } | null; headers?: Headers };
   if (newcomer && session && !run.names.has(session.id)) {
@@ -752,17 +782,17 @@ function compare(run: Run, result: object, expected: Outcome, text?: string): vo
     if (isOurs && !run.tokens.has(value)) nameToken(run, value, cookie.token);
   }
   const shown = typeof cookie === "object" ? { ...cookie, token: cookie.token.name } : cookie;
-  same(tell(run, result), { ...expected, cookie: shown }, text ?? "What the verb answers");
+  same(show(run, result), { ...expected, cookie: shown }, text ?? "The result");
 }
 
 function compareEvents(run: Run): void {
-  const told = run.events.map(({ id, ...event }) => {
+  const emitted = run.events.map(({ id, ...event }) => {
     return model.eventText({ ...event, id: id && (run.names.get(id) ?? id) });
   });
-  same(told.sort(), run.world.events.toSorted(), "What the observer is told");
+  same(emitted.sort(), run.world.events.toSorted(), "The events");
 }
 
-/** Whatever a step has changed in the table, byte for byte, the model has changed too. */
+/** The model has changed the rows that a step has changed, by their bytes, and no other. */
 async function compareTable(run: Run, before: World["rows"]): Promise<void> {
   const { world } = run;
   const table = await readTable();
@@ -778,10 +808,10 @@ async function compareTable(run: Run, before: World["rows"]): Promise<void> {
   const names = new Set([...then.keys(), ...now.keys()]);
   const expected = [...names].filter((name) => !isDeepStrictEqual(then.get(name), now.get(name)));
   const actual = changed.map((id) => run.names.get(id) ?? id);
-  same(actual.sort(), expected.sort(), "The rows that have changed");
+  same(actual.sort(), expected.sort(), "The rows that changed");
 }
 
-/** A cookie is handed out with its row, and without a row it opens nothing. */
+/** A cookie that was issued has its digest in a row, or else opens no session. */
 function requireCommitted(run: Run, token: Token): void {
   const [id, secret] = run.values.get(token)!.split(".") as [string, string];
   const digest = createHash("sha256").update(secret, "base64url").digest("hex");
@@ -793,23 +823,23 @@ function requireCommitted(run: Run, token: Token): void {
 }
 
 function same(actual: unknown, expected: unknown, text: string): void {
-  // What is unset and what is not there are the same.
+  // An undefined property and a missing one are the same here.
   const plain = (value: unknown) => JSON.parse(JSON.stringify(value));
   try {
     assert.deepEqual(plain(actual), plain(expected));
   } catch (error) {
-    throw new Error(`${text} (+), and what the model says (-):\n${(error as Error).message}`);
+    throw new Error(`${text} (+) and what the model says (-):\n${(error as Error).message}`);
   }
 }
 
 /** A result in the model's words. */
-function tell(run: Run, result: object): object {
+function show(run: Run, result: object): object {
   if (result instanceof SessionError) return { error: result.code };
   if (Array.isArray(result)) return { sessions: result.map((session) => see(run, session)) };
   if ("swept" in result) return result;
   if (!("headers" in result)) return { session: see(run, result) };
   const { session, headers, ...rest } = result as { session: object | null; headers: Headers };
-  return { ...rest, session: session && see(run, session), cookie: tellCookie(run, headers) };
+  return { ...rest, session: session && see(run, session), cookie: showCookie(run, headers) };
 }
 
 function see(run: Run, session: object): object {
@@ -822,20 +852,20 @@ function see(run: Run, session: object): object {
   );
 }
 
-function tellCookie(run: Run, headers: Headers): object | string | undefined {
+function showCookie(run: Run, headers: Headers): object | string | undefined {
   const value = valueOf(headers);
   if (value === undefined) return undefined;
   if (value === "") return "cleared";
   const maxAge = headers.get("set-cookie")!.match(/; Max-Age=(\d+)/)?.[1];
   return {
-    token: run.tokens.get(value)?.name ?? "one that the model does not know",
+    token: run.tokens.get(value)?.name ?? "unknown to the model",
     maxAge: maxAge && model.rounded(Number(maxAge)),
   };
 }
 
 function valueOf(headers: Headers): string | undefined {
   const cookies = headers.getSetCookie();
-  assert.ok(cookies.length <= 1, "An answer sets one cookie at most");
+  assert.ok(cookies.length <= 1, "A result sets at most one cookie");
   return /^__Host-session=([^;]*)/.exec(cookies[0] ?? "")?.[1];
 }
 
@@ -862,7 +892,7 @@ function headersOf(run: Run, presented: Presented): Headers {
   return new Headers({ cookie: `__Host-session=${value}` });
 }
 
-// ── The table, and chance ────────────────────────────────────────────────────────────────────────
+// ── The table and the generator ──────────────────────────────────────────────────────────────────
 
 type Table = ReadonlyMap<string, { readonly bytes: string; readonly digests: readonly string[] }>;
 

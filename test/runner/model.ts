@@ -1,6 +1,6 @@
-// What the verbs promise, on a list of plain objects. It is written from what is documented and not
-// from the SQL, so that the two can contradict each other; it keeps no ids and no secrets but names
-// for them, so that the same seed tells the same story.
+// What the functions promise, on a list of plain objects. It is written from the documentation and not
+// from the SQL, so that the two can contradict each other. It has names instead of ids and secrets, so
+// that the same seed tells the same story.
 
 /** A secret that was made: one is equal to itself alone. */
 export interface Token {
@@ -34,8 +34,10 @@ export interface Row {
 export interface World {
   /** Moves by 1 a step, so that no two steps share an instant, and their order is known. */
   now: number;
-  /** What comes between the two statements of a verb that sends two. */
+  /** What happens between the first two statements of a call. */
   between: () => void;
+  /** What happens after the second statement of a sign-in. */
+  afterSecond: () => void;
   readonly users: Map<number, User>;
   rows: Row[];
   events: string[];
@@ -60,7 +62,7 @@ export interface Rules {
 
 type Data = Readonly<Record<string, unknown>>;
 
-/** All that a caller and an observer are told. */
+/** All that a caller gets. */
 export interface Outcome {
   error?: string;
   swept?: number;
@@ -86,6 +88,8 @@ export interface Seen {
   readonly authenticatedAt: number;
   readonly lastSeenAt: number;
   readonly expiresAt: number;
+  /** Unset for a revoked session. */
+  readonly idleExpiresAt?: number;
   readonly persistent: boolean;
   readonly version: number;
   readonly data: Data;
@@ -93,7 +97,7 @@ export interface Seen {
   readonly revokedReason?: string;
 }
 
-// ── The way in ───────────────────────────────────────────────────────────────────────────────────
+// ── Create ───────────────────────────────────────────────────────────────────────────────────────
 
 export function createSession(
   world: World,
@@ -103,33 +107,48 @@ export function createSession(
 ): Outcome {
   const userId = userOf(world, user);
   if (userId === undefined) return { error: "USER_NOT_FOUND" };
-  const replaced = find(world, replaces);
   const row = store(world, userId, world.now, world.now + rules.absoluteTimeout * 1000, {
     data,
     persistent,
   });
-  if (replaced) revoke(world, replaced, "replaced");
-  const maxAge = persistent ? rules.absoluteTimeout : undefined;
-  const outcome = { session: see(world, row), cookie: { token: row.current, maxAge } };
+  const session = see(world, row, rules);
+  if (typeof replaces === "object") {
+    world.between();
+    const replaced = find(world, replaces);
+    if (replaced) revoke(world, replaced, "replaced");
+    discardIfLost(world, row);
+  }
   if (rules.maxSessions !== false) {
     world.between();
     const live = liveSessions(world, userId, rules)
       .sort((a, b) => Number(b === row) - Number(a === row));
     for (const excess of live.slice(rules.maxSessions)) revoke(world, excess, "limit");
+    discardIfLost(world, row);
   }
-  return outcome;
+  const maxAge = persistent ? rules.absoluteTimeout : undefined;
+  return { session, cookie: { token: row.current, maxAge } };
+}
+
+/** A sign-in whose second statement failed leaves no session, as no cookie was issued for it. */
+function discardIfLost(world: World, row: Row): void {
+  try {
+    world.afterSecond();
+  } catch (error) {
+    world.rows = world.rows.filter((other) => other !== row);
+    throw error;
+  }
 }
 
 export function insertSession(
   world: World,
   record: { userId: number; createdAt: number; expiresAt: number; data: Data; exists: boolean },
+  rules: Rules,
 ): Outcome {
   const { userId, createdAt, expiresAt, data, exists } = record;
   if (userOf(world, userId) === undefined) return { error: "USER_NOT_FOUND" };
   if (exists) return { error: "STORE_REJECTED" };
-  return {
-    session: see(world, store(world, userId, createdAt, expiresAt, { data, persistent: true })),
-  };
+  const row = store(world, userId, createdAt, expiresAt, { data, persistent: true });
+  return { session: see(world, row, rules) };
 }
 
 function store(
@@ -157,7 +176,7 @@ function store(
     version: 0,
   };
   world.rows.push(row);
-  tell(world, "created", row);
+  emit(world, "created", row);
   return row;
 }
 
@@ -173,7 +192,7 @@ function userOf(world: World, user: string | number): number | undefined {
   return undefined;
 }
 
-// ── Who is it ────────────────────────────────────────────────────────────────────────────────────
+// ── Validate ─────────────────────────────────────────────────────────────────────────────────────
 
 export function validateSession(
   world: World,
@@ -181,76 +200,85 @@ export function validateSession(
   rules: Rules,
   authenticatedWithin = Infinity,
 ): Outcome {
+  if (typeof presented === "string") return refusePresented(world, presented);
+  const row = find(world, presented);
+  if (row === undefined) return refuse(world, "unknown", { name: presented.of });
   const mayWrite = rules.touchInterval !== false;
-  const row = judge(world, presented, rules, mayWrite);
-  if (!("current" in row)) return row;
+  const refusal = refusalOf(world, row, presented, rules);
+  if (refusal !== undefined) return refuseRow(world, row, refusal, mayWrite);
   const read = { ...row };
-  const visit = mayWrite ? note(world, read, presented, rules) : grant(world, read, rules);
+  const result = mayWrite ? writeDue(world, read, presented, rules) : grant(world, read, rules);
   const isStale = world.now >= read.authenticatedAt + authenticatedWithin * 1000;
-  if (visit.session === null || !isStale) return visit;
-  return { ...refuse(world, "stale", read), cookie: visit.cookie };
+  if (result.session === null || !isStale) return result;
+  return { ...refuse(world, "stale", read), cookie: result.cookie };
 }
 
-/** Writes down what is due, if it still is by then. */
-function note(world: World, read: Row, presented: Presented, rules: Rules): Outcome {
+/** Writes what is due, if it still is by then. */
+function writeDue(world: World, read: Row, presented: Token, rules: Rules): Outcome {
   if (isRotationDue(world, read, presented, rules)) {
     world.between();
-    // Who has another secret by now was asked about before that.
-    const isKnown = find(world, presented) !== undefined;
-    return isKnown ? rotateSession(world, presented, rules) : grant(world, read, rules);
+    // With another secret by now, the session is as it was read.
+    const row = find(world, presented);
+    if (row === undefined) return grant(world, read, rules);
+    const refusal = refusalOf(world, row, presented, rules);
+    if (refusal !== undefined) return refuseRow(world, row, refusal);
+    return rotateRow(world, row, presented, rules) ?? handOut(world, row, presented, rules);
   }
   if (isTouchDue(world, read, presented, rules)) touch(world, read, presented, rules);
   return grant(world, read, rules);
 }
 
-function isRotationDue(world: World, row: Row, presented: Presented, rules: Rules): boolean {
+function isRotationDue(world: World, row: Row, presented: Token, rules: Rules): boolean {
   // The answer that carried the new secret was lost.
   if (presented !== row.current) return isUnseen(row);
   if (rules.rotateAfter === false || !isSettled(world, row, rules)) return false;
   return world.now >= (row.rotatedAt ?? row.authenticatedAt) + rules.rotateAfter * 1000;
 }
 
-function isTouchDue(world: World, row: Row, presented: Presented, rules: Rules): boolean {
+function isTouchDue(world: World, row: Row, presented: Token, rules: Rules): boolean {
   if (presented === row.current && isUnseen(row)) return true;
   const { touchInterval } = rules;
   return touchInterval !== false && world.now >= row.lastSeenAt + touchInterval * 1000;
 }
 
-function touch(world: World, read: Row, presented: Presented, rules: Rules): void {
+function touch(world: World, read: Row, presented: Token, rules: Rules): void {
   world.between();
   const row = find(world, presented);
   if (!row || refusalOf(world, row, presented, rules) !== undefined) return;
   if (!isTouchDue(world, row, presented, rules)) return;
-  noteSight(world, row, presented);
+  recordSight(world, row, presented);
   row.lastSeenAt = read.lastSeenAt = world.now;
 }
 
-/** From the first sight of the new secret on, the grace of the old one counts. */
-function noteSight(world: World, row: Row, presented: Presented): void {
+/** The grace period of the previous secret begins when the new one is first seen. */
+function recordSight(world: World, row: Row, presented: Token): void {
   if (presented === row.current && isUnseen(row)) row.rotationSeenAt = world.now;
 }
 
+// ── Rotate, reauthenticate, update ───────────────────────────────────────────────────────────────
+
 export function rotateSession(world: World, presented: Presented, rules: Rules): Outcome {
-  const row = judge(world, presented, rules);
-  if (!("current" in row)) return row;
-  if (presented === row.current && isSettled(world, row, rules)) {
-    turn(world, row);
-    return grant(world, row, rules, row.current);
-  }
-  const read = { ...row };
-  touch(world, read, presented, rules);
-  return grant(world, read, rules, presented === read.current ? null : read.current);
+  return write(world, presented, rules, {
+    change: (row, token) => rotateRow(world, row, token, rules),
+    unchanged: (row, token) =>
+      token === row.current && isSettled(world, row, rules)
+        ? undefined
+        : handOut(world, row, token, rules),
+  });
 }
 
 export function reauthenticateSession(world: World, presented: Presented, rules: Rules): Outcome {
-  const row = judge(world, presented, rules);
-  if (!("current" in row)) return row;
-  row.current = makeToken(world, row.name);
-  row.previous = row.rotatedAt = row.rotationSeenAt = null;
-  row.authenticatedAt = row.lastSeenAt = world.now;
-  row.expiresAt = world.now + rules.absoluteTimeout * 1000;
-  tell(world, "reauthenticated", row);
-  return grant(world, row, rules, row.current);
+  return write(world, presented, rules, {
+    change: (row) => {
+      row.current = makeToken(world, row.name);
+      row.previous = row.rotatedAt = row.rotationSeenAt = null;
+      row.authenticatedAt = row.lastSeenAt = world.now;
+      row.expiresAt = world.now + rules.absoluteTimeout * 1000;
+      emit(world, "reauthenticated", row);
+      return grant(world, row, rules, row.current);
+    },
+    unchanged: () => undefined,
+  });
 }
 
 export function updateSession(
@@ -260,48 +288,82 @@ export function updateSession(
   rules: Rules,
   version?: number,
 ): Outcome {
-  const row = judge(world, presented, rules);
-  if (!("current" in row)) return row;
-  if (version !== undefined && version !== row.version) {
-    return { ...grant(world, row, rules), reason: "conflict" };
-  }
-  const merged = Object.entries({ ...row.data, ...patch });
-  row.data = Object.fromEntries(merged.filter(([, value]) => value !== undefined));
-  row.version++;
-  row.lastSeenAt = world.now;
-  noteSight(world, row, presented);
-  tell(world, "updated", row);
-  return grant(world, row, rules);
+  const isConflict = (row: Row) => version !== undefined && version !== row.version;
+  return write(world, presented, rules, {
+    change: (row, token) => {
+      if (isConflict(row)) return undefined;
+      const merged = Object.entries({ ...row.data, ...patch });
+      row.data = Object.fromEntries(merged.filter(([, value]) => value !== undefined));
+      row.version++;
+      row.lastSeenAt = world.now;
+      recordSight(world, row, token);
+      emit(world, "updated", row);
+      return grant(world, row, rules);
+    },
+    unchanged: (row) =>
+      isConflict(row) ? { ...grant(world, row, rules), reason: "conflict" } : undefined,
+  });
 }
 
-function turn(world: World, row: Row): void {
+/** Changes a live session, or else tells why it is not live by then. */
+function write(
+  world: World,
+  presented: Presented,
+  rules: Rules,
+  { change, unchanged }: {
+    change: (row: Row, presented: Token) => Outcome | undefined;
+    unchanged: (row: Row, presented: Token) => Outcome | undefined;
+  },
+): Outcome {
+  if (typeof presented === "string") return refusePresented(world, presented);
+  for (let attempt = 0; attempt < 2; attempt++) {
+    const row = find(world, presented);
+    const isLive = row && refusalOf(world, row, presented, rules) === undefined;
+    const changed = isLive && change(row, presented);
+    if (changed) return changed;
+    world.between();
+    const read = find(world, presented);
+    if (read === undefined) return refuse(world, "unknown", { name: presented.of });
+    const refusal = refusalOf(world, read, presented, rules);
+    const result = refusal === undefined
+      ? unchanged(read, presented)
+      : refuseRow(world, read, refusal);
+    if (result) return result;
+  }
+  return { error: "STORE_UNAVAILABLE" };
+}
+
+/** Gives a session another secret, if the presented one is the current one and none is unsettled. */
+function rotateRow(world: World, row: Row, presented: Token, rules: Rules): Outcome | undefined {
+  if (presented !== row.current || !isSettled(world, row, rules)) return undefined;
   row.previous = row.current;
   row.current = makeToken(world, row.name);
   row.rotatedAt = row.lastSeenAt = world.now;
   row.rotationSeenAt = null;
-  tell(world, "rotated", row);
+  emit(world, "rotated", row);
+  return grant(world, row, rules, row.current);
 }
 
-function judge(
-  world: World,
-  presented: Presented,
-  rules: Rules,
-  mayWrite = true,
-): Row | Outcome {
-  if (presented === "absent") return { session: null, reason: presented };
-  if (presented === "malformed") return refuse(world, presented);
-  const row = find(world, presented);
-  if (row === undefined) return refuse(world, "unknown", { name: presented.of });
-  const reason = refusalOf(world, row, presented, rules);
-  if (reason === undefined) return row;
+/** Gives the secret of an earlier rotation to the holder of the one before. */
+function handOut(world: World, row: Row, presented: Token, rules: Rules): Outcome {
+  const read = { ...row };
+  touch(world, read, presented, rules);
+  return grant(world, read, rules, presented === read.current ? null : read.current);
+}
+
+function refusePresented(world: World, presented: "absent" | "malformed"): Outcome {
+  return presented === "absent" ? { session: null, reason: presented } : refuse(world, presented);
+}
+
+function refuseRow(world: World, row: Row, reason: string, mayWrite = true): Outcome {
   const revokedReason = row.revokedReason ?? undefined;
+  const { name, userId, authenticatedAt } = row;
   if (reason === "reused" && mayWrite) {
-    const { authenticatedAt } = row;
     world.between();
-    const isShakenOff = row.authenticatedAt !== authenticatedAt;
-    if (!isShakenOff && end(world, row, "reused")) tell(world, "reused", row);
+    const isLockedOut = row.authenticatedAt !== authenticatedAt;
+    if (!isLockedOut && markRevoked(world, row, "reused")) emit(world, "reused", row);
   }
-  return { ...refuse(world, reason, row), revokedReason };
+  return { ...refuse(world, reason, { name, userId }), revokedReason };
 }
 
 function refusalOf(
@@ -341,15 +403,15 @@ function isLive(world: World, row: Row, rules: Rules): boolean {
     world.now < row.lastSeenAt + rules.idleTimeout * 1000;
 }
 
-// ── The way out ──────────────────────────────────────────────────────────────────────────────────
+// ── Revoke, list, sweep ───────────────────────────────────────────────────────────────────────────
 
 export function revokeSession(world: World, presented: Presented, reason: string): Outcome {
   const row = find(world, presented);
-  const revoked = row !== undefined && revoke(world, row, reason);
-  return { session: revoked ? see(world, row) : null, cookie: "cleared" };
+  const isRevoked = row !== undefined && revoke(world, row, reason);
+  return { session: isRevoked ? seeRevoked(world, row) : null, cookie: "cleared" };
 }
 
-/** RevokeTarget sessions: all of the users, or the one of that name, or all but that one. */
+/** The sessions to revoke: all of the users, the one of that name, or all but that one. */
 export interface Asked {
   readonly userIds: readonly number[];
   readonly id?: string;
@@ -366,13 +428,22 @@ export function revokeSessions(
     (id === undefined || row.name === id) && row.name !== except
   );
   for (const row of rows) revoke(world, row, reason);
-  return { sessions: rows.map((row) => see(world, row)) };
+  return { sessions: rows.map((row) => seeRevoked(world, row)) };
 }
 
-export function listSessions(world: World, userId: number, rules: Rules): Outcome {
+/** `after` is the name of a session of that user. */
+export function listSessions(
+  world: World,
+  userId: number,
+  rules: Rules,
+  { limit, after }: { limit?: number; after?: string } = {},
+): Outcome {
   if (userOf(world, userId) === undefined) return { sessions: [] };
-  const rows = liveSessions(world, userId, rules);
-  return { sessions: rows.map((row) => see(world, row, deadlineOf(row, rules))) };
+  const last = world.rows.find(({ name }) => name === after)?.lastSeenAt ?? Infinity;
+  const rows = liveSessions(world, userId, rules).filter(({ lastSeenAt }) => lastSeenAt < last);
+  const sessions = rows.slice(0, limit)
+    .map((row) => see(world, row, rules, deadlineOf(row, rules)));
+  return { sessions };
 }
 
 function liveSessions(world: World, userId: number, rules: Rules): Row[] {
@@ -395,20 +466,20 @@ export function sweepSessions(
 }
 
 function revoke(world: World, row: Row, reason: string): boolean {
-  const ended = end(world, row, reason);
-  if (ended) tell(world, "revoked", row, reason);
-  return ended;
+  const isRevoked = markRevoked(world, row, reason);
+  if (isRevoked) emit(world, "revoked", row, reason);
+  return isRevoked;
 }
 
-/** Ends a session; false where somebody has ended it before. */
-function end(world: World, row: Row, reason: string): boolean {
+/** Revokes a session; false if it was revoked before. */
+function markRevoked(world: World, row: Row, reason: string): boolean {
   if (row.revokedAt !== null) return false;
   row.revokedAt = world.now;
   row.revokedReason = reason;
   return true;
 }
 
-// ── What happens to rows from outside ────────────────────────────────────────────────────────────
+// ── Rows change without a call ───────────────────────────────────────────────────────────────────
 
 export function age(rows: readonly Row[], seconds: number): void {
   const passed = seconds * 1000;
@@ -428,27 +499,39 @@ export function deleteUser(world: World, userId: number): void {
   world.rows = world.rows.filter((row) => row.userId !== userId);
 }
 
-// ── What is told ─────────────────────────────────────────────────────────────────────────────────
+// ── Results and events ───────────────────────────────────────────────────────────────────────────
 
-function see(world: World, row: Row, expiresAt = row.expiresAt): Seen {
-  const fromNow = (instant: number) => rounded((instant - world.now) / 1000);
+function see(world: World, row: Row, rules: Rules, expiresAt = row.expiresAt): Seen {
+  const idleExpiresAt = Math.min(expiresAt, row.lastSeenAt + rules.idleTimeout * 1000);
+  return { ...seeStored(world, row, expiresAt), idleExpiresAt: fromNow(world, idleExpiresAt) };
+}
+
+function seeRevoked(world: World, row: Row): Seen {
+  return {
+    ...seeStored(world, row, row.expiresAt),
+    revokedAt: fromNow(world, row.revokedAt!),
+    revokedReason: row.revokedReason!,
+  };
+}
+
+function seeStored(world: World, row: Row, expiresAt: number): Seen {
   const { name, inView } = world.users.get(row.userId)!;
   return {
     id: row.name,
     userId: row.userId,
     username: inView ? name : null,
-    createdAt: fromNow(row.createdAt),
-    authenticatedAt: fromNow(row.authenticatedAt),
-    lastSeenAt: fromNow(row.lastSeenAt),
-    expiresAt: fromNow(expiresAt),
+    createdAt: fromNow(world, row.createdAt),
+    authenticatedAt: fromNow(world, row.authenticatedAt),
+    lastSeenAt: fromNow(world, row.lastSeenAt),
+    expiresAt: fromNow(world, expiresAt),
     persistent: row.persistent,
     version: row.version,
     data: row.data,
-    ...(row.revokedAt !== null && {
-      revokedAt: fromNow(row.revokedAt),
-      revokedReason: row.revokedReason!,
-    }),
   };
+}
+
+function fromNow(world: World, instant: number): number {
+  return rounded((instant - world.now) / 1000);
 }
 
 /** Seconds to the nearest 500: all instants are a multiple apart, but for what a run takes. */
@@ -458,17 +541,17 @@ export function rounded(seconds: number): number {
 }
 
 function grant(world: World, row: Row, rules: Rules, token: Token | null = null): Outcome {
-  const session = see(world, row, deadlineOf(row, rules));
+  const session = see(world, row, rules, deadlineOf(row, rules));
   const maxAge = row.persistent ? session.expiresAt : undefined;
   return { session, ...(token && { cookie: { token, maxAge } }) };
 }
 
 function refuse(world: World, reason: string, row?: { name: string; userId?: number }): Outcome {
-  tell(world, "refused", row, reason);
+  emit(world, "refused", row, reason);
   return { session: null, reason };
 }
 
-function tell(
+function emit(
   world: World,
   type: string,
   row?: { name: string; userId?: number },
@@ -486,5 +569,5 @@ export function eventText(
     reason?: string | undefined;
   },
 ): string {
-  return `${type} ${id ?? "nothing"} of ${userId ?? "nobody"}${reason ? `: ${reason}` : ""}`;
+  return `${type} ${id ?? "no id"} of user ${userId ?? "unknown"}${reason ? `: ${reason}` : ""}`;
 }
