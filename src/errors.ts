@@ -124,8 +124,8 @@ function codeOf(sqlstate: string): SessionErrorCode {
 export interface DriverError {
   readonly code: unknown;
   readonly message: unknown;
-  /** The table that the error is about; unset if it is about none. */
-  readonly table: unknown;
+  /** The table or the row that the error is about; unset if it is about none. Citus gives no table. */
+  readonly row: unknown;
   /** PostgreSQL's code: postgres.js has it in `code`, Bun.SQL in `errno`, our own errors in `sqlstate`. */
   readonly sqlstate: string | undefined;
 }
@@ -149,8 +149,8 @@ export function driverError(error: unknown): DriverError {
     : /^[0-9A-Z]{5}$/;
   const sqlstate = [property(it, "sqlstate"), code, property(it, "errno")]
     .find((value): value is string => typeof value === "string" && form.test(value));
-  const table = property(it, "table") ?? property(it, "table_name");
-  return { code, message: property(it, "message"), table, sqlstate };
+  const row = property(it, "table") ?? property(it, "table_name") ?? property(it, "detail");
+  return { code, message: property(it, "message"), row, sqlstate };
 }
 
 function property(error: unknown, name: string): unknown {

@@ -104,8 +104,8 @@ export async function queryUser(
 // A foreign key that fails (23503) is a user who was deleted since the statement found them. The others
 // are about the user as well, because all else was checked before: text that is no uuid (22P02), a number
 // beyond integer (22003), a name too long for its column (22001) or against the rule of its domain
-// (23514). A check of the app's own on the sessions fails in the same way, but names its table.
+// (23514). A check of the app's own on the sessions fails in the same way, but tells its table or row.
 function isAboutUser(error: unknown): boolean {
-  const { table, sqlstate = "" } = driverError(error);
-  return /^(23503|22P02|22003|22001)$/.test(sqlstate) || sqlstate === "23514" && !table;
+  const { row, sqlstate = "" } = driverError(error);
+  return /^(23503|22P02|22003|22001)$/.test(sqlstate) || sqlstate === "23514" && !row;
 }

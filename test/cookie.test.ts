@@ -11,16 +11,17 @@ import {
   validateSession,
 } from "../mod.ts";
 import { clearCookie, issueCookie, readToken } from "../src/cookie.ts";
-import { type CookiePolicy, rulesOf } from "../src/policy.ts";
+import { type CookiePolicy, readOptions } from "../src/policy.ts";
 
 const NAME = "__Host-session";
 const ours = createToken();
 const evil = createToken();
 const good = `${NAME}=${ours.token}`;
+const SUBJECT = "validateSession: headers";
 
-/** What the reader makes of a Cookie header: whose token, or why none. */
+/** What the reader makes of a Cookie header: one of two tokens, or why none. */
 function reads(cookie: string, name = NAME): string {
-  const read = readToken(new Map([["cookie", cookie]]) as never, name);
+  const read = readToken(SUBJECT, new Map([["cookie", cookie]]) as never, name);
   if (typeof read === "string") return read;
   const { id, digest, secret } = read.id === ours.id ? ours : evil;
   assert.deepEqual(read, {
@@ -62,7 +63,7 @@ describe("readToken", () => {
       expected: "ours",
     },
 
-    // CVE-2026-39410: a name that anybody may set must not become the prefixed one.
+    // CVE-2026-39410: a name that any page may set must not become the prefixed one.
     { name: "U+00A0 before the name", cookie: `\u00A0${good}`, expected: "absent" },
     { name: "U+00A0 after the name", cookie: `${NAME}\u00A0=${ours.token}`, expected: "absent" },
     { name: "U+FEFF before the name", cookie: `\uFEFF${good}`, expected: "absent" },
@@ -121,7 +122,7 @@ describe("readToken", () => {
     { name: "a quoted name", cookie: `"${NAME}"=${ours.token}`, expected: "absent" },
     { name: "a name in quotes across cookies", cookie: `"${good}"`, expected: "absent" },
 
-    // Two of our name: the order says nothing about who set which.
+    // Two of our name: the order does not tell which page set which.
     { name: "evil first", cookie: `${NAME}=${evil.token}; ${good}`, expected: "malformed" },
     { name: "evil second", cookie: `${good}; ${NAME}=${evil.token}`, expected: "malformed" },
     { name: "the same token twice", cookie: `${good}; ${good}`, expected: "malformed" },
@@ -234,33 +235,33 @@ describe("readToken", () => {
   ];
   for (const { name, headers } of carriers) {
     test(`reads from ${name}`, () => {
-      assert.equal((readToken(headers as never, NAME) as { id: string }).id, ours.id);
+      assert.equal((readToken(SUBJECT, headers as never, NAME) as { id: string }).id, ours.id);
     });
   }
 
-  test("asks for nothing but the Cookie header: a token elsewhere signs nobody in", () => {
+  test("reads the Cookie header alone: a token in another header is no session", () => {
     const asked: string[] = [];
     const get = (name: string) => {
       asked.push(name.toLowerCase());
       return null;
     };
-    assert.equal(readToken({ get }, NAME), "absent");
+    assert.equal(readToken(SUBJECT, { get }, NAME), "absent");
     assert.deepEqual(asked, ["cookie"]);
     const elsewhere = {
       authorization: `Bearer ${ours.token}`,
       "x-session": ours.token,
       cookie2: good,
     };
-    assert.equal(readToken(new Headers(elsewhere), NAME), "absent");
+    assert.equal(readToken(SUBJECT, new Headers(elsewhere), NAME), "absent");
   });
 
   type Reader = (headers: Headers, sql: Sql) => Promise<unknown>;
-  const readers: { verb: string; call: Reader }[] = [
-    { verb: "validateSession", call: validateSession },
-    { verb: "rotateSession", call: rotateSession },
-    { verb: "reauthenticateSession", call: reauthenticateSession },
-    { verb: "updateSession", call: (headers, sql) => updateSession(headers, { a: 1 }, sql) },
-    { verb: "revokeSession", call: revokeSession },
+  const readers: { caller: string; call: Reader }[] = [
+    { caller: "validateSession", call: validateSession },
+    { caller: "rotateSession", call: rotateSession },
+    { caller: "reauthenticateSession", call: reauthenticateSession },
+    { caller: "updateSession", call: (headers, sql) => updateSession(headers, { a: 1 }, sql) },
+    { caller: "revokeSession", call: revokeSession },
   ];
 
   class Jar {
@@ -284,27 +285,26 @@ describe("readToken", () => {
     { name: "a number", headers: 1, received: "number" },
   ];
   for (const { name, headers, received } of misfits) {
-    const refusal = {
+    const refusal = (caller: string) => ({
       name: "TypeError",
-      message:
-        `Cannot proceed as headers must have get(name), as request.headers has, got ${received}`,
-    };
+      message: `${caller}: headers must have get(name), as request.headers has, got ${received}`,
+    });
 
     test(`refuses ${name}, and says what to pass`, async () => {
-      assert.throws(() => readToken(headers as never, NAME), refusal);
-      const sql = () => assert.fail("asked the database");
-      for (const { verb, call } of readers) {
-        await assert.rejects(call(headers as never, sql), refusal, verb);
+      assert.throws(() => readToken(SUBJECT, headers as never, NAME), refusal("validateSession"));
+      const sql = () => assert.fail("sent SQL");
+      for (const { caller, call } of readers) {
+        await assert.rejects(call(headers as never, sql), refusal(caller), caller);
       }
     });
   }
 
-  test("names replaces where that is what cannot be read", async () => {
-    const sql = () => assert.fail("asked the database");
+  test("names replaces in the error if that has no get", async () => {
+    const sql = () => assert.fail("sent SQL");
     await assert.rejects(createSession("ada", sql, { replaces: new Jar() as never }), {
       name: "TypeError",
       message:
-        "Cannot proceed as replaces must have get(name), as request.headers has, got an instance of Jar",
+        "createSession: replaces must have get(name), as request.headers has, got an instance of Jar",
     });
   });
 
@@ -327,23 +327,23 @@ describe("readToken", () => {
     },
   ];
   for (const { name, value, received } of strange) {
-    test(`refuses headers whose get answers ${name}`, async () => {
-      const refusal = {
+    test(`refuses headers whose get returns ${name}`, async () => {
+      const refusal = (caller: string) => ({
         name: "TypeError",
-        message:
-          `Cannot proceed as headers.get("cookie") must be text or null, got ${received}`,
-      };
+        message: `${caller}: headers.get("cookie") must return text or null, got ${received}`,
+      });
       const headers = { get: () => value as never };
-      assert.throws(() => readToken(headers, NAME), refusal);
-      const sql = () => assert.fail("asked the database");
-      for (const { verb, call } of readers) {
-        await assert.rejects(call(headers as never, sql), refusal, verb);
+      assert.throws(() => readToken(SUBJECT, headers, NAME), refusal("validateSession"));
+      const sql = () => assert.fail("sent SQL");
+      for (const { caller, call } of readers) {
+        await assert.rejects(call(headers as never, sql), refusal(caller), caller);
       }
     });
   }
 });
 
-const rules = (cookie?: CookiePolicy) => rulesOf({ ...(cookie && { cookie }) }, []).cookie;
+const resolve = (cookie?: CookiePolicy) =>
+  readOptions("configure", { ...(cookie && { cookie }) }, []).policy.cookie;
 
 const policies: { name: string; cookie: CookiePolicy; maxAge?: number; expected: string }[] = [
   {
@@ -353,7 +353,7 @@ const policies: { name: string; cookie: CookiePolicy; maxAge?: number; expected:
     expected: `${NAME}=TOKEN; Secure; HttpOnly; Max-Age=2592000; SameSite=Lax; Path=/`,
   },
   {
-    name: "a cookie that ends with the browser",
+    name: "a cookie that the browser drops when it closes",
     cookie: { persistent: false },
     expected: `${NAME}=TOKEN; Secure; HttpOnly; SameSite=Lax; Path=/`,
   },
@@ -402,7 +402,7 @@ const policies: { name: string; cookie: CookiePolicy; maxAge?: number; expected:
     expected: `${NAME}=TOKEN; Secure; HttpOnly; Partitioned; Max-Age=60; SameSite=None; Path=/`,
   },
   {
-    name: "a name of one's own",
+    name: "another name",
     cookie: { name: "sid" },
     maxAge: 60,
     expected: "sid=TOKEN; Secure; HttpOnly; Max-Age=60; SameSite=Lax; Path=/",
@@ -449,15 +449,15 @@ const pairs = (line: string) =>
 describe("issueCookie", () => {
   for (const { name, cookie, maxAge, expected } of policies) {
     test(`writes ${name}`, () => {
-      const headers = issueCookie(rules(cookie), ours.token, maxAge);
+      const headers = issueCookie(resolve(cookie), ours.token, maxAge);
       assert.deepEqual(headers.getSetCookie(), [expected.replace("TOKEN", ours.token)]);
     });
 
     test(`writes ${name} by the grammar, with no attribute twice, and for HTTP alone`, () => {
       for (
         const headers of [
-          issueCookie(rules(cookie), ours.token, maxAge),
-          clearCookie(rules(cookie)),
+          issueCookie(resolve(cookie), ours.token, maxAge),
+          clearCookie(resolve(cookie)),
         ]
       ) {
         const line = headers.get("set-cookie")!;
@@ -470,11 +470,11 @@ describe("issueCookie", () => {
       }
     });
 
-    test(`says beside ${name} that the answer must not be stored, and nothing else`, () => {
+    test(`says beside ${name} that no cache may store the response, and nothing else`, () => {
       for (
         const headers of [
-          issueCookie(rules(cookie), ours.token, maxAge),
-          clearCookie(rules(cookie)),
+          issueCookie(resolve(cookie), ours.token, maxAge),
+          clearCookie(resolve(cookie)),
         ]
       ) {
         assert.equal(headers.get("cache-control"), "no-store");
@@ -485,14 +485,14 @@ describe("issueCookie", () => {
 
   test("keeps name and value within the 4096 bytes that browsers store", () => {
     const name = "n".repeat(4016);
-    const [[, value]] = pairs(issueCookie(rules({ name }), ours.token).get("set-cookie")!) as [
+    const [[, value]] = pairs(issueCookie(resolve({ name }), ours.token).get("set-cookie")!) as [
       [string, string],
     ];
     assert.equal(name.length + value.length, 4096);
   });
 
-  test("hands out fresh and mutable headers each time", () => {
-    const attributes = rules();
+  test("returns new and mutable headers each time", () => {
+    const attributes = resolve();
     const [one, two] = [issueCookie(attributes, ours.token), issueCookie(attributes, ours.token)];
     assert.notEqual(one, two);
     one.append("set-cookie", "theme=dark");
@@ -506,7 +506,7 @@ describe("issueCookie", () => {
 describe("clearCookie", () => {
   for (const { name, cookie } of policies) {
     test(`repeats what browsers find the cookie by, for ${name}`, () => {
-      const attributes = rules(cookie);
+      const attributes = resolve(cookie);
       const [issued, cleared] = [issueCookie(attributes, ours.token, 60), clearCookie(attributes)]
         .map((headers) => pairs(headers.get("set-cookie")!)) as [
           [string, string?][],
@@ -520,8 +520,8 @@ describe("clearCookie", () => {
     });
   }
 
-  test("clears also the cookie that ends with the browser", () => {
-    assert.deepEqual(clearCookie(rules({ persistent: false })).getSetCookie(), [
+  test("clears also the cookie that the browser drops when it closes", () => {
+    assert.deepEqual(clearCookie(resolve({ persistent: false })).getSetCookie(), [
       `${NAME}=; Secure; HttpOnly; SameSite=Lax; Path=/; Expires=Thu, 01 Jan 1970 00:00:00 GMT`,
     ]);
   });

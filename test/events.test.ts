@@ -5,12 +5,12 @@ import {
   configure,
   createSession,
   createToken,
-  type SessionEventListener,
   reauthenticateSession,
   revokeSession,
   revokeSessions,
   rotateSession,
   type SessionEvent,
+  type SessionEventListener,
   updateSession,
   validateSession,
 } from "../mod.ts";
@@ -22,7 +22,7 @@ beforeAll(async () => {
 });
 afterAll(() => db.close());
 
-const observed = () => {
+const listening = () => {
   const events: SessionEvent[] = [];
   return { events, onEvent: (event: SessionEvent) => void events.push(event) };
 };
@@ -32,21 +32,21 @@ const signIn = async (user = "ada") => {
 };
 
 describe("onEvent", () => {
-  test("is told of a whole life, in order, by ids and reasons", async () => {
-    const { events, onEvent } = observed();
-    const verbs = configure({ onEvent });
+  test("gets the events of a session in order, with ids and reasons", async () => {
+    const { events, onEvent } = listening();
+    const sessions = configure({ onEvent });
     const before = await signIn("grace");
-    const created = await verbs.createSession("ada", db.sql, { replaces: before.headers });
+    const created = await sessions.createSession("ada", db.sql, { replaces: before.headers });
     const { id } = created.session;
-    const rotated = await verbs.rotateSession(withCookie(created.headers), db.sql);
-    const renewed = await verbs.reauthenticateSession(withCookie(rotated.headers), db.sql);
+    const rotated = await sessions.rotateSession(withCookie(created.headers), db.sql);
+    const renewed = await sessions.reauthenticateSession(withCookie(rotated.headers), db.sql);
     const headers = withCookie(renewed.headers);
-    await verbs.validateSession(headers, db.sql);
-    await verbs.updateSession(headers, { a: 1 }, db.sql);
-    await verbs.updateSession(headers, { a: 2 }, db.sql, { version: 0 });
-    await verbs.revokeSession(headers, db.sql, { reason: "bye" });
-    await verbs.revokeSession(headers, db.sql);
-    await verbs.validateSession(headers, db.sql);
+    await sessions.validateSession(headers, db.sql);
+    await sessions.updateSession(headers, { a: 1 }, db.sql);
+    await sessions.updateSession(headers, { a: 2 }, db.sql, { version: 0 });
+    await sessions.revokeSession(headers, db.sql, { reason: "bye" });
+    await sessions.revokeSession(headers, db.sql);
+    await sessions.validateSession(headers, db.sql);
     assert.deepEqual(events, [
       { type: "created", id, userId: 1 },
       { type: "revoked", id: before.id, userId: 2, reason: "replaced" },
@@ -58,10 +58,10 @@ describe("onEvent", () => {
     ]);
   });
 
-  test("is told of every refusal, and whose it was where the secret was right", async () => {
-    const { events, onEvent } = observed();
+  test("gets every refusal, with the user's key only if the secret was right", async () => {
+    const { events, onEvent } = listening();
     const { id, headers } = await signIn();
-    const { id: stranger, token } = createToken();
+    const { id: unknown, token } = createToken();
     const cookie = (value: string) => new Headers({ cookie: `__Host-session=${value}` });
     await validateSession(new Headers(), db.sql, { onEvent });
     assert.deepEqual(events, []);
@@ -74,15 +74,15 @@ describe("onEvent", () => {
     await validateSession(headers, db.sql, { onEvent });
     assert.deepEqual(events, [
       { type: "refused", reason: "malformed" },
-      { type: "refused", reason: "unknown", id: stranger },
+      { type: "refused", reason: "unknown", id: unknown },
       { type: "refused", reason: "unknown", id },
       { type: "refused", reason: "stale", id, userId: 1 },
       { type: "refused", reason: "idle", id, userId: 1 },
     ]);
   });
 
-  test("is told of each session that a limit or a revocation by user ends", async () => {
-    const { events, onEvent } = observed();
+  test("gets each session that maxSessions or revokeSessions revokes", async () => {
+    const { events, onEvent } = listening();
     await revokeSessions({ userId: 2 }, db.sql);
     const first = await signIn("grace");
     const second = await createSession("grace", db.sql, { maxSessions: 1, onEvent });
@@ -95,8 +95,8 @@ describe("onEvent", () => {
     ]);
   });
 
-  test("is never told a credential", async () => {
-    const { events, onEvent } = observed();
+  test("never gets a credential", async () => {
+    const { events, onEvent } = listening();
     const created = await createSession("ada", db.sql, { onEvent });
     const rotated = await rotateSession(withCookie(created.headers), db.sql, { onEvent });
     const renewed = await reauthenticateSession(withCookie(rotated.headers), db.sql, { onEvent });
@@ -114,22 +114,22 @@ describe("onEvent", () => {
     }
   });
 
-  test("changes nothing by throwing, or by rejecting, whatever the verb", async () => {
+  test("changes nothing if it throws or rejects, in any function", async () => {
     const strays: unknown[] = [];
     const note = (reason: unknown) => strays.push(reason);
     process.on("unhandledRejection", note);
-    const observers: Observer[] = [
+    const listeners: SessionEventListener[] = [
       () => {
-        throw new Error("observer");
+        throw new Error("listener");
       },
-      () => Promise.reject(new Error("observer")),
+      () => Promise.reject(new Error("listener")),
       () => ({
         then() {
-          throw new Error("observer");
+          throw new Error("listener");
         },
       }),
     ];
-    for (const onEvent of observers) {
+    for (const onEvent of listeners) {
       const created = await createSession("ada", db.sql, { onEvent, maxSessions: 1 });
       const rotated = await rotateSession(withCookie(created.headers), db.sql, { onEvent });
       const headers = withCookie(rotated.headers);
@@ -145,8 +145,8 @@ describe("onEvent", () => {
     assert.deepEqual(strays, []);
   });
 
-  test("is told before the commit inside a transaction of the caller's", async () => {
-    const { events, onEvent } = observed();
+  test("gets the event before the commit in a transaction of the caller", async () => {
+    const { events, onEvent } = listening();
     await assert.rejects(
       db.sql.begin(async (transaction) => {
         await createSession("ada", transaction, { onEvent });
@@ -157,8 +157,8 @@ describe("onEvent", () => {
     );
   });
 
-  test("is not told of what failed", async () => {
-    const { events, onEvent } = observed();
+  test("gets no event of a call that failed", async () => {
+    const { events, onEvent } = listening();
     await assert.rejects(createSession("nobody", db.sql, { onEvent }), { code: "USER_NOT_FOUND" });
     assert.deepEqual(events, []);
   });

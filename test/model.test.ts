@@ -263,6 +263,7 @@ async function act(run: Run, action: Action): Promise<void> {
     // Once: a third statement may follow, and the other call may send two itself.
     if (isBetween) return;
     isBetween = true;
+    world.now += 0.5;
     otherExpected = other?.predict();
   };
   world.afterSecond = () => {

@@ -16,40 +16,49 @@ import {
   revokeSession,
   revokeSessions,
   rotateSession,
+  type SessionResult,
   type Sql,
   sweepSessions,
   updateSession,
   validateSession,
-  type SessionResult,
   withSession,
 } from "../mod.ts";
-import { rulesOf } from "../src/policy.ts";
+import { readOptions } from "../src/policy.ts";
+import type { Statement } from "../src/sql.ts";
+import * as statements from "../src/statements.ts";
 
 const DAY = 86_400;
 const POLICY =
   "idleTimeout, absoluteTimeout, touchInterval, rotateAfter, rotationGrace, maxSessions, queryTimeout, cookie, onEvent";
 const COOKIE = "name, domain, path, secure, sameSite, partitioned, persistent";
-const rules = (policy?: Policy) => rulesOf(policy, []);
+const resolve = (policy?: Policy) => readOptions("configure", policy, []).policy;
 
-/** The values of a statement, but for the number of the call, which no policy decides. */
-const isNumber = (value: unknown) => /^q\d+_\d+$/.test(String(value));
-const withoutNumber = (values: unknown[]) => values.filter((value) => !isNumber(value));
+const known = Object.values(statements)
+  .filter((value): value is Statement => typeof value === "object");
+
+/** The values of `$1`, `$2` … of a statement that was sent. */
+function valuesOf(strings: TemplateStringsArray, parameters: readonly unknown[]): unknown[] {
+  const { order } = known.find((it) => it.strings === strings)!;
+  const values: unknown[] = [];
+  for (const [place, number] of order.entries()) values[number - 1] = parameters[place];
+  return values;
+}
 
 describe("the defaults", () => {
   test("are 7 days without use, 30 days in all, one touch in 5 minutes, and 5 seconds for the database", () => {
-    const { idleTimeout, absoluteTimeout, touchInterval, queryTimeout } = rules();
+    const { idleTimeout, absoluteTimeout, touchInterval, queryTimeout } = resolve();
     assert.deepEqual({ idleTimeout, absoluteTimeout, touchInterval, queryTimeout }, {
       idleTimeout: 7 * DAY,
       absoluteTimeout: 30 * DAY,
       touchInterval: 300,
       queryTimeout: 5,
     });
-    assert.deepEqual(rules({}), rules());
-    assert.deepEqual(rules({ cookie: {} }), rules());
+    assert.deepEqual(resolve({}), resolve());
+    assert.deepEqual(resolve({ cookie: {} }), resolve());
   });
 
-  test("are no rotation by itself, 30 seconds of grace for one, no limit of sessions, and no observer", () => {
-    const { rotateAfter, rotationGrace, maxSessions, onEvent } = rules();
+  test("are no automatic rotation, 30 seconds of grace, no limit of sessions, and no event listener", () => {
+    const { rotateAfter, rotationGrace, maxSessions, onEvent } = resolve();
     assert.deepEqual({ rotateAfter, rotationGrace, maxSessions, onEvent }, {
       rotateAfter: false,
       rotationGrace: 30,
@@ -58,13 +67,14 @@ describe("the defaults", () => {
     });
   });
 
-  test("are all the settings that there are", () => {
-    assert.deepEqual(Object.keys(rules()).sort(), POLICY.split(", ").sort());
-    assert.deepEqual(Object.keys(rules().cookie).sort(), COOKIE.split(", ").sort());
+  test("are all the settings that there are, and the idle timeout of a sweep", () => {
+    const settings = [...POLICY.split(", "), "sweepIdleAfter"];
+    assert.deepEqual(Object.keys(resolve()).sort(), settings.sort());
+    assert.deepEqual(Object.keys(resolve().cookie).sort(), COOKIE.split(", ").sort());
   });
 
   test("are the safe attributes of a cookie", () => {
-    assert.deepEqual(rules().cookie, {
+    assert.deepEqual(resolve().cookie, {
       name: "__Host-session",
       domain: undefined,
       path: "/",
@@ -75,67 +85,82 @@ describe("the defaults", () => {
     });
   });
 
+  test("sweep no idle session unless idleTimeout is set explicitly", () => {
+    const sweeps = (policy?: Policy) => resolve(policy).sweepIdleAfter;
+    assert.equal(sweeps(), undefined);
+    assert.equal(sweeps({}), undefined);
+    assert.equal(sweeps({ absoluteTimeout: 60 }), undefined);
+    assert.equal(sweeps({ idleTimeout: undefined } as object), undefined);
+    assert.equal(sweeps({ idleTimeout: 604_800 }), 604_800);
+    assert.equal(sweeps({ idleTimeout: 60 }), 60);
+    assert.deepEqual([AAL1, AAL2, AAL3].map(sweeps), [undefined, 3600, 900]);
+  });
+
   test("stand for every setting that is given as undefined", () => {
     const unset = (keys: string) =>
       Object.fromEntries(keys.split(", ").map((key) => [key, undefined]));
-    assert.deepEqual(rules(unset(POLICY) as never), rules());
-    assert.deepEqual(rules({ cookie: unset(COOKIE) as never }), rules());
+    assert.deepEqual(resolve(unset(POLICY) as never), resolve());
+    assert.deepEqual(resolve({ cookie: unset(COOKIE) as never }), resolve());
   });
 
   const times: { name: string; policy: Policy; expected: unknown[] }[] = [
     {
-      name: "idle as the absolute deadline, where that is sooner",
+      name: "idleTimeout as absoluteTimeout, if that is shorter",
       policy: { absoluteTimeout: 1800 },
       expected: [1800, 180],
     },
     {
-      name: "idle as it is, where the deadline is later",
+      name: "idleTimeout as 7 days, if absoluteTimeout is longer",
       policy: { absoluteTimeout: 400 * DAY },
       expected: [7 * DAY, 300],
     },
-    { name: "a touch as a tenth of idle", policy: { idleTimeout: 900 }, expected: [900, 90] },
     {
-      name: "a touch of 300 seconds at most",
+      name: "touchInterval as a tenth of idleTimeout",
+      policy: { idleTimeout: 900 },
+      expected: [900, 90],
+    },
+    {
+      name: "touchInterval as 300 seconds at most",
       policy: { idleTimeout: 3600 },
       expected: [3600, 300],
     },
     {
-      name: "a touch in whole seconds, rounded down",
+      name: "touchInterval in whole seconds, rounded down",
       policy: { idleTimeout: 19 },
       expected: [19, 1],
     },
     {
-      name: "a touch each time, where idle is seconds",
+      name: "touchInterval as 0, if idleTimeout is a few seconds",
       policy: { idleTimeout: 9 },
       expected: [9, 0],
     },
     {
-      name: "a touch each time, where idle is one second",
+      name: "touchInterval as 0, if idleTimeout is one second",
       policy: { idleTimeout: 1 },
       expected: [1, 0],
     },
-    { name: "both from the deadline alone", policy: { absoluteTimeout: 1 }, expected: [1, 0] },
+    { name: "both from absoluteTimeout alone", policy: { absoluteTimeout: 1 }, expected: [1, 0] },
     {
-      name: "no touch, where it is switched off",
+      name: "no touchInterval, if it is switched off",
       policy: { touchInterval: false },
       expected: [7 * DAY, false],
     },
     {
-      name: "a touch as long as it may be",
+      name: "touchInterval as it was given, up to a second less than idleTimeout",
       policy: { idleTimeout: 60, touchInterval: 59 },
       expected: [60, 59],
     },
   ];
   for (const { name, policy, expected } of times) {
     test(`derive ${name}`, () => {
-      const { idleTimeout, touchInterval } = rules(policy);
+      const { idleTimeout, touchInterval } = resolve(policy);
       assert.deepEqual([idleTimeout, touchInterval], expected);
     });
   }
 
   const names: { name: string; cookie: CookiePolicy; expected: string }[] = [
-    { name: "everything default", cookie: {}, expected: "__Host-session" },
-    { name: "path / by hand", cookie: { path: "/" }, expected: "__Host-session" },
+    { name: "every default", cookie: {}, expected: "__Host-session" },
+    { name: "path / set explicitly", cookie: { path: "/" }, expected: "__Host-session" },
     {
       name: "another SameSite",
       cookie: { sameSite: "None", partitioned: true },
@@ -150,11 +175,15 @@ describe("the defaults", () => {
       expected: "session",
     },
     { name: "plain http and a path", cookie: { secure: false, path: "/app" }, expected: "session" },
-    { name: "a name by hand", cookie: { name: "sid", domain: "example.com" }, expected: "sid" },
+    {
+      name: "a name set explicitly",
+      cookie: { name: "sid", domain: "example.com" },
+      expected: "sid",
+    },
   ];
   for (const { name, cookie, expected } of names) {
     test(`name the cookie ${expected} with ${name}`, () => {
-      assert.equal(rules({ cookie }).cookie.name, expected);
+      assert.equal(resolve({ cookie }).cookie.name, expected);
     });
   }
 });
@@ -175,7 +204,7 @@ describe("the presets", () => {
   ];
   for (const { name, preset, expected } of presets) {
     test(`hold the numbers of ${name}`, () => {
-      const { absoluteTimeout, idleTimeout } = rules(preset);
+      const { absoluteTimeout, idleTimeout } = resolve(preset);
       assert.deepEqual([absoluteTimeout, idleTimeout], expected);
     });
   }
@@ -235,7 +264,7 @@ const settings = [
   { name: "absoluteTimeout", what: SECONDS, least: 1, most: 400 * DAY },
   { name: "touchInterval", what: SECONDS, least: 0, most: 7 * DAY - 1 },
   { name: "rotateAfter", what: SECONDS, least: 31, most: 30 * DAY },
-  { name: "rotationGrace", what: SECONDS, least: 0, most: 3600 },
+  { name: "rotationGrace", what: SECONDS, least: 5, most: 3600 },
   { name: "maxSessions", what: "a whole number", least: 1, most: 10_000 },
   { name: "queryTimeout", what: SECONDS, least: 1, most: DAY },
 ];
@@ -245,8 +274,7 @@ for (const { name: setting, what, least, most } of settings) {
       name: `${setting} that is ${name}`,
       policy: { [setting]: value },
       error,
-      message:
-        `Cannot proceed as ${setting} must be ${what} from ${least} to ${most}, got ${received}`,
+      message: `${setting} must be ${what} from ${least} to ${most}, got ${received}`,
     });
   }
 }
@@ -255,8 +283,7 @@ for (const [setting, most] of [["absoluteTimeout", 400 * DAY], ["queryTimeout", 
     name: `${setting} switched off`,
     policy: { [setting]: false },
     error: "TypeError",
-    message:
-      `Cannot proceed as ${setting} must be whole seconds from 1 to ${most}, got boolean`,
+    message: `${setting} must be whole seconds from 1 to ${most}, got boolean`,
   });
 }
 
@@ -265,67 +292,77 @@ refused.push(
     name: "idleTimeout beyond absoluteTimeout",
     policy: { idleTimeout: 3601, absoluteTimeout: 3600 },
     error: "RangeError",
-    message: "Cannot proceed as idleTimeout must be whole seconds from 1 to 3600, got 3601",
+    message: "idleTimeout must be whole seconds from 1 to 3600, got 3601",
   },
   {
     name: "touchInterval as long as idleTimeout",
     policy: { idleTimeout: 60, touchInterval: 60 },
     error: "RangeError",
-    message: "Cannot proceed as touchInterval must be whole seconds from 0 to 59, got 60",
+    message: "touchInterval must be whole seconds from 0 to 59, got 60",
   },
   {
     name: "touchInterval as long as the idleTimeout that follows from absoluteTimeout",
     policy: { absoluteTimeout: 60, touchInterval: 60 },
     error: "RangeError",
-    message: "Cannot proceed as touchInterval must be whole seconds from 0 to 59, got 60",
+    message: "touchInterval must be whole seconds from 0 to 59, got 60",
   },
   {
     name: "idleTimeout switched off",
     policy: { idleTimeout: false },
     error: "TypeError",
-    message:
-      "Cannot proceed as idleTimeout must be whole seconds from 1 to 2592000, got boolean",
+    message: "idleTimeout must be whole seconds from 1 to 2592000, got boolean",
   },
   {
-    name: "rotationGrace switched off, which is 0",
+    name: "rotationGrace switched off",
     policy: { rotationGrace: false },
     error: "TypeError",
-    message:
-      "Cannot proceed as rotationGrace must be whole seconds from 0 to 3600, got boolean",
+    message: "rotationGrace must be whole seconds from 5 to 3600, got boolean",
   },
   {
     name: "rotateAfter as long as rotationGrace",
     policy: { rotateAfter: 60, rotationGrace: 60 },
     error: "RangeError",
-    message: "Cannot proceed as rotateAfter must be whole seconds from 61 to 2592000, got 60",
+    message: "rotateAfter must be whole seconds from 61 to 2592000, got 60",
+  },
+  ...[0, 1, 2, 3, 4].map((rotationGrace): Refused => ({
+    name: `rotationGrace of ${rotationGrace}, which would revoke sessions of parallel requests`,
+    policy: { rotationGrace, rotateAfter: 3600 },
+    error: "RangeError",
+    message: `rotationGrace must be whole seconds from 5 to 3600, got ${rotationGrace}`,
+  })),
+  {
+    name: "rotateAfter of 0, which would rotate at every request",
+    policy: { rotateAfter: 0, rotationGrace: 5 },
+    error: "RangeError",
+    message: "rotateAfter must be whole seconds from 6 to 2592000, got 0",
   },
   {
-    name: "rotateAfter of 0 without a grace, which would rotate at every request",
-    policy: { rotateAfter: 0, rotationGrace: 0 },
+    name: "rotateAfter as long as the least rotationGrace",
+    policy: { rotateAfter: 5, rotationGrace: 5 },
     error: "RangeError",
-    message: "Cannot proceed as rotateAfter must be whole seconds from 1 to 2592000, got 0",
+    message: "rotateAfter must be whole seconds from 6 to 2592000, got 5",
   },
   {
     name: "rotateAfter beyond absoluteTimeout, when there is nothing left to rotate",
     policy: { rotateAfter: 3601, absoluteTimeout: 3600 },
     error: "RangeError",
-    message: "Cannot proceed as rotateAfter must be whole seconds from 31 to 3600, got 3601",
+    message: "rotateAfter must be whole seconds from 31 to 3600, got 3601",
   },
   {
     name: "rotateAfter in a session that ends within the grace",
     policy: { rotateAfter: 25, absoluteTimeout: 25 },
     error: "RangeError",
-    message: "Cannot proceed as rotateAfter must be whole seconds from 31 to 25, got 25",
+    message: "rotateAfter must be whole seconds from 31 to 25, got 25",
   },
   {
-    name: "rotateAfter where touchInterval is switched off, so that a validation writes nothing",
+    name: "rotateAfter if touchInterval is switched off, so that a validation writes nothing",
     policy: { rotateAfter: 3600, touchInterval: false },
     error: "RangeError",
-    message: "Cannot proceed as rotateAfter must be false where touchInterval is, got 3600",
+    message: "rotateAfter must be false if touchInterval is false, got 3600",
   },
 );
 
-const observers = [
+const listeners = [
   { name: "null", value: null, received: "null" },
   { name: "text", value: "console.log", received: "string" },
   { name: "a number", value: 1, received: "number" },
@@ -341,12 +378,12 @@ const observers = [
   },
   { name: "an EventTarget", value: new EventTarget(), received: "an instance of EventTarget" },
 ];
-for (const { name, value, received } of observers) {
+for (const { name, value, received } of listeners) {
   refused.push({
     name: `onEvent that is ${name}`,
     policy: { onEvent: value },
     error: "TypeError",
-    message: `Cannot proceed as onEvent must be a function, got ${received}`,
+    message: `onEvent must be a function, got ${received}`,
   });
 }
 
@@ -357,9 +394,7 @@ for (
     name: `an unknown key ${JSON.stringify(key)}`,
     policy: { [key]: 1 },
     error: "TypeError",
-    message: `Cannot proceed as options must have no keys but ${POLICY}, got ${
-      JSON.stringify(key)
-    }`,
+    message: `options must have no keys but ${POLICY}, got ${JSON.stringify(key)}`,
   });
 }
 for (const key of ["samesite", "httpOnly", "maxAge", "expires", "Secure", "priority", "unparsed"]) {
@@ -367,7 +402,7 @@ for (const key of ["samesite", "httpOnly", "maxAge", "expires", "Secure", "prior
     name: `an unknown key ${key} of the cookie`,
     policy: { cookie: { [key]: false } },
     error: "TypeError",
-    message: `Cannot proceed as cookie must have no keys but ${COOKIE}, got "${key}"`,
+    message: `cookie must have no keys but ${COOKIE}, got "${key}"`,
   });
 }
 
@@ -392,7 +427,7 @@ for (
       name: `cookie.${setting} that is ${name}`,
       policy: { cookie: { [setting]: value } },
       error: "TypeError",
-      message: `Cannot proceed as cookie.${setting} must be a string, got ${received}`,
+      message: `cookie.${setting} must be a string, got ${received}`,
     });
   }
 }
@@ -408,7 +443,7 @@ for (
       name: `cookie.${setting} that is ${name}`,
       policy: { cookie: { [setting]: value } },
       error: "TypeError",
-      message: `Cannot proceed as cookie.${setting} must be true or false, got ${received}`,
+      message: `cookie.${setting} must be true or false, got ${received}`,
     });
   }
 }
@@ -424,7 +459,7 @@ for (const { name, value, received } of sameSites) {
     name: `cookie.sameSite that is ${name}`,
     policy: { cookie: { sameSite: value } },
     error: "TypeError",
-    message: `Cannot proceed as cookie.sameSite must be Strict, Lax or None, got ${received}`,
+    message: `cookie.sameSite must be Strict, Lax or None, got ${received}`,
   });
 }
 
@@ -508,7 +543,7 @@ for (const { setting, desired, most, bad } of forms) {
       name: `cookie.${setting} with ${name}`,
       policy: { cookie: { [setting]: value } },
       error: "RangeError",
-      message: `Cannot proceed as cookie.${setting} must ${message}`,
+      message: `cookie.${setting} must ${message}`,
     });
   const start = setting === "path" ? "/" : "a";
   for (const { name, value } of bad) refuse(name, value, `be ${desired}, got something else`);
@@ -565,7 +600,7 @@ for (const { name, cookie, message } of contradictions) {
     name,
     policy: { cookie },
     error: "RangeError",
-    message: `Cannot proceed as ${message}`,
+    message: `${message}`,
   });
 }
 
@@ -583,13 +618,13 @@ for (const { name, value, received } of kinds) {
       name: `a policy that is ${name}`,
       policy: value,
       error: "TypeError",
-      message: `Cannot proceed as options must be an object, got ${received}`,
+      message: `options must be an object, got ${received}`,
     },
     {
       name: `a cookie that is ${name}`,
       policy: { cookie: value },
       error: "TypeError",
-      message: `Cannot proceed as cookie must be an object, got ${received}`,
+      message: `cookie must be an object, got ${received}`,
     },
   );
 }
@@ -597,7 +632,8 @@ for (const { name, value, received } of kinds) {
 describe("a policy", () => {
   for (const { name, policy, error, message } of refused) {
     test(`is refused for ${name}`, () => {
-      assert.throws(() => configure(policy as never), { name: error, message });
+      const expected = { name: error, message: `configure: ${message}` };
+      assert.throws(() => configure(policy as never), expected);
     });
   }
 
@@ -606,14 +642,15 @@ describe("a policy", () => {
       name: "the least of everything",
       policy: {
         idleTimeout: 1,
-        absoluteTimeout: 1,
+        absoluteTimeout: 6,
         touchInterval: 0,
-        rotateAfter: 1,
-        rotationGrace: 0,
+        rotateAfter: 6,
+        rotationGrace: 5,
         maxSessions: 1,
         queryTimeout: 1,
       },
     },
+    { name: "the least of both timeouts", policy: { idleTimeout: 1, absoluteTimeout: 1 } },
     {
       name: "the most of everything",
       policy: {
@@ -639,9 +676,12 @@ describe("a policy", () => {
       policy: { rotateAfter: 3600, idleTimeout: 60 },
     },
     { name: "rotateAfter and a touch each time", policy: { rotateAfter: 60, touchInterval: 0 } },
-    { name: "an observer that is async", policy: { onEvent: async () => await Promise.reject() } },
-    { name: "an observer that takes nothing", policy: { onEvent: () => {} } },
-    { name: "an observer that is a method", policy: { onEvent: console.log } },
+    {
+      name: "an event listener that is async",
+      policy: { onEvent: async () => await Promise.reject() },
+    },
+    { name: "an event listener that takes nothing", policy: { onEvent: () => {} } },
+    { name: "an event listener that is a method", policy: { onEvent: console.log } },
     {
       name: "idleTimeout as long as absoluteTimeout",
       policy: { idleTimeout: 60, absoluteTimeout: 60 },
@@ -686,11 +726,13 @@ describe("a policy", () => {
 const { id, digest, token } = createToken();
 const headers = new Headers({ cookie: `__Host-session=${token}; session=${token}` });
 const [createdAt, expiresAt] = [new Date("2026-01-01"), new Date("2027-01-01")];
-const record = { id, digest, userId: 1, createdAt, expiresAt };
+// A key that is no number, so that the numbers of a statement are those of its policy.
+const userId = "key";
+const record = { id, digest, userId, createdAt, expiresAt };
 
 type Call = (...args: unknown[]) => Promise<unknown>;
-/** withSession in the form of the verbs: it makes a handler, which is asked once. */
-const asked = (make: typeof withSession): Call => async (headers, sql, options) => {
+/** withSession in the form of the others: it makes a handler, which is called once. */
+const handledBy = (make: typeof withSession): Call => async (headers, sql, options) => {
   const handle = make(() => new Response(), sql as Sql, options as Policy);
   return await handle(new Request("https://app.example/", { headers: headers as Headers }));
 };
@@ -706,26 +748,55 @@ const unbound: Record<string, unknown> = {
   revokeSession,
   revokeSessions,
   sweepSessions,
-  withSession: asked(withSession),
+  withSession: handledBy(withSession),
 };
 
-/** Every verb that takes a policy: what it is about, and the options of the call alone. */
-const verbs: { name: string; own: string; about: unknown[] }[] = [
-  { name: "createSession", own: "data, persistent, replaces", about: ["ada"] },
-  { name: "insertSession", own: "", about: [record] },
-  { name: "getUserId", own: "", about: ["ada"] },
-  { name: "validateSession", own: "authenticatedWithin", about: [headers] },
-  { name: "rotateSession", own: "", about: [headers] },
-  { name: "reauthenticateSession", own: "", about: [headers] },
-  { name: "updateSession", own: "version", about: [headers, { theme: "dark" }] },
-  { name: "listSessions", own: "", about: [1] },
-  { name: "revokeSession", own: "reason", about: [headers] },
-  { name: "revokeSessions", own: "reason", about: [{ userId: 1 }] },
-  { name: "sweepSessions", own: "retention, idleTimeout, onProgress, signal", about: [] },
-  { name: "withSession", own: "authenticatedWithin, origin, trustedOrigins", about: [headers] },
+/**
+ * Every function that takes a policy: its first arguments, the options of the call alone, and what it
+ * sends of a policy to a database that returns no rows.
+ */
+const functions: {
+  readonly name: string;
+  readonly own: string;
+  readonly about: unknown[];
+  readonly sent: readonly (readonly string[])[];
+}[] = [
+  {
+    name: "createSession",
+    own: "data, persistent, replaces",
+    about: ["ada"],
+    sent: [["120"]],
+  },
+  { name: "insertSession", own: "", about: [record], sent: [["120"]] },
+  { name: "getUserId", own: "", about: ["ada"], sent: [[]] },
+  { name: "validateSession", own: "authenticatedWithin", about: [headers], sent: [[]] },
+  // A write that changes no row is followed by a statement that reads why.
+  { name: "rotateSession", own: "", about: [headers], sent: [["120", "60", "7"], []] },
+  { name: "reauthenticateSession", own: "", about: [headers], sent: [["120", "60", "7"], []] },
+  {
+    name: "updateSession",
+    own: "version",
+    about: [headers, { theme: "dark" }],
+    sent: [["120", "60", "7"], []],
+  },
+  { name: "listSessions", own: "limit, after", about: [userId], sent: [["120", "60"]] },
+  { name: "revokeSession", own: "reason", about: [headers], sent: [[]] },
+  { name: "revokeSessions", own: "reason", about: [{ userId }], sent: [[]] },
+  {
+    name: "sweepSessions",
+    own: "retention, onProgress, signal",
+    about: [],
+    sent: [["2592000", "60"]],
+  },
+  {
+    name: "withSession",
+    own: "authenticatedWithin, origin, trustedOrigins",
+    about: [headers],
+    sent: [[]],
+  },
 ];
 const keysOf = (list: string) => list === "" ? [] : list.split(", ");
-const OWN = [...new Set(verbs.flatMap(({ own }) => keysOf(own)))];
+const OWN = [...new Set(functions.flatMap(({ own }) => keysOf(own)))];
 
 let calls = 0;
 const sql: Sql = () => {
@@ -733,36 +804,57 @@ const sql: Sql = () => {
   return Promise.resolve([]);
 };
 
-for (const { name: verb, own, about } of verbs) {
-  const call = (options: unknown) => (unbound[verb] as Call)(...about, sql, options);
-  const known = [...new Set([...keysOf(POLICY), ...keysOf(own)])];
+for (const { name: caller, own, about } of functions) {
+  const call = (options: unknown) => (unbound[caller] as Call)(...about, sql, options);
+  const keys = [...new Set([...keysOf(POLICY), ...keysOf(own)])];
 
-  describe(`the policy of ${verb}`, () => {
-    test("is refused as a rejection, like that of configure, before any SQL", async () => {
+  describe(`the policy of ${caller}`, () => {
+    test("is refused as a rejection, by the rules of configure, before any SQL", async () => {
       calls = 0;
       for (const { name, policy, error, message } of refused) {
-        // What belongs to the call is no stranger here.
+        // What belongs to the call is not unknown here.
         if (own.includes("data") && name.includes(`"data"`)) continue;
         const promise = call(policy);
         assert.ok(promise instanceof Promise, name);
-        const expected = message.replace(POLICY, known.join(", "));
+        const expected = `${caller}: ${message.replace(POLICY, keys.join(", "))}`;
         await assert.rejects(promise, { name: error, message: expected }, name);
       }
       assert.equal(calls, 0);
     });
 
-    test("has no place for what belongs to a call of another verb", async () => {
+    test("has no place for the options of another function", async () => {
       calls = 0;
       for (const key of OWN) {
-        if (known.includes(key)) continue;
+        if (keys.includes(key)) continue;
         await assert.rejects(call({ [key]: undefined }), {
           name: "TypeError",
-          message: `Cannot proceed as options must have no keys but ${
-            known.join(", ")
-          }, got "${key}"`,
+          message: `${caller}: options must have no keys but ${keys.join(", ")}, got "${key}"`,
         }, key);
       }
       assert.equal(calls, 0);
+    });
+
+    test("is read once, so that what was checked is what counts", async () => {
+      const once = (values: object, reads: string[]) =>
+        Object.defineProperties(
+          {},
+          Object.fromEntries(
+            Object.entries(values).map(([key, value]) => [key, {
+              enumerable: true,
+              get: () => reads.push(key) && reads.indexOf(key) === reads.length - 1 ? value : -1,
+            }]),
+          ),
+        );
+      const [reads, cookieReads]: [string[], string[]] = [[], []];
+      const cookie = once(resolve().cookie, cookieReads);
+      const { sweepIdleAfter: _, ...policy } = resolve({ cookie: {}, onEvent: () => {} });
+      const given = once({ ...policy, cookie }, reads);
+      for (const read of [call, async (policy: unknown) => void configure(policy as Policy)]) {
+        reads.length = cookieReads.length = 0;
+        await read(given).catch((error: Error) => assert.equal(error.name, "SessionError"));
+        assert.deepEqual(reads.sort(), POLICY.split(", ").sort());
+        assert.deepEqual(cookieReads.sort(), COOKIE.split(", ").sort());
+      }
     });
   });
 }
@@ -783,16 +875,23 @@ describe("authenticatedWithin", () => {
     received: "boolean",
   }];
   for (const { name, value, error, received } of bad) {
-    test(`is refused where it is ${name}, bound or not, before any SQL`, async () => {
+    test(`is refused if it is ${name}, configured or not, before any SQL`, async () => {
       calls = 0;
+      const desired = "authenticatedWithin must be whole seconds from 0 to 34560000";
       for (const validate of [validateSession, bound.validateSession] as unknown as Call[]) {
         for (const { name, call } of both) {
           await assert.rejects(validate(...call({ authenticatedWithin: value })), {
             name: error,
-            message:
-              `Cannot proceed as authenticatedWithin must be whole seconds from 0 to 34560000, got ${received}`,
+            message: `validateSession: ${desired}, got ${received}`,
           }, name);
         }
+      }
+      for (const make of [withSession, bound.withSession] as unknown as (typeof withSession)[]) {
+        const options = { authenticatedWithin: value } as object;
+        assert.throws(() => make(() => new Response(), sql, options), {
+          name: error,
+          message: `withSession: ${desired}, got ${received}`,
+        });
       }
       assert.equal(calls, 0);
     });
@@ -812,27 +911,26 @@ describe("authenticatedWithin", () => {
     { name: "undefined, which asks for nothing", value: undefined, ago: DAY, reason: undefined },
   ];
   for (const { name, value, ago, reason } of accepted) {
-    test(`judges the last proof, bound or not, where it is ${name}`, async () => {
-      const answering: Sql = (_, ...values) => {
-        const [of, id, digest] = [values.find(isNumber), ...values.filter((it) => !isNumber(it))];
+    test(`is compared with authenticatedAt, configured or not, if it is ${name}`, async () => {
+      const answering: Sql = (strings, ...parameters) => {
+        const [call, id] = valuesOf(strings, parameters);
         const now = 1_767_225_600;
-        const session = { userId: 1, username: "ada", createdAt: now, lastSeenAt: now };
-        const lasting = { persistent: true, version: 0, data: {}, expiresAt: now + 60, past: null };
-        const row = { of, id, digest, now, authenticatedAt: now - ago, ...session, ...lasting };
-        return Promise.resolve([{ json: JSON.stringify(row) }]);
+        const session = [id, "1", "true", "ada", now, now - ago, now, now + 60, "true", 0, "{}"];
+        const state = [now, "false", null, "false", null, null, "true"];
+        const row = [call, ...session, ...state].map((it) => it === null ? null : `${it}`);
+        return Promise.resolve([row]);
       };
       for (const validate of [validateSession, bound.validateSession] as unknown as Call[]) {
-        const visit = await validate(headers, answering, { authenticatedWithin: value });
-        assert.equal((visit as Visit).reason, reason);
+        const result = await validate(headers, answering, { authenticatedWithin: value });
+        assert.equal((result as SessionResult).reason, reason);
       }
     });
   }
 
-  test("is nothing that a policy could hold", () => {
+  test("is no setting of a policy", () => {
     assert.throws(() => configure({ authenticatedWithin: 60 } as never), {
       name: "TypeError",
-      message: `Cannot proceed as options must have no keys but ${POLICY}: ` +
-        `received "authenticatedWithin"`,
+      message: `configure: options must have no keys but ${POLICY}, got "authenticatedWithin"`,
     });
   });
 });
@@ -840,7 +938,7 @@ describe("authenticatedWithin", () => {
 describe("configure", () => {
   const bind = (policy: Policy) => {
     const sessions = configure(policy);
-    const handled = asked(sessions.withSession as typeof withSession);
+    const handled = handledBy(sessions.withSession as typeof withSession);
     return { ...sessions, withSession: handled } as unknown as Record<string, Call>;
   };
   const bound = bind({
@@ -854,12 +952,12 @@ describe("configure", () => {
     cookie: { secure: false },
   });
 
-  test("returns the verbs, and nothing else", () => {
-    assert.deepEqual(Object.keys(bound).sort(), verbs.map(({ name }) => name).sort());
+  test("returns the functions, and nothing else", () => {
+    assert.deepEqual(Object.keys(bound).sort(), functions.map(({ name }) => name).sort());
     assert.deepEqual(Object.keys(bound).sort(), Object.keys(unbound).sort());
   });
 
-  test("asks nothing of a database", () => {
+  test("sends no SQL", () => {
     calls = 0;
     configure(AAL3);
     assert.equal(calls, 0);
@@ -875,22 +973,7 @@ describe("configure", () => {
     assert.match(headers.get("set-cookie")!, /^session=;/);
   });
 
-  // What the first statement of each has of the policy.
-  const numbers: Record<string, number[]> = {
-    createSession: [120],
-    insertSession: [120],
-    getUserId: [],
-    validateSession: [],
-    withSession: [],
-    rotateSession: [120, 60, 7],
-    reauthenticateSession: [120, 60, 7],
-    updateSession: [120, 60, 7],
-    listSessions: [120, 60],
-    revokeSession: [],
-    revokeSessions: [],
-    sweepSessions: [30 * DAY],
-  };
-  for (const { name, about } of verbs) {
+  for (const { name, about, sent: expected } of functions) {
     test(`binds the policy of ${name}, and never the client`, async () => {
       const asked: string[] = [];
       const client = (name: string): Sql => () => {
@@ -899,19 +982,21 @@ describe("configure", () => {
       };
       await bound[name]!(...about, client("one")).catch(() => {});
       await bound[name]!(...about, client("two")).catch(() => {});
-      assert.deepEqual(asked, ["one", "two"]);
+      assert.deepEqual(asked, [...expected.map(() => "one"), ...expected.map(() => "two")]);
     });
 
-    test(`sends the bound numbers of ${name} to the database`, async () => {
-      let sent: unknown[] = [];
-      await bound[name]!(...about, (_: unknown, ...values: unknown[]) => {
-        sent = withoutNumber(values);
+    test(`sends the configured numbers of ${name} to the database`, async () => {
+      const sent: unknown[][] = [];
+      const client: Sql = (strings, ...parameters) => {
+        sent.push(valuesOf(strings, parameters));
         return Promise.resolve([]);
-      }).catch(() => {});
-      assert.deepEqual(sent.filter((value) => typeof value === "number"), numbers[name]);
+      };
+      await bound[name]!(...about, client).catch(() => {});
+      const numbers = sent.map((values) => values.filter((value) => /^\d+$/.test(`${value}`)));
+      assert.deepEqual(numbers, expected);
     });
 
-    test(`gives the database of ${name} the bound queryTimeout`, async () => {
+    test(`gives the database of ${name} the configured queryTimeout`, async () => {
       const { setTimeout } = globalThis;
       const waits: unknown[] = [];
       const noting = (...args: Parameters<typeof setTimeout>) => {
@@ -924,55 +1009,63 @@ describe("configure", () => {
       } finally {
         Object.assign(globalThis, { setTimeout });
       }
-      assert.deepEqual(waits, [9000]);
+      assert.deepEqual(waits, expected.map(() => 9000));
     });
   }
 
-  for (const { name, about } of verbs.filter(({ about }) => about[0] === headers)) {
-    test(`lets ${name} read the cookie of the bound name alone`, async () => {
+  for (const { name, about, sent } of functions.filter(({ about }) => about[0] === headers)) {
+    test(`lets ${name} read the cookie of the configured name alone`, async () => {
       const theirs = new Headers({ cookie: `__Host-session=${token}` });
       calls = 0;
       await bound[name]!(theirs, ...about.slice(1), sql);
       assert.equal(calls, 0);
       await bind({})[name]!(theirs, ...about.slice(1), sql);
-      assert.equal(calls, 1);
+      assert.equal(calls, sent.length);
     });
   }
 
-  test("tells each policy's own observer", async () => {
-    const told: string[] = [];
+  test("emits to each policy's own event listener", async () => {
+    const emitted: string[] = [];
     const malformed = new Headers({ cookie: "__Host-session=x" });
-    for (const who of ["one", "two"]) {
+    for (const name of ["one", "two"]) {
       const { validateSession } = configure({
-        onEvent: (event) => told.push(`${who}: ${event.type}`),
+        onEvent: (event) => emitted.push(`${name}: ${event.type}`),
       });
       await validateSession(malformed, sql);
     }
     await configure().validateSession(malformed, sql);
-    assert.deepEqual(told, ["one: refused", "two: refused"]);
+    assert.deepEqual(emitted, ["one: refused", "two: refused"]);
   });
 
-  test("lets sweepSessions name an idleTimeout of its own, up to the bound absoluteTimeout", async () => {
-    let sent: unknown[] = [];
-    const answering = (_: unknown, ...values: unknown[]) => {
-      sent = withoutNumber(values);
-      const of = values.find((value) => /^q/.test(String(value)));
-      return Promise.resolve([{ json: JSON.stringify({ of, swept: 0, blocks: 0 }) }]);
-    };
-    await bound.sweepSessions!(answering);
-    assert.deepEqual(sent.slice(2), [30 * DAY, null]);
-    await bound.sweepSessions!(answering, { idleTimeout: 120, retention: 0 });
-    assert.deepEqual(sent.slice(2), [0, 120]);
-    calls = 0;
-    await assert.rejects(bound.sweepSessions!(sql, { idleTimeout: 121 }), {
-      name: "RangeError",
-      message: "Cannot proceed as idleTimeout must be whole seconds from 1 to 120, got 121",
+  const sweeps: { name: string; policy: Policy; expected: string | null }[] = [
+    { name: "no policy", policy: {}, expected: null },
+    { name: "an idleTimeout", policy: { idleTimeout: 60 }, expected: "60" },
+    { name: "an idleTimeout of its default", policy: { idleTimeout: 7 * DAY }, expected: "604800" },
+    { name: "an absoluteTimeout alone", policy: { absoluteTimeout: 60 }, expected: null },
+    {
+      name: "an idleTimeout of undefined",
+      policy: { idleTimeout: undefined } as object,
+      expected: null,
+    },
+    { name: "AAL2", policy: AAL2, expected: "3600" },
+  ];
+  for (const { name, policy, expected } of sweeps) {
+    test(`lets sweepSessions delete by ${name} what the same policy in its options deletes`, async () => {
+      const sent: unknown[] = [];
+      const client: Sql = (strings, ...parameters) => {
+        const [call, ...values] = valuesOf(strings, parameters);
+        sent.push(values);
+        return Promise.resolve([[call, "0", "0"]]);
+      };
+      await configure(policy).sweepSessions(client);
+      await sweepSessions(client, policy);
+      const values = ["(0,0)", "(100,0)", "2592000", expected];
+      assert.deepEqual(sent, [values, values]);
     });
-    assert.equal(calls, 0);
-  });
+  }
 
-  for (const { name, own, about } of verbs) {
-    test(`lets ${name} refuse settings of the policy, and all else that it does not know`, async () => {
+  for (const { name, own, about } of functions) {
+    test(`lets ${name} refuse settings of the policy, and any unknown option`, async () => {
       calls = 0;
       const desired = own === "" ? "have no keys" : `have no keys but ${own}`;
       for (const key of [...keysOf(POLICY), ...OWN, "presistent"]) {
@@ -980,7 +1073,7 @@ describe("configure", () => {
         for (const value of [60, undefined]) {
           await assert.rejects(bound[name]!(...about, sql, { [key]: value }), {
             name: "TypeError",
-            message: `Cannot proceed as options must ${desired}, got "${key}"`,
+            message: `${name}: options must ${desired}, got "${key}"`,
           }, key);
         }
       }
@@ -992,7 +1085,7 @@ describe("configure", () => {
       for (const { name: kind, value, received } of kinds) {
         await assert.rejects(bound[name]!(...about, sql, value), {
           name: "TypeError",
-          message: `Cannot proceed as options must be an object, got ${received}`,
+          message: `${name}: options must be an object, got ${received}`,
         }, kind);
       }
       assert.equal(calls, 0);

@@ -32,7 +32,7 @@ export interface Row {
 }
 
 export interface World {
-  /** Moves by 1 a step, so that no two steps share an instant, and their order is known. */
+  /** Moves by 1 a step, and by a half between two statements, so that no two calls share an instant. */
   now: number;
   /** What happens between the first two statements of a call. */
   between: () => void;
