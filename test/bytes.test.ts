@@ -15,13 +15,13 @@ const spellings = [
 ] as const;
 for (const { name, encoding, spell, read } of spellings) {
   describe(`bytes as ${name}`, () => {
-    test("are spelt as Node spells them", () => {
+    test("are written as Node writes them", () => {
       for (const bytes of samples) {
         assert.equal(spell(bytes), Buffer.from(bytes).toString(encoding));
       }
     });
 
-    test("are read as they were spelt", () => {
+    test("are read as they were written", () => {
       for (const bytes of samples) assert.deepEqual(read(spell(bytes)), bytes);
     });
   });

@@ -8,9 +8,9 @@ import {
   reauthenticateSession,
   revokeSession,
   rotateSession,
+  type SessionResult,
   type Sql,
   validateSession,
-  type SessionResult,
   withSession,
 } from "../mod.ts";
 import { counted, type Database, openDatabase, secretOf, withCookie } from "./runner/database.ts";
@@ -39,31 +39,31 @@ async function due(method?: string): Promise<{ request: Request; id: string; hea
   return { request: ask(headers, method), id, headers };
 }
 
-/** A client that must not be asked. */
-const untouched: Sql = () => assert.fail("The database was asked");
+/** A client that must not be called. */
+const untouched: Sql = () => assert.fail("SQL was sent");
 
 describe("withSession", () => {
-  test("hands the handler the request, the visit, and whatever else the server gives", async () => {
+  test("calls the handler with the request, the result, and all else that the server gives", async () => {
     const { session, headers } = await createSession("ada", db.sql);
     const request = ask(withCookie(headers));
     const seen: unknown[] = [];
     const handle = withSession(
-      (it: Request, visit, server: { name: string }, more: number) => {
-        seen.push(it, visit, server, more);
-        return new Response(visit.session?.username);
+      (it: Request, result, server: { name: string }, more: number) => {
+        seen.push(it, result, server, more);
+        return new Response(result.session?.username);
       },
       db.sql,
     );
     const server = { name: "bun" };
     assert.equal(await (await handle(request, server, 7)).text(), "ada");
-    const [it, visit, ...rest] = seen as [Request, Visit, ...unknown[]];
+    const [it, result, ...rest] = seen as [Request, SessionResult, ...unknown[]];
     assert.equal(it, request);
-    assert.deepEqual(visit.session, session);
+    assert.deepEqual(result.session, session);
     assert.deepEqual(rest, [server, 7]);
     assert.equal(rest[0], server);
   });
 
-  test("hands it the reason where there is no session", async () => {
+  test("calls it with the reason if there is no session", async () => {
     const { headers } = await createSession("ada", db.sql);
     await revokeSession(withCookie(headers), db.sql);
     const handle = withSession(
@@ -76,7 +76,7 @@ describe("withSession", () => {
     assert.deepEqual(revoked.headers.getSetCookie(), []);
   });
 
-  test("asks with one SELECT, and not at all where no cookie came", async () => {
+  test("sends one SELECT, and no SQL if the request has no cookie", async () => {
     const { headers } = await createSession("ada", db.sql);
     const { sql, statements } = counted(db.sql);
     const handle = withSession(() => new Response(), sql);
@@ -88,7 +88,7 @@ describe("withSession", () => {
 
   test("refuses a page of another origin before any SQL, and before the handler", async () => {
     const { headers } = await createSession("ada", db.sql);
-    const handle = withSession(() => assert.fail("The handler was asked"), untouched);
+    const handle = withSession(() => assert.fail("The handler was called"), untouched);
     const attacks = [
       { name: "a form", method: "POST", headers: { "sec-fetch-site": "cross-site" } },
       {
@@ -156,7 +156,7 @@ describe("withSession", () => {
       { options: { idleTimeout: 0 }, message: /idleTimeout/ },
       { options: { authenticatedWithin: -1 }, message: /authenticatedWithin/ },
       { options: { authenticatedWithin: 34_560_001 }, message: /authenticatedWithin/ },
-      { options: { origin: "https://app.example/" }, message: /as origin must/ },
+      { options: { origin: "https://app.example/" }, message: /^withSession: origin must/ },
       { options: { trustedOrigins: ["*"] }, message: /trustedOrigins\[0\]/ },
       { options: { data: {} }, message: /no keys but .*"data"/, name: "TypeError" },
     ];
@@ -174,11 +174,11 @@ describe("withSession", () => {
     assert.throws(() => withSession(untouched as never, undefined as never), /sql must/);
     assert.throws(() => withSession({} as never, untouched), {
       name: "TypeError",
-      message: "Cannot proceed as handler must be a function, got an object",
+      message: "withSession: handler must be a function, got an object",
     });
   });
 
-  test("keeps what was checked, whatever becomes of the options", async () => {
+  test("keeps the options that were checked, if the caller changes them later", async () => {
     const options = { trustedOrigins: ["https://pay.example"], origin: "https://app.example" };
     const handle = withSession(() => new Response(), db.sql, options);
     options.trustedOrigins.push("https://evil.example");
@@ -214,13 +214,13 @@ describe("the answer of withSession", () => {
     { vary: "X-Cookie", becomes: "X-Cookie, Cookie" },
   ];
   for (const { vary, becomes } of varying) {
-    test(`varies by ${becomes} where the handler's varies by ${vary}`, async () => {
+    test(`varies by ${becomes} if the handler's varies by ${vary}`, async () => {
       const handle = withSession(() => new Response(null, { headers: { vary } }), db.sql);
       assert.equal((await handle(ask())).headers.get("vary"), becomes);
     });
   }
 
-  test("carries our cookie after the handler's own, and is kept by no cache", async () => {
+  test("carries our cookie after the handler's own, and is stored by no cache", async () => {
     const { request, headers } = await due();
     const handle = withSession(
       () =>
@@ -256,7 +256,7 @@ describe("the answer of withSession", () => {
     assert.equal((await validateSession(own, db.sql)).session?.username, "ada");
   });
 
-  test("carries the cookie of a rotation when the session is stale, too", async () => {
+  test("carries the cookie of a rotation also if the session is stale", async () => {
     const { request } = await due();
     const options = { ...ROTATES, authenticatedWithin: 60 };
     const handle = withSession((_, { reason }) => new Response(reason), db.sql, options);
@@ -265,7 +265,7 @@ describe("the answer of withSession", () => {
     assert.equal(response.headers.getSetCookie().length, 1);
   });
 
-  test("leaves one visitor's cookie out of a response that is a constant", async () => {
+  test("leaves one user's cookie out of a response that is a constant", async () => {
     const nothing = new Response(null, { status: 204 });
     const handle = withSession(() => nothing, db.sql, ROTATES);
     const first = await handle((await due()).request);
@@ -307,7 +307,7 @@ describe("the answer of withSession", () => {
     });
   }
 
-  test("is kept by no cache where the handler sets our cookie and forgets to say so", async () => {
+  test("is stored by no cache if the handler sets our cookie without Cache-Control", async () => {
     const line = "__Host-session=; Secure; Path=/; Expires=Thu, 01 Jan 1970 00:00:00 GMT";
     const headers = { "set-cookie": line, "cache-control": "max-age=60" };
     const response = await withSession(() => new Response("bye", { headers }), db.sql)(ask());
@@ -315,7 +315,7 @@ describe("the answer of withSession", () => {
     assert.deepEqual(response.headers.getSetCookie(), [line]);
   });
 
-  test("takes a cookie for ours by its whole name, and by the configured one", async () => {
+  test("recognises our cookie by its whole name, as configured", async () => {
     for (
       const name of ["__Host-session2", "__host-session", "session", "x__Host-session", "__Host-"]
     ) {
@@ -381,11 +381,11 @@ describe("the answer of withSession", () => {
       assert.equal(new TextDecoder().decode((await reader.read()).value), "1");
       assert.ok(pulled <= 3, `read ahead by ${pulled - 2}`);
       await reader.cancel("enough");
-      assert.ok(cancelled !== undefined, "The stream's end is told to its source");
+      assert.ok(cancelled !== undefined, "The source of the stream is cancelled");
     }
   });
 
-  test("is a WebSocket's untouched, whatever the runtime's way to say so", async () => {
+  test("is unchanged if it upgrades to a WebSocket, in the form of each runtime", async () => {
     // Only Bun and Deno can make a Response of 101; Node makes none below 200.
     const deno = Object.defineProperty(new Response(null), "status", { value: 101 });
     const workers = Object.assign(new Response(null), { webSocket: {} });
@@ -399,12 +399,12 @@ describe("the answer of withSession", () => {
     }
   });
 
-  test("is an error response untouched", async () => {
+  test("is unchanged if it is an error response", async () => {
     const error = Response.error();
     assert.equal(await withSession(() => error, db.sql, ROTATES)((await due()).request), error);
   });
 
-  test("is no answer where the handler throws: what it threw goes on as it is", async () => {
+  test("is what the handler throws, unchanged", async () => {
     const { request } = await due();
     const thrown: unknown[] = [new Error("mine"), new Response("teapot", { status: 418 }), null, 7];
     for (const it of thrown) {
@@ -423,20 +423,20 @@ describe("the answer of withSession", () => {
     }
   });
 
-  test("is a refusal where it is asked with something else than a Request", async () => {
+  test("is a rejection if it is called with something else than a Request", async () => {
     const handle = withSession(() => new Response(), untouched);
     const node = { method: "GET", url: "/", headers: { cookie: "a=b" } };
     for (const it of [undefined, node, new Headers()]) {
       await assert.rejects(handle(it as never), {
         name: "TypeError",
-        message: /^Cannot proceed as request must have headers\.get\(name\), as a Request has: /,
+        message: /^withSession: request must have headers\.get\(name\), as a Request has, got /,
       });
     }
   });
 
-  test("is no answer where the store fails, before the handler is asked", async () => {
+  test("is a rejection if the store fails, before the handler is called", async () => {
     const failing: Sql = () => Promise.reject(Object.assign(new Error(), { code: "ECONNREFUSED" }));
-    const handle = withSession(() => assert.fail("The handler was asked"), failing);
+    const handle = withSession(() => assert.fail("The handler was called"), failing);
     const { token } = createToken();
     const headers = new Headers({ cookie: `__Host-session=${token}` });
     await assert.rejects(handle(ask(headers)), { name: "SessionError", code: "STORE_UNAVAILABLE" });
@@ -501,7 +501,7 @@ if (Bun || Deno) {
       const answer = (request: Request) => answers[new URL(request.url).pathname]!();
       plain = serve(async (request) => await answer(request));
       serving = serve(withSession(
-        (request, _visit, server: Server) => {
+        (request, _result, server: Server) => {
           if (!request.headers.has("upgrade")) return answer(request);
           if (Deno) return Deno.upgradeWebSocket(request).response;
           return server.upgrade(request) ? undefined : new Response(null, { status: 400 });
@@ -541,7 +541,7 @@ if (Bun || Deno) {
       });
     }
 
-    test("leaves a handler's error to the server", async () => {
+    test("leaves the handler's error to the server", async () => {
       const response = await fetch(`http://127.0.0.1:${serving.port}/fail`);
       assert.equal(response.status, 500);
       assert.equal(await response.text(), "failed");
@@ -556,13 +556,13 @@ if (Bun || Deno) {
       "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
     ];
     const sockets = [
-      { name: "opens a WebSocket for its own page", origin: "https://app.example", status: 101 },
+      { name: "opens a WebSocket of its own page", origin: "https://app.example", status: 101 },
       {
-        name: "refuses a WebSocket to a foreign page",
+        name: "refuses a WebSocket of a page of another origin",
         origin: "https://evil.example",
         status: 403,
       },
-      { name: "refuses a WebSocket to a page in a sandbox", origin: "null", status: 403 },
+      { name: "refuses a WebSocket of a page in a sandbox", origin: "null", status: 403 },
     ];
     for (const { name, origin, status } of sockets) {
       test(name, async () => {
@@ -574,7 +574,7 @@ if (Bun || Deno) {
       });
     }
 
-    // Whatever the server makes of these, it is no answer of the handler.
+    // The server may answer these as it likes, but never with the handler's response.
     const requests = [
       { name: "a Host that is no host", lines: ["POST /text HTTP/1.1", "Host: a b"] },
       { name: "an empty Host", lines: ["POST /text HTTP/1.1", "Host:"] },
@@ -588,7 +588,7 @@ if (Bun || Deno) {
       { name: "a method in lower case", lines: ["post /text HTTP/1.1", "Host: app.example"] },
     ];
     for (const { name, lines } of requests) {
-      test(`gives a foreign page nothing by ${name}`, async () => {
+      test(`refuses a page of another origin by ${name}`, async () => {
         const answer = await sendLines(
           serving.port,
           ...lines,

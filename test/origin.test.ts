@@ -1,6 +1,6 @@
 import { describe, test } from "bun:test";
 import assert from "node:assert/strict";
-import { isCrossOrigin, type CrossOriginOptions } from "../mod.ts";
+import { type CrossOriginOptions, isCrossOrigin } from "../mod.ts";
 
 type Strings = Readonly<Record<string, string>>;
 
@@ -19,7 +19,11 @@ describe("isCrossOrigin", () => {
   // The cases of Go's csrf_test.go, and what stands beside them.
   const browsers: { name: string; method?: string; headers: Strings; crosses: boolean }[] = [
     { name: "a form of the same origin", headers: SAME, crosses: false },
-    { name: "what a user typed in", headers: { "sec-fetch-site": "none" }, crosses: false },
+    {
+      name: "an address that the user typed in",
+      headers: { "sec-fetch-site": "none" },
+      crosses: false,
+    },
     { name: "a form of another site", headers: CROSS, crosses: true },
     { name: "a form of a sister host", headers: { "sec-fetch-site": "same-site" }, crosses: true },
     { name: "a client that is no browser", headers: {}, crosses: false },
@@ -261,7 +265,7 @@ describe("isCrossOrigin", () => {
     });
   }
 
-  test("compares with the app's own origin alone, where it is configured", () => {
+  test("compares with the app's own origin alone, if it is configured", () => {
     const options = { origin: "https://app.example" };
     const inner = "http://10.0.0.7:3000/";
     const asks = (origin: string, url = inner) =>
@@ -364,13 +368,13 @@ describe("isCrossOrigin", () => {
     "//app.example",
   ];
   for (const it of mistakes) {
-    test(`refuses to be told the origin ${JSON.stringify(it)}`, () => {
+    test(`refuses to accept the origin ${JSON.stringify(it)}`, () => {
       const wrong = (name: string) => ({
         name: "RangeError",
-        message: `Cannot proceed as ${name} must be an origin such as https://app.example: ` +
-          "received something else",
+        message: `isCrossOrigin: ${name} must be an origin such as https://app.example, ` +
+          "got something else",
       });
-      // Told also where the request would pass, so that a mistake shows with the first one.
+      // Checked also if the request would pass, so that a mistake shows with the first one.
       const get = request("GET", {});
       assert.throws(() => isCrossOrigin(get, { origin: it }), wrong("origin"));
       assert.throws(
@@ -384,53 +388,58 @@ describe("isCrossOrigin", () => {
     {
       name: "no object",
       options: "https://app.example",
-      message: /options must be an object, got string$/,
+      message: /^isCrossOrigin: options must be an object, got string$/,
     },
-    { name: "null", options: null, message: /options must be an object, got null$/ },
+    {
+      name: "null",
+      options: null,
+      message: /^isCrossOrigin: options must be an object, got null$/,
+    },
     {
       name: "an array",
       options: [],
-      message: /options must be an object, got an instance of Array$/,
+      message: /^isCrossOrigin: options must be an object, got an instance of Array$/,
     },
     {
       name: "a misspelt name",
       options: { trusted: [] },
-      message: /no keys but origin, trustedOrigins, got "trusted"$/,
+      message:
+        /^isCrossOrigin: options must have no keys but origin, trustedOrigins, got "trusted"$/,
     },
     {
       name: "a list as origin",
       options: { origin: ["https://app.example"] },
-      message: /origin must be a string, got an instance of Array$/,
+      message: /^isCrossOrigin: origin must be a string, got an instance of Array$/,
     },
     {
       name: "null as origin",
       options: { origin: null },
-      message: /origin must be a string, got null$/,
+      message: /^isCrossOrigin: origin must be a string, got null$/,
     },
     {
       name: "text as trusted origins",
       options: { trustedOrigins: "https://a.example" },
-      message: /trustedOrigins must be an array, got string$/,
+      message: /^isCrossOrigin: trustedOrigins must be an array, got string$/,
     },
     {
       name: "a Set as trusted origins",
       options: { trustedOrigins: new Set() },
-      message: /trustedOrigins must be an array, got an instance of Set$/,
+      message: /^isCrossOrigin: trustedOrigins must be an array, got an instance of Set$/,
     },
     {
       name: "null as trusted origins",
       options: { trustedOrigins: null },
-      message: /trustedOrigins must be an array, got null$/,
+      message: /^isCrossOrigin: trustedOrigins must be an array, got null$/,
     },
     {
       name: "a URL among them",
       options: { trustedOrigins: [new URL("https://a.example")] },
-      message: /trustedOrigins\[0\] must be a string, got an instance of URL$/,
+      message: /^isCrossOrigin: trustedOrigins\[0\] must be a string, got an instance of URL$/,
     },
     {
       name: "a gap among them",
       options: { trustedOrigins: [, "https://a.example"] },
-      message: /trustedOrigins\[0\] must be a string, got undefined$/,
+      message: /^isCrossOrigin: trustedOrigins\[0\] must be a string, got undefined$/,
     },
   ];
   for (const { name, options, message } of misuse) {
@@ -448,7 +457,7 @@ describe("isCrossOrigin", () => {
         () => isCrossOrigin(request("GET", {}), { origin }),
         {
           name: "RangeError",
-          message: /^Cannot proceed as origin must be 1 to 1024 bytes, got /,
+          message: /^isCrossOrigin: origin must be 1 to 1024 bytes, got /,
         },
       );
     }
@@ -461,8 +470,7 @@ describe("isCrossOrigin", () => {
         () => isCrossOrigin(it as never),
         {
           name: "TypeError",
-          message:
-            /^Cannot proceed as request must have headers\.get\(name\), as a Request has, got /,
+          message: /^isCrossOrigin: request must have headers\.get\(name\), as a Request has, got /,
         },
       );
     }

@@ -163,11 +163,11 @@ describe("deriveToken", () => {
     assert.deepEqual(parseToken(token), presented(Uint8Array.from(bytesOf(secret))));
   });
 
-  test("makes the same of the same, so that everybody who rotates is given one secret", () => {
+  test("makes the same secret of the same, so that all requests that rotate get one", () => {
     const [secret, salt] = [random(), random()];
-    const chance = () => assert.fail("asked for chance");
+    const generator = () => assert.fail("asked for random bytes");
     const derive = () => deriveToken(presented(secret.slice()), salt.slice());
-    const one = standingIn(crypto, "getRandomValues", chance, derive);
+    const one = standingIn(crypto, "getRandomValues", generator, derive);
     assert.deepEqual(derive(), one);
   });
 
@@ -186,7 +186,7 @@ describe("deriveToken", () => {
     assert.equal(derived.size, 513);
   });
 
-  test("goes by the secret and the salt alone: what the database holds derives nothing", () => {
+  test("depends on the secret and the salt alone: what the database stores derives nothing", () => {
     const [secret, salt] = [random(), random()];
     const derived = deriveToken(presented(secret), salt);
     const digest = Uint8Array.from(Buffer.from(sha256(secret), "hex"));
@@ -214,7 +214,7 @@ describe("deriveToken", () => {
 });
 
 describe("keyOf", () => {
-  test("tells the id, and the digest as 64 hexadecimal digits, and nothing of the secret", () => {
+  test("returns the id, and the digest as 64 hexadecimal digits, and nothing of the secret", () => {
     for (let i = 0; i < 100; i++) {
       const token = createToken();
       assert.deepEqual(keyOf(token), { id: token.id, digest: sha256(bytesOf(token.secret)) });
@@ -223,7 +223,7 @@ describe("keyOf", () => {
     assert.match(keyOf({ id: "", digest }).digest, /^000102030405060708090a0b0c0d0e0f10.{30}$/);
   });
 
-  test("tells of a new token what parseToken tells of the same one when it is presented", () => {
+  test("returns of a new token what parseToken returns of the same one when it is presented", () => {
     const token = createToken();
     const { secret: _, ...key } = parseToken(token.token)!;
     assert.deepEqual(keyOf(token), key);
@@ -324,7 +324,7 @@ describe("parseToken", () => {
     { name: "a token twice", token: `${id}.${secret}${id}.${secret}` },
     { name: "NUL for a character", token: `${id}.${secret.slice(0, 20)}\0${secret.slice(21)}` },
     { name: "NUL at the end", token: `${id}.${secret}\0` },
-    { name: "a line feed at the end, where a lenient $ would match", token: `${id}.${secret}\n` },
+    { name: "a line feed at the end, which a lenient $ would accept", token: `${id}.${secret}\n` },
     { name: "a line feed for the last character", token: `${id}.${secret.slice(0, 42)}\n` },
     { name: "a line feed after the id", token: `${id}\n.${secret}` },
     { name: "a space at the start", token: ` ${id}.${secret}` },

@@ -4,31 +4,31 @@ import {
   configure,
   createSession,
   getUserId,
-  type WithSessionOptions,
   insertSession,
   isCrossOrigin,
   listSessions,
-  type SessionEventListener,
-  type OriginRequest,
-  type SessionDataPatch,
+  type ListSessionsOptions,
   type Policy,
-  type RefusalReason,
   reauthenticateSession,
+  type RefusalReason,
   type RevokedSession,
   revokeSession,
   revokeSessions,
+  type RevokeTarget,
   rotateSession,
   type Session,
+  type SessionDataPatch,
   type SessionEvent,
+  type SessionEventListener,
   type SessionRecord,
+  type SessionResult,
   type Sql,
   sweepSessions,
-  type UpdateSessionResult,
   updateSession,
+  type UpdateSessionResult,
   validateSession,
-  type SessionResult,
-  type RevokeTarget,
   withSession,
+  type WithSessionOptions,
 } from "../mod.ts";
 
 declare const request: Request;
@@ -82,23 +82,23 @@ listSessions(1n, sql);
 // @ts-expect-error: a policy is no part of a sweep's client.
 sweepSessions({ retention: 60 });
 
-// A visit narrows by its session, and by its reason, also when taken apart.
+// A result narrows by its session, and by its reason, also if it is destructured.
 export async function narrow(): Promise<string[]> {
   return await Promise.all([validateSession, rotateSession, reauthenticateSession].map(
-    async (verb) => {
-      const { session, reason, revokedReason } = await verb(headers, sql);
+    async (read) => {
+      const { session, reason, revokedReason } = await read(headers, sql);
       if (session) {
         const none: undefined = reason;
         return session.username + none;
       }
-      const some: Reason = reason;
+      const some: RefusalReason = reason;
       return revokedReason ?? some;
     },
   ));
 }
 export async function narrowEach(): Promise<void> {
   for (
-    const visit of [
+    const result of [
       await validateSession<Theme>(headers, sql),
       await rotateSession<Theme>(headers, sql),
       await reauthenticateSession<Theme>(headers, sql),
@@ -108,18 +108,18 @@ export async function narrowEach(): Promise<void> {
     ] satisfies SessionResult<Theme>[]
   ) {
     // @ts-expect-error: the session may be null.
-    visit.session.data;
-    if (visit.reason === undefined) {
-      const theme: "light" | "dark" = visit.session.data.theme;
+    result.session.data;
+    if (result.reason === undefined) {
+      const theme: "light" | "dark" = result.session.data.theme;
       // @ts-expect-error: a session that is there was not revoked.
-      const reason: string = visit.revokedReason;
+      const reason: string = result.revokedReason;
       noted(theme, reason);
     } else {
-      const none: null = visit.session;
-      const reason: Reason = visit.reason;
+      const none: null = result.session;
+      const reason: RefusalReason = result.reason;
       // @ts-expect-error: that is for updateSession alone.
-      visit.reason === "conflict";
-      noted(none, reason, visit.revokedReason?.length);
+      result.reason === "conflict";
+      noted(none, reason, result.revokedReason?.length);
     }
   }
 }
@@ -131,9 +131,9 @@ export async function updates(): Promise<UpdateSessionResult<Theme>[]> {
     await updateSession<Theme>(headers, { cart: 1 }, sql, { version: 0 }),
     await configure<Theme>().updateSession(headers, { cart: 1 }, sql, { version: 0 }),
   ];
-  // @ts-expect-error: an update may have found a conflict, which a visit has not.
-  const visits: SessionResult<Theme>[] = all;
-  return [...all, ...visits];
+  // @ts-expect-error: an update may have found a conflict, which no other result has.
+  const results: SessionResult<Theme>[] = all;
+  return [...all, ...results];
 }
 export function narrowUpdate(update: UpdateSessionResult<Theme>): number {
   switch (update.reason) {
@@ -145,22 +145,22 @@ export function narrowUpdate(update: UpdateSessionResult<Theme>): number {
     }
     default: {
       const none: null = update.session;
-      const reason: Reason = update.reason;
+      const reason: RefusalReason = update.reason;
       return reason.length + Number(none);
     }
   }
 }
 export function narrowUpdateBySession(update: UpdateSessionResult<Theme>): number {
   if (update.session === null) {
-    const reason: Reason = update.reason;
+    const reason: RefusalReason = update.reason;
     return update.revokedReason?.length ?? reason.length;
   }
   const reason: "conflict" | undefined = update.reason;
-  // @ts-expect-error: a live session has a reason where it is in conflict.
+  // @ts-expect-error: a live session has a reason if it is in conflict.
   const none: undefined = update.reason;
   return update.session.version + (reason ?? `${none}`).length;
 }
-export async function narrowUpdateTakenApart(): Promise<number> {
+export async function narrowDestructuredUpdate(): Promise<number> {
   const { session, reason } = await updateSession(headers, {}, sql);
   if (reason === "conflict") return session.version;
   // @ts-expect-error: the session may be null.
@@ -205,8 +205,8 @@ export function patches(): void {
   updateSession(headers, { anything: [1], other: undefined }, sql);
 }
 
-// RevokeTarget sessions to end: what would end more than was meant does not compile.
-export function whose(id: string, maybe: string | undefined): void {
+// Which sessions to revoke: what would revoke more than was meant does not compile.
+export function targets(id: string, maybe: string | undefined): void {
   const all: RevokeTarget[] = [
     { userId: 1 },
     { userId: "7", id },
@@ -214,11 +214,11 @@ export function whose(id: string, maybe: string | undefined): void {
     { userIds: [] },
     { userIds: [1, "2"] },
     { userIds: [1, 2] as const },
-    // @ts-expect-error: nobody.
+    // @ts-expect-error: no user.
     {},
-    // @ts-expect-error: a session of nobody.
+    // @ts-expect-error: a session of no user.
     { id },
-    // @ts-expect-error: everybody but one.
+    // @ts-expect-error: all sessions but one.
     { except: id },
     // @ts-expect-error: one session, and all but one.
     { userId: 1, id, except: id },
@@ -255,8 +255,8 @@ export function whose(id: string, maybe: string | undefined): void {
   revokeSessions([1, 2], sql);
 }
 
-// Ended sessions are a list, and their users may be out of the view.
-export async function ended(): Promise<string[]> {
+// Revoked sessions are a list, and their users may be missing in the view.
+export async function revoked(): Promise<string[]> {
   const all: RevokedSession<Theme>[] = [
     ...await revokeSessions<Theme>({ userId: 1 }, sql),
     ...await configure<Theme>().revokeSessions({ userId: 1 }, sql),
@@ -266,7 +266,9 @@ export async function ended(): Promise<string[]> {
     ...await configure<Theme>().listSessions("1", sql),
   ];
   // @ts-expect-error: the username may be null.
-  const also: Session<Theme>[] = all;
+  const also: Session<Theme>[] = all.map((one) => ({ ...one, idleExpiresAt: one.expiresAt }));
+  // @ts-expect-error: a session that was revoked ends no more.
+  noted(all[0]?.idleExpiresAt, live[0]?.idleExpiresAt.getTime());
   const { swept }: { swept: number } = await sweepSessions(sql);
   return [...all.map(({ username }) => username ?? `${swept}`), ...live.map((one) => one.username)]
     .concat(`${also.length}`);
@@ -306,8 +308,8 @@ export function within(): void {
   sweepSessions(sql, { authenticatedWithin: 300 });
 }
 
-// What an observer is told narrows by its type.
-export const observers: Policy[] = [
+// What an event listener gets narrows by its type.
+export const listeners: Policy[] = [
   { onEvent: () => {} },
   { onEvent: async (event) => await fetch(`https://log.test/${event.type}`) },
   { onEvent: console.log },
@@ -316,7 +318,7 @@ export const observers: Policy[] = [
   // @ts-expect-error: it may be left out, and not switched off.
   { onEvent: null },
 ];
-export const observer: Observer = (event: SessionEvent): string => {
+export const listener: SessionEventListener = (event: SessionEvent): string => {
   switch (event.type) {
     case "created":
     case "rotated":
@@ -334,10 +336,10 @@ export const observer: Observer = (event: SessionEvent): string => {
     }
     case "refused": {
       // A request without a cookie is no event.
-      const reason: Exclude<Reason, "absent"> = event.reason;
+      const reason: Exclude<RefusalReason, "absent"> = event.reason;
       // @ts-expect-error: a malformed cookie has no id.
       const id: string = event.id;
-      // @ts-expect-error: whose it is is known where the secret was right.
+      // @ts-expect-error: the user is known only if the secret was right.
       const userId: string | number = event.userId;
       return `${id} ${userId} ${reason}`;
     }
@@ -350,7 +352,7 @@ export const observer: Observer = (event: SessionEvent): string => {
 export function cannot(event: SessionEvent): void {
   // @ts-expect-error: no event of that name.
   event.type === "touched";
-  // @ts-expect-error: an event is told, and cannot be changed.
+  // @ts-expect-error: an event cannot be changed.
   event.type = "created";
   // @ts-expect-error: an event holds no credential.
   event.token;
@@ -369,17 +371,17 @@ export async function data(): Promise<"light" | "dark"> {
   return one?.data.theme ?? dark;
 }
 
-// The name of a user out of the view is unknown when they are signed out.
-export async function out(): Promise<string> {
+// The name of a user who is not in the view is unknown when they sign out.
+export async function signedOut(): Promise<string> {
   const { session } = await revokeSession(headers, sql);
   // @ts-expect-error: it may be null.
   const name: string = session!.username;
   return name;
 }
 
-// Settings of a policy: whole seconds, or false where they can be switched off.
+// Settings of a policy: whole seconds, or false if they can be switched off.
 export const policies: Policy[] = [
-  { rotateAfter: 3600, rotationGrace: 0, maxSessions: 5 },
+  { rotateAfter: 3600, rotationGrace: 5, maxSessions: 5 },
   { rotateAfter: false, maxSessions: false, touchInterval: false },
   // @ts-expect-error: a grace is not switched off.
   { rotationGrace: false },
@@ -389,7 +391,7 @@ export const policies: Policy[] = [
   { maxSessions: "5" },
 ];
 
-// Once a policy is bound, the last argument holds only what belongs to the call.
+// With a configured policy, the last argument holds only the options of the call.
 export function bound(signal: AbortSignal): void {
   const sessions = configure<Theme>({ rotateAfter: 3600 });
   const data: Theme = { theme: "dark" };
@@ -402,11 +404,11 @@ export function bound(signal: AbortSignal): void {
   sessions.reauthenticateSession(headers, sql);
   sessions.updateSession(headers, {}, sql, { version: 1 });
   sessions.listSessions(1, sql);
+  sessions.listSessions(1, sql, { limit: 50, after: "" });
   sessions.revokeSession(headers, sql, { reason: "signed-out" });
   sessions.revokeSessions({ userId: 1 }, sql, { reason: "admin" });
   sessions.sweepSessions(sql, {
     retention: 0,
-    idleTimeout: 60,
     onProgress: ({ swept, scanned, blocks }) => noted(swept + scanned + blocks),
     signal,
   });
@@ -433,17 +435,42 @@ export function bound(signal: AbortSignal): void {
   sessions.revokeSessions({ userId: 1 }, sql, { onEvent: () => {} });
   // @ts-expect-error: policy was bound before.
   sessions.sweepSessions(sql, { queryTimeout: 60 });
+  // @ts-expect-error: policy was bound before.
+  sessions.sweepSessions(sql, { idleTimeout: 60 });
   // @ts-expect-error: a version belongs to updateSession.
   sessions.validateSession(headers, sql, { version: 1 });
-  // @ts-expect-error: a reason belongs to what ends a session.
+  // @ts-expect-error: a reason belongs to what revokes a session.
   sessions.updateSession(headers, {}, sql, { reason: "admin" });
   // @ts-expect-error: not a theme.
   sessions.createSession("ada", sql, { data: { theme: "red" } });
 }
 
+// A page of a list: how many sessions, and the id after which it goes on.
+export const pages: ListSessionsOptions[] = [
+  {},
+  { limit: 50 },
+  { limit: 50, after: "0123abcd-89ef-4012-8345-6789abcdef01" },
+  // @ts-expect-error: unset is how to ask for all.
+  { limit: false },
+  // @ts-expect-error: a page goes on after an id, and has no number.
+  { after: 2 },
+  // @ts-expect-error: an id that may be missing would be the first page.
+  { after: undefined },
+  // @ts-expect-error: a list has no offset.
+  { offset: 50 },
+];
+export function paged(): void {
+  listSessions(1, sql, { limit: 50, idleTimeout: 60 });
+  sweepSessions(sql, { retention: 0, idleTimeout: 60 });
+  // @ts-expect-error: a page is no policy.
+  configure({ limit: 50 });
+  // @ts-expect-error: a page is for listSessions.
+  revokeSessions({ userId: 1 }, sql, { limit: 50 });
+}
+
 // What isCrossOrigin takes for a request.
 declare const context: { req: { raw: Request; method: string; url: string; header(): string } };
-export const asked: OriginRequest[] = [
+export const checked: Parameters<typeof isCrossOrigin>[0][] = [
   request,
   context.req.raw,
   { method: "POST", url: "/", headers: new Map<string, string>() as unknown as Headers },
@@ -477,7 +504,7 @@ export function bunServers(): void {
       },
     },
   });
-  // A handler of WebSockets needs the server, and may answer with nothing.
+  // A handler of WebSockets needs the server, and may return nothing.
   Bun.serve<string>({
     fetch: withSession(
       (request: Request, { session }, server: Bun.Server<string>) => {
@@ -501,7 +528,7 @@ export const denoHandlers: DenoHandler[] = [
     await info.completed;
     return Response.json({ session, from: info.remoteAddr.hostname });
   }, sql),
-  // @ts-expect-error: Deno takes no answer but a Response.
+  // @ts-expect-error: Deno takes nothing but a Response.
   withSession(() => undefined, sql),
 ];
 
@@ -537,28 +564,31 @@ export const middleware: HonoMiddleware = async (c, next) => {
   }, sql)(c.req.raw);
 };
 
-// The type of data is the handler's to name, or configure's.
+// The handler names the type of data, or configure does.
 export const themed = [
-  withSession((_: Request, { session }: SessionResult<Theme>) => new Response(session?.data.theme), sql),
+  withSession(
+    (_: Request, { session }: SessionResult<Theme>) => new Response(session?.data.theme),
+    sql,
+  ),
   withTheme((_, { session }) => new Response(session?.data.theme), sql),
   // @ts-expect-error: unknown data is no text.
   withSession((_, { session }) => new Response(session?.data.theme), sql),
 ];
-// An answer is there, unless the handler may give none.
-export async function answers(): Promise<void> {
+// There is a response, unless the handler may return none.
+export async function responses(): Promise<void> {
   const response: Response = await withSession(async () => await fetch("/"), sql)(request);
   // @ts-expect-error: it may be nothing.
   const maybe: Response = await withSession(() => undefined, sql)(request);
   noted(response, maybe);
-  // @ts-expect-error: text is no answer.
+  // @ts-expect-error: text is no response.
   withSession(() => "hi", sql);
   // @ts-expect-error: the handler asks for a server.
-  withSession((_: Request, _visit, server: Server) => Response.json(server), sql)(request);
+  withSession((_: Request, _result, server: Server) => Response.json(server), sql)(request);
 }
 interface Server {
   port: number;
 }
-// Options: the policy, where none is bound, and what belongs to the call.
+// Options: the policy, if none is configured, and those of the call.
 export function handling(call: WithSessionOptions): void {
   const handler = (): Response => new Response();
   withSession(handler, sql, { ...call, idleTimeout: 60, cookie: { secure: false } });
