@@ -42,14 +42,8 @@ export { SessionError, type SessionErrorCode } from "./src/errors.ts";
 export type { Observer, SessionEvent } from "./src/events.ts";
 export { type HandlerCall, withSession } from "./src/handler.ts";
 export { listSessions } from "./src/list.ts";
-export {
-  type Applied,
-  migrate,
-  type MigrateOptions,
-  type Migration,
-  migrations,
-  type UsersTable,
-} from "./src/migrate.ts";
+export { migrate, type MigrateOptions, type MigrateResult } from "./src/migrate.ts";
+export { type Migration, migrations, type UsersTable } from "./src/migrations.ts";
 export { isCrossOrigin, type OriginOptions, type OriginRequest } from "./src/origin.ts";
 export { AAL1, AAL2, AAL3, type CookiePolicy, type Policy } from "./src/policy.ts";
 export {

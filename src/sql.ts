@@ -207,7 +207,7 @@ function storeError(purpose: string, error: unknown): SessionError {
   }
   // Class CC is raised by our own migrations, in sentences that hold nothing but our own names. A
   // trigger of the app's may raise it too, with a row in its text: that is not shown.
-  const ownWords = `Cannot ${purpose} as `;
+  const ownWords = "migrate: ";
   const sentence = sqlstate.startsWith("CC") && String(message).startsWith(ownWords)
     ? String(message)
     : `Cannot ${purpose} as the database must accept the statement: received SQLSTATE ${sqlstate}`;
