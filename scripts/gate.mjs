@@ -30,6 +30,7 @@ const claims = {
   "Types hold on Deno": deno("check", "mod.ts", "conformance.ts", "examples/deno.ts"),
   "Every export is documented": deno("doc", "--lint", "mod.ts", "conformance.ts"),
   "The module has no slow types": deno("publish", "--dry-run", "--allow-dirty"),
+  "The files in sql/ are what the source says": [bin("bun"), "scripts/sql.mjs", "--check"],
   "Rooms import as docs/architecture.md says": rooms,
   "The package builds": [process.execPath, "scripts/build.mjs"],
   "The public API is what docs/api.md says": [process.execPath, "scripts/api.mjs", "--check"],

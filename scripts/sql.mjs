@@ -18,7 +18,9 @@ if (process.argv[2] !== "--check") {
 const differing = files.filter(([file, text]) =>
   !there.includes(file) || readFileSync(join(folder, file), "utf8") !== text
 ).map(([file]) => file);
-const left = there.filter((file) => !byHand.includes(file) && !files.some(([name]) => name === file));
+const left = there.filter((file) =>
+  !byHand.includes(file) && !files.some(([name]) => name === file)
+);
 if (process.argv[2] === "--check" && differing.length) {
   console.error(`sql/ differs from the source in ${differing.join(", ")}: npm run sql`);
   process.exitCode = 1;
