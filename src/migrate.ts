@@ -28,7 +28,6 @@ const OWN_LEDGER = statement(
       join pg_catalog.pg_namespace schema on schema.oid operator(pg_catalog.=) ledger.relnamespace
       where schema.nspname operator(pg_catalog.=) 'coatcheck'
         and ledger.relname operator(pg_catalog.=) 'migrations'
-        and ledger.relkind operator(pg_catalog.=) 'r'
         and pg_catalog.obj_description(ledger.oid, 'pg_class')
           operator(pg_catalog.=) 'coatcheck: the migrations that were applied'
         and not exists (

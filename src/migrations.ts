@@ -151,9 +151,8 @@ ${OWNERS}
       applied_at timestamptz not null default statement_timestamp()
     );
     comment on table coatcheck.migrations is 'coatcheck: the migrations that were applied';
-  elsif not exists (
-      select from pg_class where oid = 'coatcheck.migrations'::regclass and relkind = 'r'
-        and obj_description(oid, 'pg_class') = 'coatcheck: the migrations that were applied') then
+  elsif obj_description('coatcheck.migrations'::regclass, 'pg_class')
+      is distinct from 'coatcheck: the migrations that were applied' then
     raise exception using errcode = 'CC001', message =
       'migrate: coatcheck.migrations exists and was not created by coatcheck; rename or drop it';
   end if;

@@ -7,7 +7,7 @@ import { type Database, openDatabase, withCookie } from "./runner/database.ts";
 import { plantDecoys } from "./runner/decoys.ts";
 
 // What is looked at is the server, so one runtime is enough.
-const suite: typeof describe = "Bun" in globalThis ? describe : () => {};
+const suite: (name: string, tests: () => void) => void = "Bun" in globalThis ? describe : () => {};
 
 const USERS = { table: "app.users", id: "id", username: "username" };
 const STEPS = migrations.map(({ name }) => name);
@@ -17,7 +17,6 @@ const suffix = crypto.randomUUID().slice(0, 8);
 const [owner, deployer, attacker] = ["owner", "deployer", "attacker"].map((it) =>
   `coatcheck_${it}_${suffix}`
 ) as [string, string, string];
-
 
 let db: Database;
 beforeAll(async () => {
@@ -47,7 +46,11 @@ async function startAnew(...statements: string[]): Promise<void> {
 }
 
 /** Works as a role that has connected by itself: `set role` could be taken back. */
-async function as<T>(role: string, work: (sql: postgres.Sql) => Promise<T>, path = "public"): Promise<T> {
+async function as<T>(
+  role: string,
+  work: (sql: postgres.Sql) => Promise<T>,
+  path = "public",
+): Promise<T> {
   const url = Object.assign(new URL(db.url), { username: role, password: "test" }).href;
   // postgres.js asks for the types in a query of its own, which calls the operators that come first.
   const options = { max: 1, fetch_types: false, onnotice: () => {} };
@@ -159,6 +162,7 @@ suite("a view that is not unique", () => {
       column: "username",
       statements: [
         "create table app.users (id integer primary key, username citext)",
+        "create unique index on app.users ((username::text))",
         "insert into app.users values (1, 'ann'), (2, 'Ann')",
       ],
     },
@@ -212,7 +216,17 @@ suite("a view that is not unique", () => {
     assert.deepEqual(await migrate(db.sql), { applied: ["003_unique_users"] });
   });
 
-  test("is one with many users that have no name, as null is no name", async () => {
+  test("is not one of a type that has its operators elsewhere", async () => {
+    await startAnew(
+      "create schema types",
+      "create extension ltree schema types",
+      "create table app.users (id types.ltree primary key, username types.ltree unique)",
+      "insert into app.users values ('a.b', 'ann')",
+    );
+    assert.deepEqual(await migrate(db.sql, { users: USERS }), { applied: STEPS });
+  });
+
+  test("is not one with many users that have no name, as null is no name", async () => {
     await startAnew(
       "create table app.users (id integer, username text)",
       "insert into app.users values (1, null), (2, null), (3, 'ann')",
@@ -373,7 +387,10 @@ suite("objects of other roles", () => {
     await startAnew();
     await run(owner, "create schema coatcheck");
     assert.deepEqual(await as(deployer, (sql) => migrate(sql)), { applied: STEPS });
-    assert.deepEqual(await as(owner, (sql) => migrate(sql)).catch((error) => error.sqlstate), "CC004");
+    assert.deepEqual(
+      await as(owner, (sql) => migrate(sql)).catch((error) => error.sqlstate),
+      "CC004",
+    );
     await startAnew();
     await as(owner, (sql) => migrate(sql));
     assert.deepEqual(await as(deployer, (sql) => migrate(sql)), { applied: [] });

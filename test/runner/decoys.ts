@@ -23,7 +23,8 @@ const TYPES = [
 
 /**
  * Fills `public` with operators and functions that fit a call better than those of PostgreSQL: what an
- * attacker does who may create objects there. Each one raises an error when it is called.
+ * attacker does who may create objects there. Each one raises an error when it is called, and costs so
+ * little that the planner calls it first.
  *
  * @param names The functions to imitate, by the names that they have in pg_catalog.
  * @param types More types of operands than those of the catalogs.
@@ -43,7 +44,7 @@ export async function plantDecoys(sql: Sql, names: string[], types: string[]): P
 
       -- Operators, for every pair of types.
       select pg_temp.plant(format(
-          'create function public.decoy(%s, %s) returns boolean language plpgsql as
+          'create function public.decoy(%s, %s) returns boolean language plpgsql cost 0.0001 as
             $f$ begin raise ''decoy''; end $f$', l, r))
         from unnest(${all}) l, unnest(${all}) r;
       select pg_temp.plant(format(
@@ -53,7 +54,7 @@ export async function plantDecoys(sql: Sql, names: string[], types: string[]): P
 
       -- Functions: with every parameter of PostgreSQL's own as every other type, and as a list.
       select pg_temp.plant(format(
-          'create function public.%I(%s) returns %s language plpgsql as
+          'create function public.%I(%s) returns %s language plpgsql cost 0.0001 as
             $f$ begin raise ''decoy''; end $f$', proname, parameters, result))
         from (
           select distinct proname, format_type(prorettype, null) as result,
