@@ -54,7 +54,7 @@ begin
       'migrate: coatcheck.sessions_user_id exists and was not created by coatcheck; rename or drop it';
   end if;
 
-  -- The type and the collation of the view's id; of a domain, the type beneath.
+  -- The type and the collation of the view's id; its base type if it is a domain.
   select atttypid, atttypmod, attcollation into id_type, id_length, id_collation
     from pg_attribute where attrelid = 'coatcheck.users'::regclass and attname = 'id';
   while (select typtype = 'd' from pg_type where oid = id_type) loop

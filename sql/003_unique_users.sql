@@ -39,10 +39,10 @@ begin
     return;
   end if;
 
-  -- Two rows of one id or one username are two users for one session. Null is no user.
+  -- With two rows for an id or a username, a session could be read as another user's. Null is no user.
   foreach view_column in array array['id', 'username'] loop
-    -- Cheap if a unique index proves it: then the planner drops a left join that can add no row, and the
-    -- plan is one scan. Only for types with an operator = in pg_catalog, which citext has not.
+    -- If a unique index proves it, the planner removes the left join, as it can add no row: the plan is
+    -- one scan, and no row has to be read. Only a type of pg_catalog has its operator = there.
     if exists (
         select from pg_attribute join pg_type t on t.oid = atttypid
         where attrelid = 'coatcheck.users'::regclass and attname = view_column
@@ -58,8 +58,8 @@ begin
         group by %1$I having count(*) > 1)', view_column) into is_ambiguous;
     if is_ambiguous then
       raise exception using errcode = 'CC005', message =
-        'migrate: coatcheck.users has more than one row for the same ' || view_column || '; '
-        'make ' || view_column || ' unique in that view';
+        'migrate: coatcheck.users has several rows with the same ' || view_column || '; '
+        'name a unique column in migrate(sql, { users }), or make it unique in the view';
     end if;
   end loop;
 

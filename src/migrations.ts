@@ -23,8 +23,8 @@ export interface Migration {
   readonly text: string;
 }
 
-// Every step runs with the rights of the role that migrates, often a superuser, and other roles may
-// create objects in `public`. Three rules keep their code out of it:
+// A step runs with the rights of the role that migrates, often a superuser, and other roles may create
+// objects in `public`. Three rules keep a step from calling their code:
 //
 // 1. A step sets its own search_path before it uses an operator, and before that it writes pg_catalog
 //    in front of every function and type. PL/pgSQL looks up the types in `declare` first of all, and the
@@ -57,10 +57,10 @@ const OWNERS = `\
   end if;`;
 
 const UNIQUE = `\
-  -- Two rows of one id or one username are two users for one session. Null is no user.
+  -- With two rows for an id or a username, a session could be read as another user's. Null is no user.
   foreach view_column in array array['id', 'username'] loop
-    -- Cheap if a unique index proves it: then the planner drops a left join that can add no row, and the
-    -- plan is one scan. Only for types with an operator = in pg_catalog, which citext has not.
+    -- If a unique index proves it, the planner removes the left join, as it can add no row: the plan is
+    -- one scan, and no row has to be read. Only a type of pg_catalog has its operator = there.
     if exists (
         select from pg_attribute join pg_type t on t.oid = atttypid
         where attrelid = 'coatcheck.users'::regclass and attname = view_column
@@ -76,8 +76,8 @@ const UNIQUE = `\
         group by %1$I having count(*) > 1)', view_column) into is_ambiguous;
     if is_ambiguous then
       raise exception using errcode = 'CC005', message =
-        'migrate: coatcheck.users has more than one row for the same ' || view_column || '; '
-        'make ' || view_column || ' unique in that view';
+        'migrate: coatcheck.users has several rows with the same ' || view_column || '; '
+        'name a unique column in migrate(sql, { users }), or make it unique in the view';
     end if;
   end loop;`;
 
@@ -114,8 +114,8 @@ function quote(name: unknown): string {
 function usersText(table: string, id: string, username: string): string {
   return `\
 -- The schema, and the view through which coatcheck reads your users table. Replace the view to sign in
--- by e-mail or to leave out disabled users: id and username must stay unique in it. A view that exists
--- already is kept.
+-- by e-mail or to leave out disabled users: id and username must stay unique, and a varchar is written
+-- column::text. A view that exists already is kept.
 do $coatcheck$
 declare
   -- Your users table, written as in SQL, and its columns.
@@ -134,8 +134,8 @@ declare
   plan pg_catalog.json;
   is_ambiguous pg_catalog.bool;
 begin
-  -- Your search_path finds your table. What follows calls functions and operators of pg_catalog only,
-  -- and none that somebody has put into public.
+  -- Your search_path finds your table. What follows calls only functions and operators of pg_catalog,
+  -- never those that another role has created in public.
   users := pg_catalog.to_regclass(users_table);
   callers_path := pg_catalog.current_setting('search_path');
   perform pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
@@ -176,10 +176,10 @@ ${OWNERS}
           'migrate: the users table has no such column for ' || view_column || '; '
           'name yours in migrate(sql, { users })';
       end if;
-      -- A varchar and a domain have no operators of their own. They are compared by those of the type
-      -- beneath, unless somebody makes one that fits better: so the view shows the type beneath, which
-      -- uses the same indexes. Views of coatcheck 0.1.0 show varchar and domains, and stay as they are,
-      -- as PostgreSQL cannot change the type of a view's column.
+      -- A varchar or a domain has no operators of its own and is compared as its base type, unless
+      -- another role creates an operator that fits better. So the view shows the base type, which uses
+      -- the same indexes. A view of coatcheck 0.1.0 shows varchar and domains. It stays as it is, because
+      -- PostgreSQL cannot change the type of a view's column.
       base_type := column_type;
       while (select typtype = 'd' from pg_type where oid = base_type) loop
         select typbasetype into base_type from pg_type where oid = base_type;
@@ -247,7 +247,7 @@ ${OWNERS}
       'migrate: coatcheck.sessions_user_id exists and was not created by coatcheck; rename or drop it';
   end if;
 
-  -- The type and the collation of the view's id; of a domain, the type beneath.
+  -- The type and the collation of the view's id; its base type if it is a domain.
   select atttypid, atttypmod, attcollation into id_type, id_length, id_collation
     from pg_attribute where attrelid = 'coatcheck.users'::regclass and attname = 'id';
   while (select typtype = 'd' from pg_type where oid = id_type) loop

@@ -135,8 +135,8 @@ suite("a view that is not unique", () => {
     name: "SessionError",
     code: "STORE_REJECTED",
     sqlstate: "CC005",
-    message: `migrate: coatcheck.users has more than one row for the same ${column}; ` +
-      `make ${column} unique in that view`,
+    message: `migrate: coatcheck.users has several rows with the same ${column}; ` +
+      "name a unique column in migrate(sql, { users }), or make it unique in the view",
   });
 
   const cases = [
