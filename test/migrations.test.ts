@@ -7,7 +7,8 @@ import { type Database, openDatabase, withCookie } from "./runner/database.ts";
 import { plantDecoys } from "./runner/decoys.ts";
 
 // What is looked at is the server, so one runtime is enough.
-const suite: (name: string, tests: () => void) => void = "Bun" in globalThis ? describe : () => {};
+const isBun = "Bun" in globalThis;
+const suite: (name: string, tests: () => void) => void = isBun ? describe : () => {};
 
 const USERS = { table: "app.users", id: "id", username: "username" };
 const STEPS = migrations.map(({ name }) => name);
@@ -19,25 +20,27 @@ const [owner, deployer, attacker] = ["owner", "deployer", "attacker"].map((it) =
 ) as [string, string, string];
 
 let db: Database;
-beforeAll(async () => {
-  db = await openDatabase({ bare: true });
-  await db.sql.unsafe("create extension citext");
-  for (const role of [owner, deployer, attacker]) {
-    await db.sql.unsafe(`create role ${role} login password 'test'`);
-  }
-  const [row] = await db.sql`select current_database() as name`;
-  await db.sql.unsafe(`grant ${owner} to ${deployer}`);
-  await db.sql.unsafe(`grant create on database ${row!.name} to ${owner}, ${attacker}`);
-  await db.sql.unsafe(`grant select, references on users to ${owner}`);
-});
-afterAll(async () => {
-  await db.sql.unsafe("drop schema if exists coatcheck, app cascade");
-  for (const role of [owner, deployer, attacker]) {
-    await db.sql.unsafe(`drop owned by ${role}`);
-    await db.sql.unsafe(`drop role ${role}`);
-  }
-  await db.close();
-});
+if (isBun) {
+  beforeAll(async () => {
+    db = await openDatabase({ bare: true });
+    await db.sql.unsafe("create extension citext");
+    for (const role of [owner, deployer, attacker]) {
+      await db.sql.unsafe(`create role ${role} login password 'test'`);
+    }
+    const [row] = await db.sql`select current_database() as name`;
+    await db.sql.unsafe(`grant ${owner} to ${deployer}`);
+    await db.sql.unsafe(`grant create on database ${row!.name} to ${owner}, ${attacker}`);
+    await db.sql.unsafe(`grant select, references on users to ${owner}`);
+  });
+  afterAll(async () => {
+    await db.sql.unsafe("drop schema if exists coatcheck, app cascade");
+    for (const role of [owner, deployer, attacker]) {
+      await db.sql.unsafe(`drop owned by ${role}`);
+      await db.sql.unsafe(`drop role ${role}`);
+    }
+    await db.close();
+  });
+}
 
 /** Leaves nothing but an empty schema for the app's own users table, and runs the statements. */
 async function startAnew(...statements: string[]): Promise<void> {
