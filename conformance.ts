@@ -399,7 +399,7 @@ const VERBS: Claims = {
   "migrates, and a second time nothing": async ({ sql }) => {
     await all(sql`drop schema if exists coatcheck cascade`);
     same("what was applied", await migrate(sql, { users: USERS }), {
-      applied: ["001_users", "002_sessions"],
+      applied: ["001_users", "002_sessions", "003_unique_users"],
     });
     same("what was applied", await migrate(sql), { applied: [] });
   },
@@ -645,7 +645,7 @@ const VERBS: Claims = {
       code: "STORE_REJECTED",
       sqlstate: "CC001",
       message:
-        "Cannot apply 002_sessions as coatcheck.sessions must be free: received a foreign object",
+        "migrate: coatcheck.sessions exists and was not created by coatcheck; rename or drop it",
     });
     await all(sql`drop schema if exists coatcheck cascade`);
     await migrate(sql, { users: USERS });

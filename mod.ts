@@ -42,14 +42,8 @@ export { SessionError, type SessionErrorCode } from "./src/errors.ts";
 export type { RefusalReason, SessionEvent, SessionEventListener } from "./src/events.ts";
 export { withSession, type WithSessionOptions } from "./src/handler.ts";
 export { listSessions, type ListSessionsOptions } from "./src/list.ts";
-export {
-  migrate,
-  type MigrateOptions,
-  type MigrateResult,
-  type Migration,
-  migrations,
-  type UsersTable,
-} from "./src/migrate.ts";
+export { migrate, type MigrateOptions, type MigrateResult } from "./src/migrate.ts";
+export { type Migration, migrations, type UsersTable } from "./src/migrations.ts";
 export { type CrossOriginOptions, isCrossOrigin } from "./src/origin.ts";
 export { AAL1, AAL2, AAL3, type CookiePolicy, type Policy } from "./src/policy.ts";
 export { reauthenticateSession } from "./src/reauthenticate.ts";

@@ -35,6 +35,7 @@ const claims = {
     "--check",
   ],
   "The module has no slow types": deno("publish", "--dry-run", "--allow-dirty"),
+  "The files in sql/ are what the source says": [bin("bun"), "scripts/sql.mjs", "--check"],
   "Rooms import as docs/architecture.md says": rooms,
   "The package builds": [process.execPath, "scripts/build.mjs"],
   "The tools of users accept the package": [process.execPath, "scripts/users.mjs"],

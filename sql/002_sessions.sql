@@ -1,29 +1,60 @@
 -- The sessions. What a touch or a rotation changes is in no index, and the fillfactor leaves room on
--- the page, so that those updates are heap-only.
+-- the page, so those updates are heap-only.
 do $coatcheck$
 declare
   -- The table and the column that user_id refers to, written as in SQL; null for no foreign key.
-  users_table constant text := null;
-  users_id constant text := null;
-  users constant oid := to_regclass(users_table);
-  id_type oid;
-  id_length integer;
-  id_collation oid;
-  user_id text;
-  id_column name;
+  users_table constant pg_catalog.text := null;
+  users_id constant pg_catalog.text := null;
+  users pg_catalog.oid;
+  callers_path pg_catalog.text;
+  foreign_object pg_catalog.text;
+  id_type pg_catalog.oid;
+  id_length pg_catalog.int4;
+  id_collation pg_catalog.oid;
+  user_id pg_catalog.text;
+  id_column pg_catalog.name;
 begin
-  perform pg_catalog.pg_advisory_xact_lock(427819008);
+  users := pg_catalog.to_regclass(users_table);
+  callers_path := pg_catalog.current_setting('search_path');
+  perform pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+  perform pg_advisory_xact_lock(427819008);
 
+  -- An object of another role may hold a trigger, a rule or a function that would run with your rights.
+  -- Trusted are superusers, you, and the roles whose rights you have as a member. A superuser has the
+  -- rights of every role, so membership says nothing there.
+  select object.name into foreign_object
+    from (
+      select 'the schema coatcheck', nspowner from pg_namespace where nspname = 'coatcheck'
+      union all
+      select 'coatcheck.' || relname, relowner from pg_class
+        where relnamespace = to_regnamespace('coatcheck')
+          and relname in ('migrations', 'users', 'sessions')
+    ) object (name, owner)
+    join pg_roles owner on owner.oid = object.owner
+    join pg_roles me on me.rolname = current_user
+    where not owner.rolsuper and owner.oid <> me.oid
+      and (me.rolsuper or not pg_has_role(me.oid, owner.oid, 'USAGE'))
+    order by object.name desc
+    limit 1;
+  if foreign_object is not null then
+    raise exception using errcode = 'CC004', message =
+      'migrate: ' || foreign_object || ' is owned by another role; '
+      'run migrate as that role, or drop it if that role is not yours';
+  end if;
   if exists (select from coatcheck.migrations where name = '002_sessions') then
+    perform set_config('search_path', callers_path, true);
     return;
   end if;
-  if to_regclass('coatcheck.sessions') is not null or to_regtype('coatcheck.sessions') is not null
-      or to_regclass('coatcheck.sessions_user_id') is not null then
+  if to_regclass('coatcheck.sessions') is not null or to_regtype('coatcheck.sessions') is not null then
     raise exception using errcode = 'CC001', message =
-      'Cannot apply 002_sessions as coatcheck.sessions must be free: received a foreign object';
+      'migrate: coatcheck.sessions exists and was not created by coatcheck; rename or drop it';
+  end if;
+  if to_regclass('coatcheck.sessions_user_id') is not null then
+    raise exception using errcode = 'CC001', message =
+      'migrate: coatcheck.sessions_user_id exists and was not created by coatcheck; rename or drop it';
   end if;
 
-  -- The type and the collation of your users' key; of a domain, the type it stands for.
+  -- The type and the collation of the view's id; its base type if it is a domain.
   select atttypid, atttypmod, attcollation into id_type, id_length, id_collation
     from pg_attribute where attrelid = 'coatcheck.users'::regclass and attname = 'id';
   while (select typtype = 'd' from pg_type where oid = id_type) loop
@@ -39,11 +70,14 @@ begin
       where attrelid = users and attnum > 0 and not attisdropped
         and attname in (users_id, trim(both '"' from users_id), lower(users_id))
       order by attname = users_id desc limit 1;
-    user_id := user_id ||
-      pg_catalog.format(' references %s (%I) on delete cascade', users::regclass, id_column);
+    if not found then
+      raise exception using errcode = 'CC003', message =
+        'migrate: the users table has no such column for id; name yours in migrate(sql, { users })';
+    end if;
+    user_id := user_id || format(' references %s (%I) on delete cascade', users::regclass, id_column);
   end if;
 
-  execute pg_catalog.format('create table coatcheck.sessions (
+  execute format('create table coatcheck.sessions (
     id uuid primary key,
     user_id %s not null,
     digest bytea not null,
@@ -64,5 +98,6 @@ begin
   create index sessions_user_id on coatcheck.sessions (user_id);
 
   insert into coatcheck.migrations (name) values ('002_sessions');
+  perform set_config('search_path', callers_path, true);
 end
 $coatcheck$

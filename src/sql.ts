@@ -23,6 +23,8 @@ export interface Statement {
   readonly order: readonly number[];
   /** How many columns each row has. */
   readonly columns: number;
+  /** The text as it is written, for sql/statements.sql. */
+  readonly text: string;
 }
 
 /** A column of a row: text or null. */
@@ -44,10 +46,19 @@ export function statement(columns: number, text: string): Statement {
   // Clients take microseconds for each hundred characters of a statement; no literal holds two spaces.
   const parts = text.replaceAll(/\s+/g, " ").split(/\$\d+/);
   const order = Array.from(text.matchAll(/\$(\d+)/g), ([, number]) => Number(number));
+  return { strings: templateOf(parts), order, columns, text };
+}
+
+/** Makes a statement of a text without values and rows, which is sent as it is. */
+export function script(text: string): Statement {
+  return { strings: templateOf([text]), order: [], columns: 0, text };
+}
+
+function templateOf(parts: string[]): TemplateStringsArray {
   // Bun.SQL takes an array with an enumerable `raw` for a list of values, and slonik takes one that is
   // not frozen for no template literal.
   Object.freeze(Object.defineProperty(parts, "raw", { value: parts }));
-  return { strings: parts as unknown as TemplateStringsArray, order, columns };
+  return parts as unknown as TemplateStringsArray;
 }
 
 /**

@@ -98,8 +98,9 @@ describe("a username", () => {
   test("that matches two rows is an error, and inserts nothing", async () => {
     await startAnew();
     await db.sql.unsafe("create table app.users (id integer primary key, username text)");
-    await db.sql`insert into app.users values (1, 'ann'), (2, 'ann'), (3, 'bob')`;
+    await db.sql`insert into app.users values (1, 'ann'), (3, 'bob')`;
     await migrate(db.sql, { users: { table: "app.users", id: "id" } });
+    await db.sql`insert into app.users values (2, 'ann')`;
     const { headers } = await createSession("bob", db.sql);
     const ambiguous = (purpose: string) => ({
       name: "SessionError",

@@ -202,6 +202,7 @@ if ("Bun" in globalThis) {
         "sql",
         "sql/001_users.sql",
         "sql/002_sessions.sql",
+        "sql/003_unique_users.sql",
         "sql/grants.sql",
       ]);
     });

@@ -1,0 +1,975 @@
+-- Every statement that coatcheck sends, but for the migrations. `node scripts/sql.mjs` writes the final
+-- texts with their comments to sql/statements.sql.
+--
+-- What they have in common:
+-- - `$1` is the number of the call, which the row brings back; see `query` in sql.ts.
+-- - Values travel as text and are cast in SQL, because apps give their clients serializers of their own
+--   for uuid, timestamptz or boolean. Rows are columns of text for the same reason.
+-- - A write is one UPDATE or INSERT in a CTE `s`, and a SELECT of what it wrote. If it writes nothing, a
+--   second statement reads why; see write.ts. Citus refuses stable functions in RETURNING, and sends this
+--   form to one shard.
+-- - Operators and functions get the exact types of one in pg_catalog, or stand with that schema: an
+--   overload in another schema of the search_path that fits better would run instead.
+-- - The clock is statement_timestamp(): now() stands still inside a long transaction.
+
+-- Written by scripts/sql.mjs. The text that is sent has a space for each line break and its indentation.
+
+-- FIND_USER
+--
+-- Finds the key of the one user with a username, in the type that sessions keep it in. Reads one user,
+-- takes no lock. jsonb_populate_record gives a value its column's own type: as text it would find no
+-- user by a citext name, and scan the table. Two users with that name make it fail.
+--
+-- $1 the call; $2 username.
+select $1::text as call,
+  s.user_id::text as user_id,
+  (pg_catalog.pg_typeof(s.user_id)::oid in (21::oid, 23::oid))::text as user_id_is_number
+from (
+  select (
+    select u.id
+    from pg_catalog.jsonb_populate_record(null::coatcheck.users,
+      pg_catalog.jsonb_build_object('username', $2::text)) asked
+    join coatcheck.users u on u.username = asked.username
+  )::text as id
+) found
+cross join lateral pg_catalog.jsonb_populate_record(null::coatcheck.sessions,
+  pg_catalog.jsonb_build_object('user_id', found.id)) s
+where found.id is not null;
+
+-- CREATE
+--
+-- Stores a new session of the one user with a username; returns no row if there is none. INSERT only: an
+-- id that exists is an error. Two users with that name, or with one id, make it fail. Locks the user's
+-- row as a foreign key does.
+--
+-- $1 the call; $2 username; $3 id; $4 digest of the secret; $5 absoluteTimeout; $6 persistent; $7 data.
+with s as (
+  insert into coatcheck.sessions as s
+    (id, user_id, digest, created_at, authenticated_at, last_seen_at, expires_at, persistent, data)
+  select $3::text::uuid, found.id, pg_catalog.decode($4::text, 'hex'), statement_timestamp(),
+    statement_timestamp(), statement_timestamp(), statement_timestamp() + $5::text::interval,
+    $6::text::boolean, $7::text::jsonb
+  from (
+    select (
+      select u.id
+      from pg_catalog.jsonb_populate_record(null::coatcheck.users,
+        pg_catalog.jsonb_build_object('username', $2::text)) asked
+      join coatcheck.users u on u.username = asked.username
+    ) as id
+    offset 0
+  ) found
+  where found.id is not null
+  returning s.*
+)
+select $1::text as call,
+  s.id::text as id,
+  s.user_id::text as user_id,
+  (pg_catalog.pg_typeof(s.user_id)::oid in (21::oid, 23::oid))::text as user_id_is_number,
+  (select u.username::text from coatcheck.users u where u.id = s.user_id) as username,
+  extract(epoch from s.created_at)::text as created,
+  extract(epoch from s.authenticated_at)::text as authenticated,
+  extract(epoch from s.last_seen_at)::text as last_seen,
+  extract(epoch from s.expires_at)::text as expires,
+  s.persistent::text as persistent,
+  s.version::text as version,
+  s.data::text as data
+from s;
+
+-- INSERT
+--
+-- Stores a new session of the one user with a key, as CREATE does. A user without a name is
+-- none.
+--
+-- $1 the call; $2 the user's key; $3 id; $4 digest of the secret; $5 absoluteTimeout; $6 persistent; $7
+-- data; $8 created at, or null for now; $9 expires at, or null for $5 from now.
+with s as (
+  insert into coatcheck.sessions as s
+    (id, user_id, digest, created_at, authenticated_at, last_seen_at, expires_at, persistent, data)
+  select $3::text::uuid, found.id, pg_catalog.decode($4::text, 'hex'),
+    coalesce($8::text::timestamptz, statement_timestamp()),
+    least($8::text::timestamptz, statement_timestamp()), statement_timestamp(),
+    coalesce($9::text::timestamptz, statement_timestamp() + $5::text::interval),
+    $6::text::boolean, $7::text::jsonb
+  from (
+    select (
+      select u.id
+      from pg_catalog.jsonb_populate_record(null::coatcheck.users,
+        pg_catalog.jsonb_build_object('id', $2::text)) asked
+      join coatcheck.users u on u.id = asked.id
+      where u.username is not null
+    ) as id
+    offset 0
+  ) found
+  where found.id is not null
+  returning s.*
+)
+select $1::text as call,
+  s.id::text as id,
+  s.user_id::text as user_id,
+  (pg_catalog.pg_typeof(s.user_id)::oid in (21::oid, 23::oid))::text as user_id_is_number,
+  (select u.username::text from coatcheck.users u where u.id = s.user_id) as username,
+  extract(epoch from s.created_at)::text as created,
+  extract(epoch from s.authenticated_at)::text as authenticated,
+  extract(epoch from s.last_seen_at)::text as last_seen,
+  extract(epoch from s.expires_at)::text as expires,
+  s.persistent::text as persistent,
+  s.version::text as version,
+  s.data::text as data
+from s;
+
+-- DISCARD
+--
+-- Deletes a session that was just made, because the rest of its sign-in failed. Locks its row.
+--
+-- $1 the call; $2 id; $3 digest of the secret.
+with s as (
+  delete from coatcheck.sessions s
+  where s.id = $2::text::uuid and s.digest = pg_catalog.decode($3::text, 'hex')
+  returning s.id
+)
+select $1::text as call, s.id::text as id from s;
+
+-- LIMIT
+--
+-- Revokes the sessions of one user beyond a number of live ones: those first that were not used for the
+-- longest time, and never the one that was just made.
+--
+-- A statement of its own, so that it sees what was inserted beside it. It locks every live session of the
+-- user in the order of ids: of two that run at once, the second finds what the first has revoked, so they
+-- never revoke each other's session, and the last one leaves no more than the number. In transactions of
+-- the caller that overlap, neither sees what the other has inserted.
+--
+-- $1 the call; $2 the id just made; $3 the number; $4 absoluteTimeout; $5 idleTimeout.
+with held as (
+  select s.id, s.last_seen_at
+  from coatcheck.sessions s
+  where s.user_id = (select o.user_id from coatcheck.sessions o where o.id = $2::text::uuid)
+    and s.revoked_at is null
+    and s.expires_at > statement_timestamp()
+    and s.authenticated_at > statement_timestamp() - $4::text::interval
+    and s.last_seen_at > statement_timestamp() - $5::text::interval
+    and isfinite(s.created_at) and isfinite(s.authenticated_at)
+    and isfinite(s.last_seen_at) and isfinite(s.expires_at)
+  order by s.id
+  for no key update of s
+), excess as (
+  select h.id
+  from held h
+  order by (h.id = $2::text::uuid) desc, h.last_seen_at desc, h.id desc
+  offset $3::text::bigint
+), s as (
+  update coatcheck.sessions s
+  set revoked_at = statement_timestamp(), revoked_reason = 'limit'
+  where s.id = any(array(select e.id from excess e))
+  returning s.*
+)
+select $1::text as call,
+  s.id::text as id,
+  s.user_id::text as user_id,
+  (pg_catalog.pg_typeof(s.user_id)::oid in (21::oid, 23::oid))::text as user_id_is_number
+from s;
+
+-- LIMIT_UNLOCKED
+--
+-- The same on a server that cannot lock many rows (Citus), in a weaker form. It revokes older sessions
+-- only, so that two that run at once never revoke each other's; both may leave one too many.
+--
+-- $1 the call; $2 the id just made; $3 the number; $4 absoluteTimeout; $5 idleTimeout.
+with own as (
+  select o.id, o.user_id, o.created_at from coatcheck.sessions o where o.id = $2::text::uuid
+), excess as (
+  select s.id
+  from coatcheck.sessions s
+  where s.user_id = (select o.user_id from own o)
+    and s.id <> $2::text::uuid
+    and s.created_at <= (select o.created_at from own o)
+    and (s.created_at < (select o.created_at from own o) or s.id < $2::text::uuid)
+    and s.revoked_at is null
+    and s.expires_at > statement_timestamp()
+    and s.authenticated_at > statement_timestamp() - $4::text::interval
+    and s.last_seen_at > statement_timestamp() - $5::text::interval
+    and isfinite(s.created_at) and isfinite(s.authenticated_at)
+    and isfinite(s.last_seen_at) and isfinite(s.expires_at)
+  order by s.last_seen_at desc, s.id desc
+  offset $3::text::bigint - 1
+), s as (
+  update coatcheck.sessions s
+  set revoked_at = statement_timestamp(), revoked_reason = 'limit'
+  where s.id = any(array(select e.id from excess e)) and s.revoked_at is null
+  returning s.*
+)
+select $1::text as call,
+  s.id::text as id,
+  s.user_id::text as user_id,
+  (pg_catalog.pg_typeof(s.user_id)::oid in (21::oid, 23::oid))::text as user_id_is_number
+from s;
+
+-- VALIDATE
+--
+-- Finds the session of a presented token. Reads one row, takes no lock, decides nothing: evaluate.ts
+-- does. A secret that is neither the current nor the previous one finds no row, so that it learns
+-- nothing.
+--
+-- $1 the call; $2 id; $3 digest of the presented secret.
+select $1::text as call,
+  s.id::text as id,
+  s.user_id::text as user_id,
+  (pg_catalog.pg_typeof(s.user_id)::oid in (21::oid, 23::oid))::text as user_id_is_number,
+  (select u.username::text from coatcheck.users u where u.id = s.user_id) as username,
+  extract(epoch from s.created_at)::text as created,
+  extract(epoch from s.authenticated_at)::text as authenticated,
+  extract(epoch from s.last_seen_at)::text as last_seen,
+  extract(epoch from s.expires_at)::text as expires,
+  s.persistent::text as persistent,
+  s.version::text as version,
+  s.data::text as data,
+  extract(epoch from statement_timestamp())::text as clock,
+  (s.revoked_at is not null)::text as is_revoked,
+  s.revoked_reason as reason,
+  (s.previous_digest is not null)::text as is_rotated,
+  extract(epoch from s.rotated_at)::text as rotated,
+  extract(epoch from s.rotation_seen_at)::text as rotation_seen,
+  (s.digest = pg_catalog.decode($3::text, 'hex'))::text as is_current
+from coatcheck.sessions s
+where s.id = $2::text::uuid
+  and pg_catalog.decode($3::text, 'hex') in (s.digest, s.previous_digest);
+
+-- TOUCH
+--
+-- Records the use of a session and the first sight of its new secret, if one of the two is due, and
+-- forgets a salt that is no longer needed. Locks the row; skips it if another statement holds it.
+--
+-- $1 the call; $2 id; $3 digest of the presented secret; $4 absoluteTimeout; $5 idleTimeout; $6
+-- rotationGrace; $7 touchInterval, or null.
+with s as (
+  update coatcheck.sessions s
+  set last_seen_at = greatest(s.last_seen_at, clock.now),
+    rotation_seen_at = case
+      when s.digest = pg_catalog.decode($3::text, 'hex') and s.previous_digest is not null
+        and s.rotation_seen_at is null then clock.now
+      else s.rotation_seen_at
+    end,
+    rotation_salt = case
+      when s.rotation_seen_at is null or s.rotation_seen_at > clock.grace then s.rotation_salt
+    end
+  from (
+    select statement_timestamp() as now, statement_timestamp() - $6::text::interval as grace
+  ) clock
+  where s.id = $2::text::uuid
+    and (s.digest = pg_catalog.decode($3::text, 'hex')
+      or s.previous_digest = pg_catalog.decode($3::text, 'hex')
+        and (s.rotation_seen_at is null
+          or s.rotation_seen_at > statement_timestamp() - $6::text::interval))
+    and s.revoked_at is null
+    and s.expires_at > statement_timestamp()
+    and s.authenticated_at > statement_timestamp() - $4::text::interval
+    and s.last_seen_at > statement_timestamp() - $5::text::interval
+    and isfinite(s.created_at) and isfinite(s.authenticated_at)
+    and isfinite(s.last_seen_at) and isfinite(s.expires_at)
+    and exists (select from coatcheck.users u where u.id = s.user_id and u.username is not null)
+    and (s.last_seen_at <= statement_timestamp() - $7::text::interval
+      or s.digest = pg_catalog.decode($3::text, 'hex') and s.previous_digest is not null
+        and s.rotation_seen_at is null)
+    and s.id = (
+      select l.id from coatcheck.sessions l
+      where l.id = $2::text::uuid
+      for no key update skip locked
+    )
+  returning s.id, s.last_seen_at
+)
+select $1::text as call, s.id::text as id, extract(epoch from s.last_seen_at)::text as last_seen from s;
+
+-- ROTATE
+--
+-- Gives a session a new secret, if the presented one is the current one and the last rotation is over.
+-- Locks the row.
+--
+-- $1 the call; $2 id; $3 digest of the presented secret; $4 absoluteTimeout; $5 idleTimeout; $6
+-- rotationGrace; $7 digest of the new secret; $8 the salt that derived it.
+with s as (
+  update coatcheck.sessions s
+  set previous_digest = s.digest,
+    digest = pg_catalog.decode($7::text, 'hex'),
+    rotation_salt = pg_catalog.decode($8::text, 'hex'),
+    rotated_at = statement_timestamp(),
+    rotation_seen_at = null,
+    last_seen_at = greatest(s.last_seen_at, statement_timestamp())
+  where s.id = $2::text::uuid
+    and (s.digest = pg_catalog.decode($3::text, 'hex')
+      or s.previous_digest = pg_catalog.decode($3::text, 'hex')
+        and (s.rotation_seen_at is null
+          or s.rotation_seen_at > statement_timestamp() - $6::text::interval))
+    and s.revoked_at is null
+    and s.expires_at > statement_timestamp()
+    and s.authenticated_at > statement_timestamp() - $4::text::interval
+    and s.last_seen_at > statement_timestamp() - $5::text::interval
+    and isfinite(s.created_at) and isfinite(s.authenticated_at)
+    and isfinite(s.last_seen_at) and isfinite(s.expires_at)
+    and exists (select from coatcheck.users u where u.id = s.user_id and u.username is not null)
+    and s.digest = pg_catalog.decode($3::text, 'hex')
+    and (s.previous_digest is null or s.rotation_seen_at <= statement_timestamp() - $6::text::interval)
+  returning s.*
+)
+select $1::text as call,
+  s.id::text as id,
+  s.user_id::text as user_id,
+  (pg_catalog.pg_typeof(s.user_id)::oid in (21::oid, 23::oid))::text as user_id_is_number,
+  (select u.username::text from coatcheck.users u where u.id = s.user_id) as username,
+  extract(epoch from s.created_at)::text as created,
+  extract(epoch from s.authenticated_at)::text as authenticated,
+  extract(epoch from s.last_seen_at)::text as last_seen,
+  extract(epoch from s.expires_at)::text as expires,
+  s.persistent::text as persistent,
+  s.version::text as version,
+  s.data::text as data,
+  extract(epoch from statement_timestamp())::text as clock
+from s;
+
+-- ROTATE_DUE
+--
+-- The same within a validation: skips a row that another statement holds.
+--
+-- $1 to $8 as above.
+with s as (
+  update coatcheck.sessions s
+  set previous_digest = s.digest,
+    digest = pg_catalog.decode($7::text, 'hex'),
+    rotation_salt = pg_catalog.decode($8::text, 'hex'),
+    rotated_at = statement_timestamp(),
+    rotation_seen_at = null,
+    last_seen_at = greatest(s.last_seen_at, statement_timestamp())
+  where s.id = $2::text::uuid
+    and (s.digest = pg_catalog.decode($3::text, 'hex')
+      or s.previous_digest = pg_catalog.decode($3::text, 'hex')
+        and (s.rotation_seen_at is null
+          or s.rotation_seen_at > statement_timestamp() - $6::text::interval))
+    and s.revoked_at is null
+    and s.expires_at > statement_timestamp()
+    and s.authenticated_at > statement_timestamp() - $4::text::interval
+    and s.last_seen_at > statement_timestamp() - $5::text::interval
+    and isfinite(s.created_at) and isfinite(s.authenticated_at)
+    and isfinite(s.last_seen_at) and isfinite(s.expires_at)
+    and exists (select from coatcheck.users u where u.id = s.user_id and u.username is not null)
+    and s.digest = pg_catalog.decode($3::text, 'hex')
+    and (s.previous_digest is null or s.rotation_seen_at <= statement_timestamp() - $6::text::interval)
+    and s.id = (
+      select l.id from coatcheck.sessions l
+      where l.id = $2::text::uuid
+      for no key update skip locked
+    )
+  returning s.*
+)
+select $1::text as call,
+  s.id::text as id,
+  s.user_id::text as user_id,
+  (pg_catalog.pg_typeof(s.user_id)::oid in (21::oid, 23::oid))::text as user_id_is_number,
+  (select u.username::text from coatcheck.users u where u.id = s.user_id) as username,
+  extract(epoch from s.created_at)::text as created,
+  extract(epoch from s.authenticated_at)::text as authenticated,
+  extract(epoch from s.last_seen_at)::text as last_seen,
+  extract(epoch from s.expires_at)::text as expires,
+  s.persistent::text as persistent,
+  s.version::text as version,
+  s.data::text as data,
+  extract(epoch from statement_timestamp())::text as clock
+from s;
+
+-- REAUTHENTICATE
+--
+-- Records that the user has proved who they are: both timeouts start anew, with a secret that cannot be
+-- derived from the one before. Locks the row.
+--
+-- $1 the call; $2 id; $3 digest of the presented secret; $4 absoluteTimeout; $5 idleTimeout; $6
+-- rotationGrace; $7 digest of the new secret.
+with s as (
+  update coatcheck.sessions s
+  set digest = pg_catalog.decode($7::text, 'hex'),
+    previous_digest = null,
+    rotation_salt = null,
+    rotated_at = null,
+    rotation_seen_at = null,
+    authenticated_at = statement_timestamp(),
+    expires_at = statement_timestamp() + $4::text::interval,
+    last_seen_at = greatest(s.last_seen_at, statement_timestamp())
+  where s.id = $2::text::uuid
+    and (s.digest = pg_catalog.decode($3::text, 'hex')
+      or s.previous_digest = pg_catalog.decode($3::text, 'hex')
+        and (s.rotation_seen_at is null
+          or s.rotation_seen_at > statement_timestamp() - $6::text::interval))
+    and s.revoked_at is null
+    and s.expires_at > statement_timestamp()
+    and s.authenticated_at > statement_timestamp() - $4::text::interval
+    and s.last_seen_at > statement_timestamp() - $5::text::interval
+    and isfinite(s.created_at) and isfinite(s.authenticated_at)
+    and isfinite(s.last_seen_at) and isfinite(s.expires_at)
+    and exists (select from coatcheck.users u where u.id = s.user_id and u.username is not null)
+  returning s.*
+)
+select $1::text as call,
+  s.id::text as id,
+  s.user_id::text as user_id,
+  (pg_catalog.pg_typeof(s.user_id)::oid in (21::oid, 23::oid))::text as user_id_is_number,
+  (select u.username::text from coatcheck.users u where u.id = s.user_id) as username,
+  extract(epoch from s.created_at)::text as created,
+  extract(epoch from s.authenticated_at)::text as authenticated,
+  extract(epoch from s.last_seen_at)::text as last_seen,
+  extract(epoch from s.expires_at)::text as expires,
+  s.persistent::text as persistent,
+  s.version::text as version,
+  s.data::text as data,
+  extract(epoch from statement_timestamp())::text as clock
+from s;
+
+-- UPDATE
+--
+-- Merges keys into the data, if it has the version that the caller has seen. Locks the row.
+--
+-- $1 the call; $2 id; $3 digest of the presented secret; $4 absoluteTimeout; $5 idleTimeout; $6
+-- rotationGrace; $7 the keys to remove; $8 what to set; $9 the version, or null for any.
+with s as (
+  update coatcheck.sessions s
+  set data = (s.data - $7::text::text[]) || $8::text::jsonb,
+    version = s.version + 1,
+    rotation_seen_at = case
+      when s.digest = pg_catalog.decode($3::text, 'hex') and s.previous_digest is not null
+        and s.rotation_seen_at is null then clock.now
+      else s.rotation_seen_at
+    end,
+    last_seen_at = greatest(s.last_seen_at, clock.now)
+  from (select statement_timestamp() as now) clock
+  where s.id = $2::text::uuid
+    and (s.digest = pg_catalog.decode($3::text, 'hex')
+      or s.previous_digest = pg_catalog.decode($3::text, 'hex')
+        and (s.rotation_seen_at is null
+          or s.rotation_seen_at > statement_timestamp() - $6::text::interval))
+    and s.revoked_at is null
+    and s.expires_at > statement_timestamp()
+    and s.authenticated_at > statement_timestamp() - $4::text::interval
+    and s.last_seen_at > statement_timestamp() - $5::text::interval
+    and isfinite(s.created_at) and isfinite(s.authenticated_at)
+    and isfinite(s.last_seen_at) and isfinite(s.expires_at)
+    and exists (select from coatcheck.users u where u.id = s.user_id and u.username is not null)
+    and ($9::text is null or s.version = $9::text::integer)
+    and octet_length(((s.data - $7::text::text[]) || $8::text::jsonb)::text) <= 131072
+  returning s.*
+)
+select $1::text as call,
+  s.id::text as id,
+  s.user_id::text as user_id,
+  (pg_catalog.pg_typeof(s.user_id)::oid in (21::oid, 23::oid))::text as user_id_is_number,
+  (select u.username::text from coatcheck.users u where u.id = s.user_id) as username,
+  extract(epoch from s.created_at)::text as created,
+  extract(epoch from s.authenticated_at)::text as authenticated,
+  extract(epoch from s.last_seen_at)::text as last_seen,
+  extract(epoch from s.expires_at)::text as expires,
+  s.persistent::text as persistent,
+  s.version::text as version,
+  s.data::text as data
+from s;
+
+-- EXPLAIN
+--
+-- Reads why a write changed nothing. Locks the row for share, so that a pool which sends reads to a
+-- replica cannot answer from one that has not seen the change.
+--
+-- $1 the call; $2 id; $3 digest of the presented secret.
+select $1::text as call,
+  s.id::text as id,
+  s.user_id::text as user_id,
+  (pg_catalog.pg_typeof(s.user_id)::oid in (21::oid, 23::oid))::text as user_id_is_number,
+  (select u.username::text from coatcheck.users u where u.id = s.user_id) as username,
+  extract(epoch from s.created_at)::text as created,
+  extract(epoch from s.authenticated_at)::text as authenticated,
+  extract(epoch from s.last_seen_at)::text as last_seen,
+  extract(epoch from s.expires_at)::text as expires,
+  s.persistent::text as persistent,
+  s.version::text as version,
+  s.data::text as data,
+  extract(epoch from statement_timestamp())::text as clock,
+  (s.revoked_at is not null)::text as is_revoked,
+  s.revoked_reason as reason,
+  (s.previous_digest is not null)::text as is_rotated,
+  extract(epoch from s.rotated_at)::text as rotated,
+  extract(epoch from s.rotation_seen_at)::text as rotation_seen,
+  (s.digest = pg_catalog.decode($3::text, 'hex'))::text as is_current,
+  pg_catalog.encode(s.digest, 'hex') as digest,
+  pg_catalog.encode(s.rotation_salt, 'hex') as salt
+from coatcheck.sessions s
+where s.id = $2::text::uuid
+  and pg_catalog.decode($3::text, 'hex') in (s.digest, s.previous_digest)
+for share of s;
+
+-- EXPLAIN_DUE
+--
+-- The same within a validation: skips a row that another statement holds.
+--
+-- $1 to $3 as above.
+select $1::text as call,
+  s.id::text as id,
+  s.user_id::text as user_id,
+  (pg_catalog.pg_typeof(s.user_id)::oid in (21::oid, 23::oid))::text as user_id_is_number,
+  (select u.username::text from coatcheck.users u where u.id = s.user_id) as username,
+  extract(epoch from s.created_at)::text as created,
+  extract(epoch from s.authenticated_at)::text as authenticated,
+  extract(epoch from s.last_seen_at)::text as last_seen,
+  extract(epoch from s.expires_at)::text as expires,
+  s.persistent::text as persistent,
+  s.version::text as version,
+  s.data::text as data,
+  extract(epoch from statement_timestamp())::text as clock,
+  (s.revoked_at is not null)::text as is_revoked,
+  s.revoked_reason as reason,
+  (s.previous_digest is not null)::text as is_rotated,
+  extract(epoch from s.rotated_at)::text as rotated,
+  extract(epoch from s.rotation_seen_at)::text as rotation_seen,
+  (s.digest = pg_catalog.decode($3::text, 'hex'))::text as is_current,
+  pg_catalog.encode(s.digest, 'hex') as digest,
+  pg_catalog.encode(s.rotation_salt, 'hex') as salt
+from coatcheck.sessions s
+where s.id = $2::text::uuid
+  and pg_catalog.decode($3::text, 'hex') in (s.digest, s.previous_digest)
+for share of s skip locked;
+
+-- EXPLAIN_UPDATE
+--
+-- Reads why an update of the data changed nothing. Locks the row for share, as above.
+--
+-- $1 the call; $2 id; $3 digest of the presented secret; $7 the keys to remove; $8 what to set.
+select $1::text as call,
+  s.id::text as id,
+  s.user_id::text as user_id,
+  (pg_catalog.pg_typeof(s.user_id)::oid in (21::oid, 23::oid))::text as user_id_is_number,
+  (select u.username::text from coatcheck.users u where u.id = s.user_id) as username,
+  extract(epoch from s.created_at)::text as created,
+  extract(epoch from s.authenticated_at)::text as authenticated,
+  extract(epoch from s.last_seen_at)::text as last_seen,
+  extract(epoch from s.expires_at)::text as expires,
+  s.persistent::text as persistent,
+  s.version::text as version,
+  s.data::text as data,
+  extract(epoch from statement_timestamp())::text as clock,
+  (s.revoked_at is not null)::text as is_revoked,
+  s.revoked_reason as reason,
+  (s.previous_digest is not null)::text as is_rotated,
+  extract(epoch from s.rotated_at)::text as rotated,
+  extract(epoch from s.rotation_seen_at)::text as rotation_seen,
+  (s.digest = pg_catalog.decode($3::text, 'hex'))::text as is_current,
+  octet_length(((s.data - $7::text::text[]) || $8::text::jsonb)::text)::text as size
+from coatcheck.sessions s
+where s.id = $2::text::uuid
+  and pg_catalog.decode($3::text, 'hex') in (s.digest, s.previous_digest)
+for share of s;
+
+-- LIST
+--
+-- Lists the live sessions of a user, last used first. Takes no lock.
+--
+-- $1 the call; $2 the user's key; $3 how many, or null for all; $4 absoluteTimeout; $5 idleTimeout; $6
+-- the id of the session to go on after, or null.
+with asked as materialized (
+  select r.user_id
+  from pg_catalog.jsonb_populate_record(null::coatcheck.sessions,
+    pg_catalog.jsonb_build_object('user_id', $2::text)) r
+), before as materialized (
+  select o.last_seen_at from coatcheck.sessions o where o.id = $6::text::uuid
+)
+select $1::text as call,
+  s.id::text as id,
+  s.user_id::text as user_id,
+  (pg_catalog.pg_typeof(s.user_id)::oid in (21::oid, 23::oid))::text as user_id_is_number,
+  (select u.username::text from coatcheck.users u where u.id = s.user_id) as username,
+  extract(epoch from s.created_at)::text as created,
+  extract(epoch from s.authenticated_at)::text as authenticated,
+  extract(epoch from s.last_seen_at)::text as last_seen,
+  extract(epoch from s.expires_at)::text as expires,
+  s.persistent::text as persistent,
+  s.version::text as version,
+  s.data::text as data
+from coatcheck.sessions s
+where (select a.user_id from asked a) is not null
+  and s.user_id = (select a.user_id from asked a)
+  and s.revoked_at is null
+    and s.expires_at > statement_timestamp()
+    and s.authenticated_at > statement_timestamp() - $4::text::interval
+    and s.last_seen_at > statement_timestamp() - $5::text::interval
+    and isfinite(s.created_at) and isfinite(s.authenticated_at)
+    and isfinite(s.last_seen_at) and isfinite(s.expires_at)
+  and exists (select from coatcheck.users u where u.id = s.user_id and u.username is not null)
+  and ($6::text is null
+    or s.last_seen_at < (select b.last_seen_at from before b)
+    or s.last_seen_at = (select b.last_seen_at from before b) and s.id > $6::text::uuid)
+order by s.last_seen_at desc, s.id
+limit $3::text::bigint;
+
+-- REVOKE
+--
+-- Revokes the session of a presented token, also one that this policy calls idle or expired: another one
+-- may not. Locks the row. If the server does not wait for its log (synchronous_commit is off), a crash
+-- could bring the session back, so that this transaction waits; stronger settings stay as they are. The
+-- setting is read beside the row, and so on its shard.
+--
+-- $1 the call; $2 id; $3 digest of the presented secret; $4 reason.
+with durable as materialized (
+  select pg_catalog.set_config('synchronous_commit', 'on', true)
+  from coatcheck.sessions d
+  where d.id = $2::text::uuid and pg_catalog.current_setting('synchronous_commit') = 'off'
+), s as (
+  update coatcheck.sessions s
+  set revoked_at = statement_timestamp(), revoked_reason = $4::text
+  where s.id = $2::text::uuid
+    and pg_catalog.decode($3::text, 'hex') in (s.digest, s.previous_digest)
+    and s.revoked_at is null
+    and (select count(*) from durable) >= 0
+  returning s.*
+)
+select $1::text as call,
+  s.id::text as id,
+  s.user_id::text as user_id,
+  (pg_catalog.pg_typeof(s.user_id)::oid in (21::oid, 23::oid))::text as user_id_is_number,
+  (
+    select case when count(*) = 1 then min(u.username::text) end
+    from coatcheck.users u
+    where u.id = s.user_id
+  ) as username,
+  extract(epoch from s.created_at)::text as created,
+  extract(epoch from s.authenticated_at)::text as authenticated,
+  extract(epoch from s.last_seen_at)::text as last_seen,
+  extract(epoch from s.expires_at)::text as expires,
+  s.persistent::text as persistent,
+  s.version::text as version,
+  s.data::text as data,
+  extract(epoch from s.revoked_at)::text as revoked,
+  s.revoked_reason as reason
+from s;
+
+-- REVOKE_REUSED
+--
+-- Revokes the session of a secret that was reused, whatever it has been rotated to since; but not if its
+-- user has reauthenticated since it was evaluated, which has locked the other party out. Locks the row.
+--
+-- $1 the call; $2 id; $3 when the user had last proved who they are, as the evaluation read it.
+with durable as materialized (
+  select pg_catalog.set_config('synchronous_commit', 'on', true)
+  from coatcheck.sessions d
+  where d.id = $2::text::uuid and pg_catalog.current_setting('synchronous_commit') = 'off'
+), s as (
+  update coatcheck.sessions s
+  set revoked_at = statement_timestamp(), revoked_reason = 'reused'
+  where s.id = $2::text::uuid
+    and extract(epoch from s.authenticated_at at time zone 'utc') = $3::text::numeric
+    and s.revoked_at is null
+    and (select count(*) from durable) >= 0
+  returning s.id
+)
+select $1::text as call, s.id::text as id from s;
+
+-- REVOKE_MANY
+--
+-- Revokes the live sessions of users. Locks them in the order of ids before it changes one: without an
+-- order, concurrent calls deadlock. `offset 0` keeps the planner on the index however many users it
+-- expects. All keys are read first, so that one that no user can have fails by itself.
+--
+-- $1 the call; $2 the users' keys, as JSON; $3 the one session to revoke, or null; $4 the one to keep, or
+-- null; $5 reason.
+with asked as materialized (
+  select distinct r.user_id
+  from jsonb_array_elements($2::text::jsonb) k(value)
+  cross join lateral pg_catalog.jsonb_populate_record(null::coatcheck.sessions,
+    pg_catalog.jsonb_build_object('user_id', k.value)) r
+), durable as materialized (
+  select pg_catalog.set_config('synchronous_commit', 'on', true)
+  where pg_catalog.current_setting('synchronous_commit') = 'off'
+), held as (
+  select h.id
+  from coatcheck.sessions h
+  where h.revoked_at is null and h.id = any(array(
+    select t.id
+    from asked
+    cross join lateral (
+      select t.id, t.expires_at
+      from coatcheck.sessions t
+      where t.user_id = asked.user_id and t.revoked_at is null
+      offset 0
+    ) t
+    where ($3::text is null or t.id = $3::text::uuid)
+      and ($4::text is null or t.id <> $4::text::uuid)
+      and t.expires_at > statement_timestamp()
+  ))
+  order by h.id
+  for no key update of h
+), s as (
+  update coatcheck.sessions s
+  set revoked_at = statement_timestamp(), revoked_reason = $5::text
+  where s.id = any(array(select h.id from held h))
+    and (select count(*) from asked) > 0
+    and (select count(*) from durable) >= 0
+  returning s.*
+)
+select $1::text as call,
+  s.id::text as id,
+  s.user_id::text as user_id,
+  (pg_catalog.pg_typeof(s.user_id)::oid in (21::oid, 23::oid))::text as user_id_is_number,
+  (
+    select case when count(*) = 1 then min(u.username::text) end
+    from coatcheck.users u
+    where u.id = s.user_id
+  ) as username,
+  extract(epoch from s.created_at)::text as created,
+  extract(epoch from s.authenticated_at)::text as authenticated,
+  extract(epoch from s.last_seen_at)::text as last_seen,
+  extract(epoch from s.expires_at)::text as expires,
+  s.persistent::text as persistent,
+  s.version::text as version,
+  s.data::text as data,
+  extract(epoch from s.revoked_at)::text as revoked,
+  s.revoked_reason as reason
+from s
+order by s.id;
+
+-- REVOKE_MANY_UNLOCKED
+--
+-- The same on a server that cannot lock many rows (Citus), which finds deadlocks between shards itself.
+--
+-- $1 to $5 as above.
+with asked as materialized (
+  select distinct r.user_id
+  from jsonb_array_elements($2::text::jsonb) k(value)
+  cross join lateral pg_catalog.jsonb_populate_record(null::coatcheck.sessions,
+    pg_catalog.jsonb_build_object('user_id', k.value)) r
+), durable as materialized (
+  select pg_catalog.set_config('synchronous_commit', 'on', true)
+  where pg_catalog.current_setting('synchronous_commit') = 'off'
+), s as (
+  update coatcheck.sessions s
+  set revoked_at = statement_timestamp(), revoked_reason = $5::text
+  where s.user_id = any(array(select a.user_id from asked a))
+    and ($3::text is null or s.id = $3::text::uuid)
+    and ($4::text is null or s.id <> $4::text::uuid)
+    and s.revoked_at is null
+    and s.expires_at > statement_timestamp()
+    and (select count(*) from durable) >= 0
+  returning s.*
+)
+select $1::text as call,
+  s.id::text as id,
+  s.user_id::text as user_id,
+  (pg_catalog.pg_typeof(s.user_id)::oid in (21::oid, 23::oid))::text as user_id_is_number,
+  (
+    select case when count(*) = 1 then min(u.username::text) end
+    from coatcheck.users u
+    where u.id = s.user_id
+  ) as username,
+  extract(epoch from s.created_at)::text as created,
+  extract(epoch from s.authenticated_at)::text as authenticated,
+  extract(epoch from s.last_seen_at)::text as last_seen,
+  extract(epoch from s.expires_at)::text as expires,
+  s.persistent::text as persistent,
+  s.version::text as version,
+  s.data::text as data,
+  extract(epoch from s.revoked_at)::text as revoked,
+  s.revoked_reason as reason
+from s
+order by s.id;
+
+-- SWEEP
+--
+-- Deletes the dead rows in a range of the table's blocks. By place, as no index is by these instants:
+-- keeping one would cost every touch. Locks the rows; skips one that another statement holds. The
+-- condition stands twice, so that a row that changed before it was locked is not deleted by its place.
+--
+-- $1 the call; $2 the first block; $3 the block after the last; $4 retention; $5 idleTimeout, or null.
+with dead as (
+  select s.ctid
+  from coatcheck.sessions s
+  where s.ctid >= $2::text::tid and s.ctid < $3::text::tid
+    and (s.revoked_at <= statement_timestamp() - $4::text::interval
+    or s.revoked_at is null
+      and (s.expires_at <= statement_timestamp()
+        or s.last_seen_at <= statement_timestamp() - $5::text::interval))
+  for update of s skip locked
+), swept as (
+  delete from coatcheck.sessions s
+  where s.ctid = any(array(select d.ctid from dead d))
+    and (s.revoked_at <= statement_timestamp() - $4::text::interval
+    or s.revoked_at is null
+      and (s.expires_at <= statement_timestamp()
+        or s.last_seen_at <= statement_timestamp() - $5::text::interval))
+  returning s.id
+)
+select $1::text as call,
+  (select count(*) from swept)::text as swept,
+  (pg_catalog.pg_relation_size('coatcheck.sessions'::regclass)
+    / pg_catalog.current_setting('block_size')::bigint)::text as blocks;
+
+-- FIND_DEAD
+--
+-- Reads a range of the key for a server without block ranges (Citus): the dead rows, and the last row.
+-- Takes no lock.
+--
+-- $1 the call; $2 the id to go on after; $3 how many rows; $4 retention; $5 idleTimeout, or null.
+with page as (
+  select s.id, (s.revoked_at <= statement_timestamp() - $4::text::interval
+    or s.revoked_at is null
+      and (s.expires_at <= statement_timestamp()
+        or s.last_seen_at <= statement_timestamp() - $5::text::interval)) as dead
+  from coatcheck.sessions s
+  where s.id > $2::text::uuid
+  order by s.id
+  limit $3::text::bigint
+)
+select $1::text as call, p.id::text as id, coalesce(p.dead, false)::text as dead
+from page p
+where p.dead or p.id = (select l.id from page l order by l.id desc limit 1)
+order by p.id;
+
+-- DELETE_DEAD
+--
+-- Deletes these rows if they are still dead. Locks them.
+--
+-- $1 the call; $2 their ids; $4 retention; $5 idleTimeout, or null.
+with swept as (
+  delete from coatcheck.sessions s
+  where s.id = any($2::text::uuid[])
+    and (s.revoked_at <= statement_timestamp() - $4::text::interval
+    or s.revoked_at is null
+      and (s.expires_at <= statement_timestamp()
+        or s.last_seen_at <= statement_timestamp() - $5::text::interval))
+  returning s.id
+)
+select $1::text as call, (select count(*) from swept)::text as swept;
+
+-- VALIDATE_MANY
+--
+-- VALIDATE for many calls: a row bears the number of its call. `offset 0` keeps the planner on
+-- the index of a small table too.
+--
+-- $1 the calls, as a JSON array of arrays: the values $1 to $3 of each.
+select c.value ->> 0 as call,
+  s.id::text as id,
+  s.user_id::text as user_id,
+  (pg_catalog.pg_typeof(s.user_id)::oid in (21::oid, 23::oid))::text as user_id_is_number,
+  (select u.username::text from coatcheck.users u where u.id = s.user_id) as username,
+  extract(epoch from s.created_at)::text as created,
+  extract(epoch from s.authenticated_at)::text as authenticated,
+  extract(epoch from s.last_seen_at)::text as last_seen,
+  extract(epoch from s.expires_at)::text as expires,
+  s.persistent::text as persistent,
+  s.version::text as version,
+  s.data::text as data,
+  extract(epoch from statement_timestamp())::text as clock,
+  (s.revoked_at is not null)::text as is_revoked,
+  s.revoked_reason as reason,
+  (s.previous_digest is not null)::text as is_rotated,
+  extract(epoch from s.rotated_at)::text as rotated,
+  extract(epoch from s.rotation_seen_at)::text as rotation_seen,
+  s.is_current::text as is_current
+from jsonb_array_elements($1::text::jsonb) c(value)
+cross join lateral (
+  select s.*, s.digest = pg_catalog.decode(c.value ->> 2, 'hex') as is_current
+  from coatcheck.sessions s
+  where s.id = (c.value ->> 1)::uuid
+    and pg_catalog.decode(c.value ->> 2, 'hex') in (s.digest, s.previous_digest)
+  offset 0
+) s;
+
+-- CREATE_MANY
+--
+-- CREATE for many calls: all are stored, or none.
+--
+-- $1 the calls, as a JSON array of arrays: the values $1 to $7 of each.
+with given as materialized (
+  select c.value ->> 0 as call,
+    (c.value ->> 2)::uuid as id,
+    pg_catalog.decode(c.value ->> 3, 'hex') as digest,
+    statement_timestamp() as created_at,
+    statement_timestamp() + (c.value ->> 4)::interval as expires_at,
+    (c.value ->> 5)::boolean as persistent,
+    (c.value ->> 6)::jsonb as data,
+    (
+      select u.id
+      from pg_catalog.jsonb_populate_record(null::coatcheck.users,
+        pg_catalog.jsonb_build_object('username', c.value ->> 1)) asked
+      join coatcheck.users u on u.username = asked.username
+    ) as user_id
+  from (
+    select case
+      when pg_catalog.current_setting('lock_timeout')::interval not between '1 ms' and '500 ms'
+      then pg_catalog.set_config('lock_timeout', '500', true)
+    end
+    offset 0
+  ) impatient
+  cross join jsonb_array_elements($1::text::jsonb) c(value)
+), s as (
+  insert into coatcheck.sessions as s
+    (id, user_id, digest, created_at, authenticated_at, last_seen_at, expires_at, persistent, data)
+  select g.id, g.user_id, g.digest, g.created_at, least(g.created_at, statement_timestamp()),
+    statement_timestamp(), g.expires_at, g.persistent, g.data
+  from given g
+  where g.user_id is not null
+  returning s.*
+)
+select g.call,
+  s.id::text as id,
+  s.user_id::text as user_id,
+  (pg_catalog.pg_typeof(s.user_id)::oid in (21::oid, 23::oid))::text as user_id_is_number,
+  (select u.username::text from coatcheck.users u where u.id = s.user_id) as username,
+  extract(epoch from s.created_at)::text as created,
+  extract(epoch from s.authenticated_at)::text as authenticated,
+  extract(epoch from s.last_seen_at)::text as last_seen,
+  extract(epoch from s.expires_at)::text as expires,
+  s.persistent::text as persistent,
+  s.version::text as version,
+  s.data::text as data
+from s
+join given g on g.id = s.id;
+
+-- INSERT_MANY
+--
+-- INSERT for many calls: all are stored, or none.
+--
+-- $1 the calls, as a JSON array of arrays: the values $1 to $9 of each.
+with given as materialized (
+  select c.value ->> 0 as call,
+    (c.value ->> 2)::uuid as id,
+    pg_catalog.decode(c.value ->> 3, 'hex') as digest,
+    coalesce((c.value ->> 7)::timestamptz, statement_timestamp()) as created_at,
+    coalesce((c.value ->> 8)::timestamptz, statement_timestamp() + (c.value ->> 4)::interval) as expires_at,
+    (c.value ->> 5)::boolean as persistent,
+    (c.value ->> 6)::jsonb as data,
+    (
+      select u.id
+      from pg_catalog.jsonb_populate_record(null::coatcheck.users,
+        pg_catalog.jsonb_build_object('id', c.value ->> 1)) asked
+      join coatcheck.users u on u.id = asked.id and u.username is not null
+    ) as user_id
+  from (
+    select case
+      when pg_catalog.current_setting('lock_timeout')::interval not between '1 ms' and '500 ms'
+      then pg_catalog.set_config('lock_timeout', '500', true)
+    end
+    offset 0
+  ) impatient
+  cross join jsonb_array_elements($1::text::jsonb) c(value)
+), s as (
+  insert into coatcheck.sessions as s
+    (id, user_id, digest, created_at, authenticated_at, last_seen_at, expires_at, persistent, data)
+  select g.id, g.user_id, g.digest, g.created_at, least(g.created_at, statement_timestamp()),
+    statement_timestamp(), g.expires_at, g.persistent, g.data
+  from given g
+  where g.user_id is not null
+  returning s.*
+)
+select g.call,
+  s.id::text as id,
+  s.user_id::text as user_id,
+  (pg_catalog.pg_typeof(s.user_id)::oid in (21::oid, 23::oid))::text as user_id_is_number,
+  (select u.username::text from coatcheck.users u where u.id = s.user_id) as username,
+  extract(epoch from s.created_at)::text as created,
+  extract(epoch from s.authenticated_at)::text as authenticated,
+  extract(epoch from s.last_seen_at)::text as last_seen,
+  extract(epoch from s.expires_at)::text as expires,
+  s.persistent::text as persistent,
+  s.version::text as version,
+  s.data::text as data
+from s
+join given g on g.id = s.id;

@@ -1,0 +1,327 @@
+import { copyOptions, refuse, requireText } from "./input.ts";
+
+/** Your users table, as the view `coatcheck.users` is made from it. */
+export interface UsersTable {
+  /** The table, written as in SQL: `users`, `app."Users"`. */
+  readonly table: string;
+  /**
+   * The column of the key. Name it, and `user_id` gets a foreign key: deleting a user deletes their
+   * sessions. The column must then be a primary key or unique.
+   *
+   * @default {"id"}, without a foreign key.
+   */
+  readonly id?: string;
+  /** The column that people sign in by: unique, of any type of text. @default {"username"} */
+  readonly username?: string;
+}
+
+/** One step of the schema. */
+export interface Migration {
+  /** The name of its file in `sql/`, without `.sql`. */
+  readonly name: string;
+  /** One SQL statement, so one transaction through any client. */
+  readonly text: string;
+}
+
+// A step runs with the rights of the role that migrates, often a superuser, and other roles may create
+// objects in `public`. Three rules keep a step from calling their code:
+//
+// 1. A step sets its own search_path before it uses an operator, and before that it writes pg_catalog
+//    in front of every function and type. PL/pgSQL looks up the types in `declare` first of all, and the
+//    names in a statement when that first runs.
+// 2. OWNERS: a step touches no object of a role that it has no reason to trust.
+// 3. Your table's name is looked up by your search_path, and from then on the step uses its oid.
+
+const OWNERS = `\
+  -- An object of another role may hold a trigger, a rule or a function that would run with your rights.
+  -- Trusted are superusers, you, and the roles whose rights you have as a member. A superuser has the
+  -- rights of every role, so membership says nothing there.
+  select object.name into foreign_object
+    from (
+      select 'the schema coatcheck', nspowner from pg_namespace where nspname = 'coatcheck'
+      union all
+      select 'coatcheck.' || relname, relowner from pg_class
+        where relnamespace = to_regnamespace('coatcheck')
+          and relname in ('migrations', 'users', 'sessions')
+    ) object (name, owner)
+    join pg_roles owner on owner.oid = object.owner
+    join pg_roles me on me.rolname = current_user
+    where not owner.rolsuper and owner.oid <> me.oid
+      and (me.rolsuper or not pg_has_role(me.oid, owner.oid, 'USAGE'))
+    order by object.name desc
+    limit 1;
+  if foreign_object is not null then
+    raise exception using errcode = 'CC004', message =
+      'migrate: ' || foreign_object || ' is owned by another role; '
+      'run migrate as that role, or drop it if that role is not yours';
+  end if;`;
+
+const UNIQUE = `\
+  -- With two rows for an id or a username, a session could be read as another user's. Null is no user.
+  foreach view_column in array array['id', 'username'] loop
+    -- If a unique index proves it, the planner removes the left join, as it can add no row: the plan is
+    -- one scan, and no row has to be read. Only a type of pg_catalog has its operator = there.
+    if exists (
+        select from pg_attribute join pg_type t on t.oid = atttypid
+        where attrelid = 'coatcheck.users'::regclass and attname = view_column
+          and t.typnamespace = 'pg_catalog'::regnamespace) then
+      execute format(
+        'explain (format json) select from coatcheck.users a
+          left join coatcheck.users b on b.%1$I = a.%1$I', view_column) into plan;
+      continue when plan -> 0 -> 'Plan' ->> 'Node Type' in
+        ('Seq Scan', 'Index Scan', 'Index Only Scan', 'Bitmap Heap Scan');
+    end if;
+    execute format(
+      'select exists (select from coatcheck.users where %1$I is not null
+        group by %1$I having count(*) > 1)', view_column) into is_ambiguous;
+    if is_ambiguous then
+      raise exception using errcode = 'CC005', message =
+        'migrate: coatcheck.users has several rows with the same ' || view_column || '; '
+        'name a unique column in migrate(sql, { users }), or make it unique in the view';
+    end if;
+  end loop;`;
+
+/** The schema as numbered steps, for `users(id, username)`: the text of the files in `sql/`. */
+export const migrations: readonly Migration[] = migrationsFor();
+
+/** Writes the steps for a users table. */
+export function migrationsFor(users?: UsersTable): Migration[] {
+  const known = ["table", "id", "username"];
+  const given = users && copyOptions<UsersTable>("migrate: users", users, known);
+  const { table = "users", id = "id", username = "username" } = given ?? {};
+  // A guess makes no foreign key: a wrong one would delete other users' sessions.
+  const named = given?.id !== undefined;
+  return [
+    { name: "001_users", text: usersText(quote(table), quote(id), quote(username)) },
+    {
+      name: "002_sessions",
+      text: sessionsText(named ? quote(table) : "null", named ? quote(id) : "null"),
+    },
+    { name: "003_unique_users", text: uniqueUsersText() },
+  ];
+}
+
+// A name goes into the text of a DO block, which takes no parameters: as a literal, inside a body
+// that ends at its own tag. A backslash would be an escape if standard_conforming_strings is off.
+function quote(name: unknown): string {
+  requireText("migrate: a name in users", name, 200);
+  if (/[\\$]/.test(name)) refuse(RangeError, "migrate: a name in users", "be free of \\ and $", "one");
+  return `'${name.replaceAll("'", "''")}'`;
+}
+
+function usersText(table: string, id: string, username: string): string {
+  return `\
+-- The schema, and the view through which coatcheck reads your users table. Replace the view to sign in
+-- by e-mail or to leave out disabled users: id and username must stay unique, and a varchar is written
+-- column::text. A view that exists already is kept.
+do $coatcheck$
+declare
+  -- Your users table, written as in SQL, and its columns.
+  users_table constant pg_catalog.text := ${table};
+  users_id constant pg_catalog.text := ${id};
+  users_username constant pg_catalog.text := ${username};
+  users pg_catalog.oid;
+  callers_path pg_catalog.text;
+  foreign_object pg_catalog.text;
+  view_column pg_catalog.text;
+  table_column pg_catalog.text;
+  found_column pg_catalog.name;
+  column_type pg_catalog.oid;
+  base_type pg_catalog.oid;
+  columns pg_catalog.text[];
+  plan pg_catalog.json;
+  is_ambiguous pg_catalog.bool;
+begin
+  -- Your search_path finds your table. What follows calls only functions and operators of pg_catalog,
+  -- never those that another role has created in public.
+  users := pg_catalog.to_regclass(users_table);
+  callers_path := pg_catalog.current_setting('search_path');
+  perform pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+  perform pg_advisory_xact_lock(427819008);
+
+  if not exists (select from pg_namespace where nspname = 'coatcheck') then
+    create schema coatcheck;
+  end if;
+${OWNERS}
+  if to_regclass('coatcheck.migrations') is null then
+    create table coatcheck.migrations (
+      name text primary key,
+      applied_at timestamptz not null default statement_timestamp()
+    );
+    comment on table coatcheck.migrations is 'coatcheck: the migrations that were applied';
+  elsif obj_description('coatcheck.migrations'::regclass, 'pg_class')
+      is distinct from 'coatcheck: the migrations that were applied' then
+    raise exception using errcode = 'CC001', message =
+      'migrate: coatcheck.migrations exists and was not created by coatcheck; rename or drop it';
+  end if;
+  if exists (select from coatcheck.migrations where name = '001_users') then
+    perform set_config('search_path', callers_path, true);
+    return;
+  end if;
+
+  if to_regclass('coatcheck.users') is null and to_regtype('coatcheck.users') is null then
+    if users is null then
+      raise exception using errcode = 'CC002', message =
+        'migrate: the users table does not exist; name yours in migrate(sql, { users })';
+    end if;
+    for view_column, table_column in values ('id', users_id), ('username', users_username) loop
+      select attname, atttypid into found_column, column_type from pg_attribute
+        where attrelid = users and attnum > 0 and not attisdropped
+          and attname in (table_column, trim(both '"' from table_column), lower(table_column))
+        order by attname = table_column desc limit 1;
+      if not found then
+        raise exception using errcode = 'CC003', message =
+          'migrate: the users table has no such column for ' || view_column || '; '
+          'name yours in migrate(sql, { users })';
+      end if;
+      -- A varchar or a domain has no operators of its own and is compared as its base type, unless
+      -- another role creates an operator that fits better. So the view shows the base type, which uses
+      -- the same indexes. A view of coatcheck 0.1.0 shows varchar and domains. It stays as it is, because
+      -- PostgreSQL cannot change the type of a view's column.
+      base_type := column_type;
+      while (select typtype = 'd' from pg_type where oid = base_type) loop
+        select typbasetype into base_type from pg_type where oid = base_type;
+      end loop;
+      if base_type = 'varchar'::regtype then
+        base_type := 'text'::regtype;
+      end if;
+      columns := columns || case
+        when base_type = column_type then format('%I as %s', found_column, view_column)
+        else format('%I::%s as %s', found_column, format_type(base_type, -1), view_column)
+      end;
+    end loop;
+    execute format('create view coatcheck.users as select %s from %s',
+      array_to_string(columns, ', '), users::regclass);
+  elsif 2 <> (
+      select count(*) from pg_class c join pg_attribute on attrelid = c.oid
+      where c.oid = to_regclass('coatcheck.users') and relkind = 'v'
+        and attname in ('id', 'username')) then
+    raise exception using errcode = 'CC001', message =
+      'migrate: coatcheck.users exists and is not a view with id and username; rename or drop it';
+  end if;
+${UNIQUE}
+
+  insert into coatcheck.migrations (name) values ('001_users');
+  perform set_config('search_path', callers_path, true);
+end
+$coatcheck$
+`;
+}
+
+function sessionsText(table: string, id: string): string {
+  return `\
+-- The sessions. What a touch or a rotation changes is in no index, and the fillfactor leaves room on
+-- the page, so those updates are heap-only.
+do $coatcheck$
+declare
+  -- The table and the column that user_id refers to, written as in SQL; null for no foreign key.
+  users_table constant pg_catalog.text := ${table};
+  users_id constant pg_catalog.text := ${id};
+  users pg_catalog.oid;
+  callers_path pg_catalog.text;
+  foreign_object pg_catalog.text;
+  id_type pg_catalog.oid;
+  id_length pg_catalog.int4;
+  id_collation pg_catalog.oid;
+  user_id pg_catalog.text;
+  id_column pg_catalog.name;
+begin
+  users := pg_catalog.to_regclass(users_table);
+  callers_path := pg_catalog.current_setting('search_path');
+  perform pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+  perform pg_advisory_xact_lock(427819008);
+
+${OWNERS}
+  if exists (select from coatcheck.migrations where name = '002_sessions') then
+    perform set_config('search_path', callers_path, true);
+    return;
+  end if;
+  if to_regclass('coatcheck.sessions') is not null or to_regtype('coatcheck.sessions') is not null then
+    raise exception using errcode = 'CC001', message =
+      'migrate: coatcheck.sessions exists and was not created by coatcheck; rename or drop it';
+  end if;
+  if to_regclass('coatcheck.sessions_user_id') is not null then
+    raise exception using errcode = 'CC001', message =
+      'migrate: coatcheck.sessions_user_id exists and was not created by coatcheck; rename or drop it';
+  end if;
+
+  -- The type and the collation of the view's id; its base type if it is a domain.
+  select atttypid, atttypmod, attcollation into id_type, id_length, id_collation
+    from pg_attribute where attrelid = 'coatcheck.users'::regclass and attname = 'id';
+  while (select typtype = 'd' from pg_type where oid = id_type) loop
+    select typbasetype, typtypmod into id_type, id_length from pg_type where oid = id_type;
+  end loop;
+  user_id := format_type(id_type, id_length);
+  if id_collation <> (select typcollation from pg_type where oid = id_type) then
+    user_id := user_id || ' collate ' || id_collation::regcollation;
+  end if;
+
+  if (select relkind in ('r', 'p') from pg_class where oid = users) then
+    select attname into id_column from pg_attribute
+      where attrelid = users and attnum > 0 and not attisdropped
+        and attname in (users_id, trim(both '"' from users_id), lower(users_id))
+      order by attname = users_id desc limit 1;
+    if not found then
+      raise exception using errcode = 'CC003', message =
+        'migrate: the users table has no such column for id; name yours in migrate(sql, { users })';
+    end if;
+    user_id := user_id || format(' references %s (%I) on delete cascade', users::regclass, id_column);
+  end if;
+
+  execute format('create table coatcheck.sessions (
+    id uuid primary key,
+    user_id %s not null,
+    digest bytea not null,
+    previous_digest bytea,
+    rotation_salt bytea,
+    rotated_at timestamptz,
+    rotation_seen_at timestamptz,
+    created_at timestamptz not null,
+    authenticated_at timestamptz not null,
+    last_seen_at timestamptz not null,
+    expires_at timestamptz not null,
+    revoked_at timestamptz,
+    revoked_reason text,
+    persistent boolean not null,
+    version integer not null default 0,
+    data jsonb not null
+  ) with (fillfactor = 90)', user_id);
+  create index sessions_user_id on coatcheck.sessions (user_id);
+
+  insert into coatcheck.migrations (name) values ('002_sessions');
+  perform set_config('search_path', callers_path, true);
+end
+$coatcheck$
+`;
+}
+
+function uniqueUsersText(): string {
+  return `\
+-- Checks that id and username are unique in the view coatcheck.users, which coatcheck 0.1.0 did not. It
+-- changes nothing.
+do $coatcheck$
+declare
+  callers_path pg_catalog.text;
+  foreign_object pg_catalog.text;
+  view_column pg_catalog.text;
+  plan pg_catalog.json;
+  is_ambiguous pg_catalog.bool;
+begin
+  callers_path := pg_catalog.current_setting('search_path');
+  perform pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+  perform pg_advisory_xact_lock(427819008);
+
+${OWNERS}
+  if exists (select from coatcheck.migrations where name = '003_unique_users') then
+    perform set_config('search_path', callers_path, true);
+    return;
+  end if;
+
+${UNIQUE}
+
+  insert into coatcheck.migrations (name) values ('003_unique_users');
+  perform set_config('search_path', callers_path, true);
+end
+$coatcheck$
+`;
+}
