@@ -23,30 +23,38 @@ const reports = mkdtempSync(join(tmpdir(), "coatcheck-reports-"));
 // Files at a time, and tests in the browser, whatever the cores: most of them wait.
 const AT_ONCE = 4;
 
-// What others make of the module: their clients, servers and package managers, and the guide's apps. They
-// take as long as all else together, so that they are for the gate, and for whoever asks by name.
-const OUTSIDE = ["clients", "guide", "package", "pglite", "servers"].map((it) => `${it}.test.ts`);
+const file = (name) => `${name}.test.ts`;
+// Other people's clients, servers and package managers, the guide's apps, and hostile schemas. They take as
+// long as all others together, so they run in the gate, or if they are asked for by name.
+const SLOW = ["clients", "decoys", "guide", "migrations", "package", "pglite", "servers"].map(file);
+// These test the server, or drive a browser: one runtime is enough.
+const ON_BUN = ["browser", "decoys", "migrations"].map(file);
+const CITUS = file("citus");
+const { CITUS_URL } = process.env;
 
 // `npm test -- create` runs the file of that name, and `npm test -- --all` every one.
 const words = process.argv.slice(2);
 const every = readdirSync(join(root, "test")).filter((name) => name.endsWith(".test.ts"));
+const all = every.filter((name) => name !== CITUS || CITUS_URL);
 const asked = words.includes("--all")
-  ? every
+  ? all
   : words.length
-  ? words.map((word) => `${word}.test.ts`)
-  : every.filter((name) => !OUTSIDE.includes(name));
-const left = words.length ? [] : OUTSIDE;
+  ? words.map(file)
+  : all.filter((name) => !SLOW.includes(name) && name !== CITUS);
+const left = words.length ? [] : SLOW;
 const unknown = asked.filter((name) => !every.includes(name));
 if (unknown.length) {
   console.error(`test/ has no ${unknown.join(", ")}. Try: npm test, npm test -- create, or --all`);
   process.exit(1);
 }
 
-// A browser does not see which runtime drives it, and takes its time: once is enough.
-const BROWSER = "browser.test.ts";
+const BROWSER = file("browser");
 const needsBrowser = asked.includes(BROWSER);
 const chromium = needsBrowser ? findChromium() : undefined;
-const files = asked.filter((name) => name !== BROWSER).map((name) => `test/${name}`);
+const files = asked.filter((name) => !ON_BUN.includes(name)).map((name) => `test/${name}`);
+// The browser first, as it takes longest.
+const onBun = asked.filter((name) => ON_BUN.includes(name) && (name !== BROWSER || chromium))
+  .sort().map((name) => `test/${name}`);
 
 const report = (name) => join(reports, `${name}.xml`);
 const runtimes = {
@@ -58,8 +66,7 @@ const runtimes = {
     `--max-concurrency=${AT_ONCE}`,
     "--reporter=junit",
     `--reporter-outfile=${report("Bun")}`,
-    // First, as it takes longest.
-    ...(chromium ? [`test/${BROWSER}`] : []),
+    ...onBun,
     ...files,
   ],
   Deno: [
@@ -103,7 +110,6 @@ try {
   let passed = 0;
   let failed = 0;
   for (const [name, command] of Object.entries(runtimes)) {
-    // The browser's alone are on Bun alone.
     if (!command.some((it) => it.endsWith(".test.ts"))) continue;
     console.log(`\n── ${name} ──`);
     const succeeded = await run(command, { env });
@@ -118,6 +124,9 @@ try {
   if (needsBrowser && !chromium) {
     console.error(`\n${NO_BROWSER}`);
     if (process.env.CI || passed === 0) failed++;
+  }
+  if (!CITUS_URL && (words.includes("--all") || asked.includes(CITUS))) {
+    console.error("\n!! Citus was NOT tested: CITUS_URL names no coordinator of a cluster.");
   }
   if (left.length) console.log(`\nFor the gate: npm test -- --all (${left.join(", ")})`);
   console.log(`\n${passed} passed, ${failed} failed`);

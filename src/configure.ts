@@ -36,56 +36,56 @@ import {
 import { findUser } from "./user.ts";
 import { validate, VALIDATE_OPTIONS, type ValidateSessionOptions } from "./validate.ts";
 
-/** The functions with a configured policy: their last argument holds only the options of the call. */
+/** The functions with a policy bound to them. Their options hold only what belongs to one call. */
 export interface SessionFunctions<Data extends object = Record<string, unknown>> {
-  /** {@linkcode createSession} by this policy. */
+  /** {@linkcode createSession} with this policy. */
   readonly createSession: (
     user: string | { readonly userId: string | number },
     sql: Sql,
     options?: CreateSessionOptions<Data>,
   ) => Promise<CreatedSession<Data>>;
-  /** {@linkcode insertSession} by this policy. */
+  /** {@linkcode insertSession} with this policy. */
   readonly insertSession: (record: SessionRecord<Data>, sql: Sql) => Promise<Session<Data>>;
-  /** {@linkcode getUserId} by this policy. */
+  /** {@linkcode getUserId} with this policy. */
   readonly getUserId: (username: string, sql: Sql) => Promise<string | number>;
-  /** {@linkcode validateSession} by this policy. */
+  /** {@linkcode validateSession} with this policy. */
   readonly validateSession: (
     headers: RequestHeaders,
     sql: Sql,
     options?: ValidateSessionOptions,
   ) => Promise<SessionResult<Data>>;
-  /** {@linkcode rotateSession} by this policy. */
+  /** {@linkcode rotateSession} with this policy. */
   readonly rotateSession: (headers: RequestHeaders, sql: Sql) => Promise<SessionResult<Data>>;
-  /** {@linkcode reauthenticateSession} by this policy. */
+  /** {@linkcode reauthenticateSession} with this policy. */
   readonly reauthenticateSession: (headers: RequestHeaders, sql: Sql) => Promise<SessionResult<Data>>;
-  /** {@linkcode updateSession} by this policy. */
+  /** {@linkcode updateSession} with this policy. */
   readonly updateSession: (
     headers: RequestHeaders,
     patch: SessionDataPatch<Data>,
     sql: Sql,
     options?: UpdateSessionOptions,
   ) => Promise<UpdateSessionResult<Data>>;
-  /** {@linkcode listSessions} by this policy. */
+  /** {@linkcode listSessions} with this policy. */
   readonly listSessions: (
     userId: string | number,
     sql: Sql,
     options?: ListSessionsOptions,
   ) => Promise<Session<Data>[]>;
-  /** {@linkcode revokeSession} by this policy. */
+  /** {@linkcode revokeSession} with this policy. */
   readonly revokeSession: (
     headers: RequestHeaders,
     sql: Sql,
     options?: RevokeSessionOptions,
   ) => Promise<RevokeSessionResult<Data>>;
-  /** {@linkcode revokeSessions} by this policy. */
+  /** {@linkcode revokeSessions} with this policy. */
   readonly revokeSessions: (
     target: RevokeTarget,
     sql: Sql,
     options?: RevokeSessionOptions,
   ) => Promise<RevokedSession<Data>[]>;
-  /** {@linkcode sweepSessions} by this policy. */
+  /** {@linkcode sweepSessions} with this policy. */
   readonly sweepSessions: (sql: Sql, options?: SweepSessionsOptions) => Promise<{ swept: number }>;
-  /** {@linkcode withSession} by this policy. */
+  /** {@linkcode withSession} with this policy. */
   readonly withSession: <
     Incoming extends Request = Request,
     Rest extends unknown[] = [],
@@ -102,14 +102,14 @@ export interface SessionFunctions<Data extends object = Record<string, unknown>>
 }
 
 /**
- * Checks a policy once, and returns the verbs with that policy bound.
+ * Checks a policy once, and returns the functions with that policy bound to them.
  *
- * It binds the policy, never the client: a transaction or a Worker's per-request client is given to
- * each call as before.
+ * It does not bind the SQL client: pass a client or a transaction to each call, as to the functions
+ * themselves. A setting of the policy in the options of a call is a `TypeError`.
  *
  * @example
  * ```ts
- * import { configure } from "@coatcheck/coatcheck";
+ * import { configure } from "coatcheck";
  * import assert from "node:assert/strict";
  * import postgres from "postgres";
  *
@@ -125,10 +125,10 @@ export interface SessionFunctions<Data extends object = Record<string, unknown>>
  * await sql.end();
  * ```
  *
- * @param policy Every setting with its unit and default is documented at {@linkcode Policy}.
- * @returns The verbs: same names, same order of arguments.
+ * @param policy The settings; {@linkcode Policy} documents each with its unit and its default.
+ * @returns The functions, with the same names and the same order of arguments.
  * @throws {TypeError} If a setting is unknown or has the wrong type.
- * @throws {RangeError} If a setting is out of range, or contradicts another.
+ * @throws {RangeError} If a setting is out of range, or contradicts another one.
  */
 export function configure<Data extends object = Record<string, unknown>>(
   policy?: Policy,

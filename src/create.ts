@@ -19,33 +19,33 @@ import { CREATE, DISCARD, INSERT, LIMIT, LIMIT_UNLOCKED } from "./statements.ts"
 import { createToken, keyOf, type PresentedToken, UUID } from "./token.ts";
 import { queryUser, readUser, type User } from "./user.ts";
 
-/** The options of one {@linkcode createSession}, beside the policy. */
+/** Options of one {@linkcode createSession} call, in addition to the policy. */
 export interface CreateSessionOptions<Data extends object = Record<string, unknown>> {
   /** What to keep with the session: a JSON object of at most 65,536 bytes. @default {{}} */
   readonly data?: Data;
   /** "Remember me": whether the cookie outlives the browser. @default {policy.cookie.persistent} */
   readonly persistent?: boolean;
-  /** The headers of the sign-in request: the session that they present is revoked. */
+  /** The headers of the sign-in request. The session that they present is revoked. Unset: it stays live. */
   readonly replaces?: RequestHeaders;
 }
 
 /** A new session, and the headers that set its cookie. */
 export interface CreatedSession<Data extends object = Record<string, unknown>> {
-  /** The session, as it was stored. */
+  /** The session as it was stored. */
   readonly session: Session<Data>;
   /** One `Set-Cookie`, and `Cache-Control: no-store`. Append each entry to your response. */
   readonly headers: Headers;
 }
 
-/** A session to store as it is, from another system. */
+/** A session to store as it is. */
 export interface SessionRecord<Data extends object = Record<string, unknown>> {
-  /** The user's key, as `coatcheck.users` has it in its column `id`. */
+  /** The user's key, as `coatcheck.users` has it in its column `id`. Pass a bigint as a string. */
   readonly userId: string | number;
-  /** The session's public id: a UUID in lower case. */
+  /** The session id: a UUID in lower case that is not in the table yet. */
   readonly id: string;
-  /** SHA-256 of the secret's 32 bytes: 32 bytes. */
+  /** SHA-256 of the secret's 32 bytes: 32 bytes. {@linkcode createToken} makes one. */
   readonly digest: Uint8Array;
-  /** When the user signed in. */
+  /** When the user signed in; a year from 1 to 9999. */
   readonly createdAt: Date;
   /** When the session ends regardless of use; later than `createdAt`. */
   readonly expiresAt: Date;
@@ -54,35 +54,74 @@ export interface SessionRecord<Data extends object = Record<string, unknown>> {
 }
 
 /**
- * Creates a session for a user who has just proved who they are, and hands out its cookie.
+ * Creates a session for an authenticated user, stores it, and returns the headers that set its cookie.
  *
- * One SQL statement finds the user by username or key, ends the session that `replaces` presents, and
- * inserts the new one. With `maxSessions` a second one ends what is too many. Nothing is proved here:
- * check the password first. A sign-in that keeps the token of before is session fixation (OWASP Session
- * Management, Renew the Session ID; ASVS 5.0, 7.2.4), so the token is always new; give `replaces` to
- * end the old session with it.
+ * It does not authenticate the user: check the password, the passkey or the OAuth response first. The token
+ * is always new, so an attacker who planted a cookie before the sign-in does not share the session (session
+ * fixation: OWASP Session Management, Renew the Session ID; ASVS 5.0, 7.2.4). Pass the request's headers as
+ * `replaces` to revoke the session that this browser had.
+ *
+ * In a transaction of yours, the session is part of it: after a rollback, the cookie opens nothing.
+ *
+ * What it does, in this order. If a step fails, the call throws, and no cookie is returned:
+ *
+ * 1. Checks every argument, before any SQL.
+ * 2. Makes a token, as {@linkcode createToken} does: a UUIDv4 as id, a secret of 32 random bytes, and its
+ *    SHA-256.
+ * 3. Inserts the row, with one statement. PostgreSQL finds the user through the view `coatcheck.users`, and
+ *    takes the time from `statement_timestamp()`: `created_at`, `authenticated_at` and `last_seen_at` are
+ *    now, `expires_at` is `absoluteTimeout` later. It only inserts, and never changes an existing row.
+ * 4. Compares the id of the returned row with its own, so that another query's row is never read as this
+ *    session.
+ * 5. With `replaces`: revokes the session that those headers present, with a second statement, whichever user
+ *    it belongs to. The reason is `replaced`.
+ * 6. With `maxSessions`: revokes the user's sessions above the limit, with one more statement, the least
+ *    recently used first. The reason is `limit`. The new session stays.
+ * 7. Writes the cookie: `HttpOnly`, `Secure`, `SameSite=Lax`, `Path=/` unless the policy says otherwise, and
+ *    a `Max-Age` of `absoluteTimeout` seconds if it is persistent. `Cache-Control: no-store` goes with it.
+ *
+ * If step 5 or 6 fails, it tries to delete the new row again. If that fails too, the row stays until it
+ * expires, and no cookie opens it.
+ *
+ * It descends from a function in Go, `CreateSession(username, db, w)`, which queried the user id, used a
+ * UUIDv4 as session id and as credential, inserted it, and set the cookie on a `ResponseWriter`. Here the
+ * user is found in the same statement, the credential is a secret of its own that the database never holds,
+ * the database's clock decides, and the cookie is a result.
  *
  * @example
  * ```ts
- * import { createSession } from "@coatcheck/coatcheck";
+ * import { createSession } from "coatcheck";
  * import assert from "node:assert/strict";
  * import postgres from "postgres";
  *
  * const sql = postgres(process.env.DATABASE_URL!);
- * const { session, headers } = await createSession("ada", sql, { data: { device: "laptop" } });
+ * const request = new Request("https://app.example/sign-in", { method: "POST" });
+ *
+ * // After your own check of the password:
+ * const { session, headers } = await createSession("ada", sql, {
+ *   data: { device: "laptop" },
+ *   replaces: request.headers,
+ * });
+ * const response = Response.json({ signedInUntil: session.expiresAt }, { headers });
+ *
  * assert.equal(session.username, "ada");
- * assert.match(headers.get("set-cookie")!, /^__Host-session=.{80}; Secure; HttpOnly; Max-Age=2592000/);
+ * const cookie = response.headers.get("set-cookie")!;
+ * assert.match(cookie, /^__Host-session=.{80}; Secure; HttpOnly; Max-Age=2592000/);
  * await sql.end();
  * ```
  *
- * @param user A username of 1 to 1024 bytes, taken as it is, or `{ userId }`.
+ * @param user The username, 1 to 1,024 bytes, compared by PostgreSQL as it is; or `{ userId }`, if you know
+ * the user's key.
  * @param sql The SQL client, or a transaction of it.
- * @param options The policy, and `data`, `persistent`, `replaces`.
- * @returns The session as it was stored, and headers with exactly one `Set-Cookie`.
+ * @param options The policy, and `data`, `persistent` and `replaces` of this call.
+ * @returns The session as it was stored, and new `Headers` with exactly one `Set-Cookie`. Append each entry
+ * to your response: an object made of them loses cookies if there are several.
  * @throws {TypeError} If an argument has the wrong type, or an option is unknown.
- * @throws {RangeError} If a username, a setting or `data` is out of range.
- * @throws {SessionError} If the user is unknown (`USER_NOT_FOUND`) or the store fails. No cookie was
- * handed out then. After `STORE_TIMEOUT` a row may exist, which no cookie opens.
+ * @throws {RangeError} If the username, an option or `data` is out of range, or is text that PostgreSQL
+ * cannot hold.
+ * @throws {SessionError} If the user does not exist (`USER_NOT_FOUND`), two users match
+ * (`UNEXPECTED_RESULT`), or the store fails. If the answer was lost (`STORE_TIMEOUT`, `STORE_UNAVAILABLE`), a
+ * row may exist, but no cookie opens it: you can try again.
  */
 export async function createSession<Data extends object = Record<string, unknown>>(
   user: string | { readonly userId: string | number },
@@ -96,7 +135,7 @@ export async function createSession<Data extends object = Record<string, unknown
 /** The names in {@linkcode CreateSessionOptions}. */
 export const CREATE_OPTIONS = ["data", "persistent", "replaces"] as const;
 
-/** {@linkcode createSession} by a policy that was checked. */
+/** {@linkcode createSession} with a resolved policy. */
 export async function create<Data extends object>(
   context: Context,
   user: User,
@@ -133,36 +172,55 @@ export async function create<Data extends object>(
 }
 
 /**
- * Stores a session under an id and a digest of your own: one that comes from another system.
+ * Stores a session under an id, a digest and times that you choose.
  *
- * INSERT only: an id that exists is an error, and the row that was there stays as it was. It sets no
- * cookie; to bring users over without signing them out, set one that carries `<id>.<secret>`.
- * The session counts as used now, and as authenticated at `createdAt`, but never in the future.
+ * Use it to import sessions from another system, or to write a cookie of your own. It sets no cookie and
+ * revokes nothing: `replaces` and `maxSessions` belong to {@linkcode createSession}. To keep imported users
+ * signed in, answer their next request with a cookie that carries `<id>.<secret>`.
+ *
+ * What it does, in this order:
+ *
+ * 1. Checks every field of the record, before any SQL.
+ * 2. Inserts the row, with one statement, if the user is in the view `coatcheck.users`. `created_at` and
+ *    `expires_at` are the record's. `authenticated_at` is `createdAt`, but never in the future.
+ *    `last_seen_at` is now, so that no session is idle on arrival. It only inserts: if the id exists, the
+ *    existing row stays as it was.
+ * 3. Compares the id of the returned row with the record's.
+ *
+ * It descends from a function in Go, `insertSessionToDB(db, user_id, user_uuid, createdAt, expireAt)`, which
+ * prepared an INSERT and returned its error. Here the row also holds the digest of the secret, the statement
+ * is constant and the client prepares it, and an error carries no statement and no parameter.
  *
  * @example
  * ```ts
- * import { createToken, insertSession } from "@coatcheck/coatcheck";
+ * import { createToken, getUserId, insertSession, validateSession } from "coatcheck";
  * import assert from "node:assert/strict";
  * import postgres from "postgres";
  *
  * const sql = postgres(process.env.DATABASE_URL!);
- * const [ada] = await sql`select id from coatcheck.users where username = 'ada'`;
- * const { id, digest } = createToken();
- * const createdAt = new Date();
- * const expiresAt = new Date(createdAt.getTime() + 3_600_000);
- * const session = await insertSession({ id, digest, userId: ada!.id, createdAt, expiresAt }, sql);
- * assert.equal(session.id, id);
+ * const { id, digest, token } = createToken();
+ * const session = await insertSession({
+ *   id,
+ *   digest,
+ *   userId: await getUserId("ada", sql),
+ *   createdAt: new Date(),
+ *   expiresAt: new Date(Date.now() + 3_600_000),
+ * }, sql);
+ *
+ * const request = new Headers({ cookie: `__Host-session=${token}` });
+ * assert.equal((await validateSession(request, sql)).session?.id, session.id);
  * await sql.end();
  * ```
  *
- * @param record The session: `id`, `digest` (32 bytes), `userId`, `createdAt`, `expiresAt`, `data`.
+ * @param record The session: `id`, `digest`, `userId`, `createdAt`, `expiresAt`, and `data`.
  * @param sql The SQL client, or a transaction of it.
- * @param options The policy, of which `queryTimeout` matters.
+ * @param options The policy. `queryTimeout`, `idleTimeout` (for `idleExpiresAt`) and `onEvent` apply.
  * @returns The session as it was stored.
- * @throws {TypeError} If an argument or a field has the wrong type.
- * @throws {RangeError} If a field is out of range.
- * @throws {SessionError} If the key is unknown (`USER_NOT_FOUND`), the id exists (`STORE_REJECTED`,
- * SQLSTATE 23505), or the store fails.
+ * @throws {TypeError} If an argument or a field has the wrong type. The message names it.
+ * @throws {RangeError} If a field is out of range: an `id` that is not a UUID in lower case, a `digest` that
+ * is not 32 bytes, an `expiresAt` that is not after `createdAt`.
+ * @throws {SessionError} If no user has that key (`USER_NOT_FOUND`), the id exists (`STORE_REJECTED`,
+ * `sqlstate` 23505), or the store fails.
  */
 export async function insertSession<Data extends object = Record<string, unknown>>(
   record: SessionRecord<Data>,
@@ -175,7 +233,7 @@ export async function insertSession<Data extends object = Record<string, unknown
 
 const RECORD_KEYS = ["id", "digest", "userId", "createdAt", "expiresAt", "data"];
 
-/** {@linkcode insertSession} by a policy that was checked. */
+/** {@linkcode insertSession} with a resolved policy. */
 export async function insert<Data extends object>(
   context: Context,
   record: SessionRecord<Data>,
@@ -227,7 +285,7 @@ async function replace(context: Context, presented: PresentedToken): Promise<Ses
   return [{ type: "revoked", id, userId, reason }];
 }
 
-/** Revokes what is more than `maxSessions` of the user who has just signed in. */
+/** Revokes the user's live sessions beyond `maxSessions`, but not the one just created. */
 async function limitSessions(context: Context, created: string): Promise<SessionEvent[]> {
   const { maxSessions, absoluteTimeout, idleTimeout } = context.policy;
   const values = [created, ...[maxSessions, absoluteTimeout, idleTimeout].map(String)];

@@ -85,7 +85,7 @@ export const WITH_SESSION_OPTIONS: readonly (keyof WithSessionOptions)[] = [
   ...CROSS_ORIGIN_OPTIONS,
 ];
 
-/** {@linkcode withSession} by a policy that was checked. */
+/** {@linkcode withSession} with a resolved policy. */
 export function wrap<
   Data extends object,
   Incoming extends Request,

@@ -8,45 +8,47 @@ import { LIST } from "./statements.ts";
 import { UUID } from "./token.ts";
 import { queryUsers, requireUserId } from "./user.ts";
 
-/** The options of one {@linkcode listSessions}, beside the policy. */
+/** Options of one {@linkcode listSessions} call, in addition to the policy. */
 export interface ListSessionsOptions {
   /** How many sessions to return, 1 to 10,000. Unset: all. */
   readonly limit?: number;
   /**
-   * The id of the last session of the page before: the list goes on after it. Unset: from the start. A
-   * session that is used meanwhile moves to the start. After a session that was swept comes nothing.
+   * The id of the last session of the previous page: the list continues after it. Unset: from the start. A
+   * session that is used meanwhile moves to the start. If the session with this id was swept, the page is
+   * empty.
    */
   readonly after?: string;
 }
 
 /**
- * Lists the live sessions of a user, last used first: the devices page.
+ * Lists a user's live sessions, the last used first: what a page of devices shows.
  *
- * No entry holds anything that opens a session; {@linkcode revokeSessions} takes its id. The one with the
- * id of the validated session is this browser's own. A user who is not in the view `coatcheck.users` has
- * none.
+ * It sends one SELECT. A listed session contains no token, secret or digest. Pass its id to
+ * {@linkcode revokeSessions} to revoke it. The session of the current browser is the one with the id that
+ * {@linkcode validateSession} returned. A user who is not in the view `coatcheck.users` has no sessions.
  *
  * @example
  * ```ts
- * import { createSession, listSessions } from "@coatcheck/coatcheck";
+ * import { createSession, listSessions } from "coatcheck";
  * import assert from "node:assert/strict";
  * import postgres from "postgres";
  *
  * const sql = postgres(process.env.DATABASE_URL!);
  * const { session } = await createSession("ada", sql, { data: { device: "laptop" } });
- * const [latest] = await listSessions(session.userId, sql);
+ * const [latest] = await listSessions(session.userId, sql, { limit: 20 });
  * assert.equal(latest?.id, session.id);
  * assert.deepEqual(latest?.data, { device: "laptop" });
  * await sql.end();
  * ```
  *
- * @param userId The user's key, as sessions have it.
+ * @param userId The user's key, as in `session.userId`.
  * @param sql The SQL client, or a transaction of it.
- * @param options The policy, whose timeouts say which sessions are live.
- * @returns The sessions; none where the user has none, or does not exist.
+ * @param options The policy, whose timeouts decide which sessions are live, and `limit` and `after`.
+ * @returns The sessions; an empty array if the user has none, or does not exist.
  * @throws {TypeError} If an argument has the wrong type, or an option is unknown.
- * @throws {RangeError} If a setting or the key is out of range.
- * @throws {SessionError} If no user could have that key (`USER_NOT_FOUND`), or the store fails.
+ * @throws {RangeError} If an option or the key is out of range, or `after` is not a UUID.
+ * @throws {SessionError} If no user can have that key, such as text for an integer column (`USER_NOT_FOUND`),
+ * or the store fails.
  */
 export async function listSessions<Data extends object = Record<string, unknown>>(
   userId: string | number,
@@ -60,7 +62,7 @@ export async function listSessions<Data extends object = Record<string, unknown>
 /** The names in {@linkcode ListSessionsOptions}. */
 export const LIST_OPTIONS = ["limit", "after"] as const;
 
-/** {@linkcode listSessions} by a policy that was checked. */
+/** {@linkcode listSessions} with a resolved policy. */
 export async function list<Data extends object>(
   context: Context,
   userId: string | number,
@@ -81,7 +83,7 @@ export async function list<Data extends object>(
   return rows.map((cells) => granted<Data>(context, readSession(caller, cells)).session);
 }
 
-/** Refuses what is no session's id. In any letter case, as PostgreSQL compares it as a uuid. */
+/** Refuses what is not a session id. Any letter case is accepted, as PostgreSQL compares it as a uuid. */
 export function requireSessionId(subject: string, id: unknown): asserts id is string {
   if (typeof id !== "string") refuse(TypeError, subject, "be a string", kindOf(id));
   if (!UUID.test(id.toLowerCase())) refuse(RangeError, subject, "be a UUID", "something else");

@@ -10,17 +10,20 @@ import { keyOf, renewToken } from "./token.ts";
 import { write } from "./write.ts";
 
 /**
- * Records that the user has just proved who they are, once more: it proves nothing itself.
+ * Records that the user has proved their identity again, and replaces the secret immediately.
  *
- * Call it after your own check of the password or the second factor. `authenticatedAt` moves, both
- * timeouts start anew (NIST SP 800-63B-4, section 5.2), and the secret is replaced by a random one, at
- * once: a thief who holds the old one is out and inherits nothing (OWASP Session Management, Renew the
- * Session ID After Any Privilege Level Change). So is a request of the user's own that is under way with
- * the old cookie; it is `unknown`, and its answer leaves the new cookie alone.
+ * It checks nothing: call it after your own check of the password or of a second factor. `authenticatedAt` is
+ * now, and both timeouts start again (NIST SP 800-63B-4, section 5.2). The new secret is random, so an
+ * attacker who holds the old one is locked out (OWASP Session Management, Renew the Session ID After Any
+ * Privilege Level Change).
+ *
+ * There is no grace period. A request of the user that is in flight with the old cookie is `unknown`; its
+ * response leaves the new cookie alone. It sends one UPDATE. If that changes no row, a second statement reads
+ * why; a third one revokes the session of a reused secret.
  *
  * @example
  * ```ts
- * import { createSession, reauthenticateSession, validateSession } from "@coatcheck/coatcheck";
+ * import { createSession, reauthenticateSession, validateSession } from "coatcheck";
  * import assert from "node:assert/strict";
  * import postgres from "postgres";
  *
@@ -31,21 +34,22 @@ import { write } from "./write.ts";
  *
  * const stale = await validateSession(before, sql, { authenticatedWithin: 0 });
  * assert.equal(stale.reason, "stale");
- * // Your check of the password comes here.
+ * // After your own check of the password:
  * const { headers } = await reauthenticateSession(before, sql);
- * const visit = await validateSession(cookieOf(headers), sql, { authenticatedWithin: 60 });
- * assert.equal(visit.session?.username, "ada");
+ * const recent = await validateSession(cookieOf(headers), sql, { authenticatedWithin: 60 });
+ * assert.equal(recent.session?.username, "ada");
  * assert.equal((await validateSession(before, sql)).reason, "unknown");
  * await sql.end();
  * ```
  *
  * @param headers The request's headers: `request.headers`, not the `Request`.
  * @param sql The SQL client, or a transaction of it.
- * @param options The policy.
- * @returns The session, and headers that hand out its new cookie; or null, the reason and headers.
+ * @param options The policy. `absoluteTimeout` sets the new deadline.
+ * @returns The session, and headers that set its new cookie; or null, the reason and headers.
  * @throws {TypeError} If an argument has the wrong type, or an option is unknown.
- * @throws {RangeError} If a setting is out of range.
- * @throws {SessionError} If the store fails. After `STORE_TIMEOUT` the old cookie may be dead.
+ * @throws {RangeError} If an option is out of range.
+ * @throws {SessionError} If the store fails. If the answer was lost (`STORE_TIMEOUT`, `STORE_UNAVAILABLE`),
+ * the old cookie may be invalid, and the user signs in again.
  */
 export async function reauthenticateSession<Data extends object = Record<string, unknown>>(
   headers: RequestHeaders,
@@ -56,7 +60,7 @@ export async function reauthenticateSession<Data extends object = Record<string,
   return await reauthenticate<Data>(contextOf("reauthenticateSession", sql, policy), headers);
 }
 
-/** {@linkcode reauthenticateSession} by a policy that was checked. */
+/** {@linkcode reauthenticateSession} with a resolved policy. */
 export async function reauthenticate<Data extends object>(
   context: Context,
   headers: RequestHeaders,

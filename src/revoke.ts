@@ -84,7 +84,7 @@ export async function revokeSession<Data extends object = Record<string, unknown
 /** The names in {@linkcode RevokeSessionOptions}. */
 export const REVOKE_OPTIONS = ["reason"] as const;
 
-/** {@linkcode revokeSession} by a policy that was checked. */
+/** {@linkcode revokeSession} with a resolved policy. */
 export async function revoke<Data extends object>(
   context: Context,
   headers: RequestHeaders,
@@ -189,7 +189,7 @@ export async function revokeSessions<Data extends object = Record<string, unknow
   return await revokeMany<Data>(contextOf("revokeSessions", sql, policy), target, own);
 }
 
-/** {@linkcode revokeSessions} by a policy that was checked. */
+/** {@linkcode revokeSessions} with a resolved policy. */
 export async function revokeMany<Data extends object>(
   context: Context,
   target: RevokeTarget,

@@ -13,20 +13,33 @@ import { deriveToken, keyOf, type PresentedToken, type Token } from "./token.ts"
 import { queryPresented, refuseState, touch, write } from "./write.ts";
 
 /**
- * Gives a session a new secret: what OWASP calls renewing the session ID.
+ * Gives a session a new secret, and keeps its id, data, deadline and `persistent`.
  *
- * The session stays the same: id, data, deadline and `persistent` are kept. Nobody is lost on the way.
- * Everybody who rotates the same secret is given the same new one, so that a lost answer is healed by
- * asking again. The old secret works until the new one was seen, and `rotationGrace` longer; until then
- * a further rotation changes nothing. After that the old secret is proof that two parties hold the
- * session: it is refused as `reused`, and the session is ended.
+ * OWASP calls this renewing the session ID. It is race-safe: the new secret is derived from the old one, so
+ * parallel requests that rotate the same secret get the same new one, and a lost response is repeated. The
+ * previous secret is accepted until the new one is first presented, and for `rotationGrace` seconds after
+ * that. If it comes back later, two parties hold the session, and the session is revoked.
  *
- * Whoever holds the old secret while it is accepted can obtain the new one. After a password check or a
- * second factor, use {@linkcode reauthenticateSession}, whose secret nobody inherits.
+ * | presented secret | last rotation | result |
+ * | --- | --- | --- |
+ * | current | settled, or none | a new secret, derived from the old one and a random salt |
+ * | current | not settled | no new secret, no cookie |
+ * | previous | not settled | no new secret; the cookie of that rotation, the same for every caller |
+ * | previous | settled | `reused`: the session is revoked |
+ * | any other | | `unknown`: nothing changes |
+ *
+ * A rotation is settled `rotationGrace` seconds after the new secret was first presented. The cookie's
+ * `Max-Age` is the time until the deadline.
+ *
+ * It sends one UPDATE. If that changes no row, a second statement reads why; a third one records the use, or
+ * revokes the session of a reused secret.
+ *
+ * An attacker who holds the previous secret while it is accepted gets the new one too. After a check of the
+ * password or of a second factor, call {@linkcode reauthenticateSession}: its secret is random.
  *
  * @example
  * ```ts
- * import { createSession, rotateSession, validateSession } from "@coatcheck/coatcheck";
+ * import { createSession, rotateSession, validateSession } from "coatcheck";
  * import assert from "node:assert/strict";
  * import postgres from "postgres";
  *
@@ -39,7 +52,7 @@ import { queryPresented, refuseState, touch, write } from "./write.ts";
  * assert.equal(rotated.session?.id, created.session.id);
  * assert.notEqual(rotated.headers.get("set-cookie"), created.headers.get("set-cookie"));
  *
- * // Both work: a request with the old one may be under way.
+ * // Both cookies work: a request with the old one may be in flight.
  * assert.ok((await validateSession(cookieOf(created.headers), sql)).session);
  * assert.ok((await validateSession(cookieOf(rotated.headers), sql)).session);
  * await sql.end();
@@ -48,11 +61,10 @@ import { queryPresented, refuseState, touch, write } from "./write.ts";
  * @param headers The request's headers: `request.headers`, not the `Request`.
  * @param sql The SQL client, or a transaction of it.
  * @param options The policy.
- * @returns The session, and headers that hand out its new cookie: none where the presented secret is
- * new itself, as its rotation is not settled. Or null, the reason and headers.
+ * @returns The session, and headers that set its new cookie if there is one; or null, the reason and headers.
  * @throws {TypeError} If an argument has the wrong type, or an option is unknown.
- * @throws {RangeError} If a setting is out of range.
- * @throws {SessionError} If the store fails. The cookie that the browser has works all the same.
+ * @throws {RangeError} If an option is out of range.
+ * @throws {SessionError} If the store fails. The browser's cookie still works.
  */
 export async function rotateSession<Data extends object = Record<string, unknown>>(
   headers: RequestHeaders,
@@ -63,7 +75,7 @@ export async function rotateSession<Data extends object = Record<string, unknown
   return await rotate<Data>(contextOf("rotateSession", sql, policy), headers);
 }
 
-/** {@linkcode rotateSession} by a policy that was checked. */
+/** {@linkcode rotateSession} with a resolved policy. */
 export async function rotate<Data extends object>(
   context: Context,
   headers: RequestHeaders,
@@ -86,8 +98,8 @@ export async function rotate<Data extends object>(
 }
 
 /**
- * Rotates within a validation, or hands out the secret of a rotation whose answer was lost. Returns
- * undefined if another statement holds the row: the next validation does it.
+ * Rotates within a validation, or issues the current secret of a lost answer again. Returns undefined if
+ * another statement holds the row: the next validation does it.
  */
 export async function rotateDue<Data extends object>(
   context: Context,
@@ -107,14 +119,14 @@ export async function rotateDue<Data extends object>(
     await handOut<Data>(context, presented, state, cells);
 }
 
-/** Derives the next secret of a presented one by a fresh salt; gives the values that store it. */
+/** Derives the next secret from a presented one and a new salt; returns the values that store it. */
 function newSecret(presented: PresentedToken): { token: Token; values: string[] } {
   const salt = crypto.getRandomValues(new Uint8Array(16));
   const token = deriveToken(presented, salt);
   return { token, values: [keyOf(token).digest, toHex(salt)] };
 }
 
-/** Makes the result of a rotation that this call has made. */
+/** Makes the result of a rotation by this call. */
 function rotated<Data extends object>(
   context: Context,
   token: Token,
@@ -128,9 +140,9 @@ function rotated<Data extends object>(
 }
 
 /**
- * Makes the result for a session that another call has rotated, or whose rotation is not over. It is a
- * use all the same, and perhaps the first one of the new secret: without it, the old one would never
- * end.
+ * Makes the result for a session that another call has rotated, or whose rotation is not settled. This is a
+ * use too, and perhaps the first one of the new secret: unrecorded, the previous secret would be accepted
+ * forever.
  */
 async function handOut<Data extends object>(
   context: Context,
@@ -143,8 +155,8 @@ async function handOut<Data extends object>(
 }
 
 /**
- * Derives the current token from the previous secret that was presented; undefined if the current one
- * was presented.
+ * Derives the current token from the presented previous secret; undefined if the current secret was
+ * presented.
  *
  * @throws {SessionError} `UNEXPECTED_RESULT` if salt and digest of the row do not belong together.
  */

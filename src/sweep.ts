@@ -5,41 +5,45 @@ import { MAX_COOKIE_AGE, type Policy, readOptions } from "./policy.ts";
 import { type Cell, isNotSupported, query, requireSql, type Sql } from "./sql.ts";
 import { DELETE_DEAD, FIND_DEAD, SWEEP } from "./statements.ts";
 
-/** The options of one {@linkcode sweepSessions}, beside the policy. */
+/** Options of one {@linkcode sweepSessions} call, in addition to the policy. */
 export interface SweepSessionsOptions {
   /**
-   * Seconds for which a revoked session stays, with its reason; 0 to 34,560,000.
+   * Seconds for which a revoked session is kept, with its reason; 0 to 34,560,000.
    *
-   * @default {2592000}, 30 days: for as long a cookie may still come and ask why.
+   * @default {2592000}, 30 days: a cookie of it may be presented for as long, and get the reason `revoked`.
    */
   readonly retention?: number;
-  /** Gets the progress after each batch, and is awaited. What it throws ends the sweep. */
+  /** Called with the progress after each batch, and awaited. An error that it throws stops the sweep. */
   readonly onProgress?: (progress: SweepProgress) => unknown;
-  /** Ends the sweep before its next batch: the promise rejects with the signal's reason. */
+  /** Stops the sweep before its next batch: the promise rejects with the signal's reason. */
   readonly signal?: AbortSignal;
 }
 
-/** How far a sweep has come. */
+/** The progress of a sweep. */
 export interface SweepProgress {
   /** Sessions deleted so far. */
   readonly swept: number;
   /** Blocks of the table read so far. */
   readonly scanned: number;
-  /** Blocks that the table has; 1,000 parts of the keys on a server without block ranges (Citus). */
+  /** Blocks of the table. On a server without block ranges (Citus): 1,000, each for a part of the keys. */
   readonly blocks: number;
 }
 
 /**
- * Deletes the sessions that are over: past their deadline, or revoked longer ago than `retention`.
+ * Deletes dead sessions: those past their deadline, and those revoked more than `retention` seconds ago.
  *
- * In batches of 100 blocks of the table (800 KiB), each a statement and a transaction of its own that
- * waits for nobody: a row that somebody holds is left for the next sweep. Any number of sweepers may run
- * beside each other and beside traffic. A session is dead with or without a sweep; this one gives the
- * room back. Call it once an hour or once a day, from a timer or from a job.
+ * Sessions end by their deadlines, with or without a sweep; a sweep frees their space. Call it once an hour
+ * or once a day, from a timer or a job. Idle sessions are deleted only if you set `idleTimeout`, here or with
+ * {@linkcode configure}: another policy may call them live.
+ *
+ * It sends one DELETE for each 100 blocks of the table (800 KiB), each in its own transaction. It waits for
+ * no lock, and leaves a locked row to the next sweep. Any number of processes can sweep at the same time. On
+ * a server without block ranges (Citus), it goes by key: for each 5,000 rows one SELECT, and one DELETE if
+ * some of them are dead.
  *
  * @example
  * ```ts
- * import { sweepSessions } from "@coatcheck/coatcheck";
+ * import { sweepSessions } from "coatcheck";
  * import assert from "node:assert/strict";
  * import postgres from "postgres";
  *
@@ -49,13 +53,14 @@ export interface SweepProgress {
  * await sql.end();
  * ```
  *
- * @param sql The SQL client. In a transaction it holds what it has deleted until the commit.
- * @param options The policy, of which `queryTimeout` matters (for each batch), and what to sweep.
+ * @param sql The SQL client. A transaction locks the deleted rows until its commit.
+ * @param options The policy, of which `idleTimeout` and `queryTimeout` (for each statement) apply, and
+ * `retention`, `onProgress` and `signal`.
  * @returns How many sessions were deleted.
  * @throws {TypeError} If an argument has the wrong type, or an option is unknown.
- * @throws {RangeError} If a setting is out of range.
- * @throws {SessionError} If the store fails: what was deleted before stays deleted.
- * @throws The reason of `signal`, once that is aborted.
+ * @throws {RangeError} If an option is out of range.
+ * @throws {SessionError} If the store fails. What was deleted before stays deleted.
+ * @throws The reason of `signal`, if it is aborted.
  */
 export async function sweepSessions(
   sql: Sql,
@@ -68,7 +73,7 @@ export async function sweepSessions(
 /** The names in {@linkcode SweepSessionsOptions}. */
 export const SWEEP_OPTIONS = ["retention", "onProgress", "signal"] as const;
 
-/** {@linkcode sweepSessions} by a policy that was checked. */
+/** {@linkcode sweepSessions} with a resolved policy. */
 export async function sweep(
   context: Context,
   { retention = 30 * 86_400, onProgress, signal }: SweepSessionsOptions,
@@ -92,7 +97,7 @@ export async function sweep(
   return { swept };
 }
 
-/** Where a batch begins: at a block of the table, of so many, or after a key. */
+/** The start of a batch: a block of the table and how many the table has, or the key before its first row. */
 type Batch = { readonly block: number; readonly blocks?: number } | { readonly after: string };
 
 interface BatchResult extends SweepProgress {

@@ -2,9 +2,9 @@ import { hmac } from "@noble/hashes/hmac.js";
 import { sha256 } from "@noble/hashes/sha2.js";
 import { fromBase64url, toBase64url, toHex } from "./bytes.ts";
 
-/** A freshly made credential, and what of it may be stored. */
+/** The credential of a new session, and the digest to store. */
 export interface Token {
-  /** The session's public name: a UUIDv4, no secret. */
+  /** The session id: a UUIDv4. It is public. */
   readonly id: string;
   /** 32 random bytes as 43 characters of base64url. It belongs in the cookie and nowhere else. */
   readonly secret: string;
@@ -14,14 +14,14 @@ export interface Token {
   readonly token: string;
 }
 
-/** What a token says to the database: which row to look at, and the digest that must be in it. */
+/** What the database gets of a token: the id of the row, and the digest that must be in it. */
 export interface TokenKey {
   readonly id: string;
   /** 64 hexadecimal digits. */
   readonly digest: string;
 }
 
-/** A token as a client presented it. The secret is kept for {@linkcode deriveToken} alone. */
+/** A token as a client presented it. Only {@linkcode deriveToken} uses the secret. */
 export interface PresentedToken extends TokenKey {
   /** 32 bytes. */
   readonly secret: Uint8Array;
@@ -36,15 +36,15 @@ const TOKEN = new RegExp(
 );
 
 /**
- * Makes the credential of a new session from 256 random bits, by WebCrypto's generator.
+ * Makes the token of a new session: a UUIDv4 as id, and a secret of 32 random bytes from WebCrypto.
  *
- * {@linkcode createSession} calls it. Call it yourself to store sessions with
- * {@linkcode insertSession}. The id alone opens nothing: RFC 9562, section 8, says that a UUID must
- * not be a capability, and ASVS 5.0, 7.2.3, asks for more random bits than a UUID has.
+ * {@linkcode createSession} calls it. Call it yourself to store a session with {@linkcode insertSession}. The
+ * id alone opens nothing: a UUID must not be a capability (RFC 9562, section 8), and it has fewer random bits
+ * than a session token needs (ASVS 5.0, 7.2.3).
  *
  * @example
  * ```ts
- * import { createToken } from "@coatcheck/coatcheck";
+ * import { createToken } from "coatcheck";
  * import assert from "node:assert/strict";
  *
  * const { id, secret, digest, token } = createToken();
@@ -53,23 +53,23 @@ const TOKEN = new RegExp(
  * assert.equal(digest.length, 32);
  * ```
  *
- * @returns The id, the secret, the digest of the secret (32 bytes), and the token made of the two.
+ * @returns The id, the secret, the digest of the secret (32 bytes), and the token `<id>.<secret>`.
  */
 export function createToken(): Token {
   return renewToken(crypto.randomUUID());
 }
 
-/** Makes a token with a fresh random secret for a session that is there already. */
+/** Makes a token with a new random secret for an existing session. */
 export function renewToken(id: string): Token {
   return tokenOf(id, crypto.getRandomValues(new Uint8Array(32)));
 }
 
 /**
- * Makes the token that follows a presented one: its secret is HMAC-SHA256 of the salt, by the old
- * secret as key.
+ * Makes the token that follows a presented one: its secret is HMAC-SHA256 of the salt, with the old secret as
+ * the key.
  *
- * Everybody who rotates the same secret by the same salt gets the same new one, so that a lost answer
- * is healed by asking again; the salt alone, which the row holds, tells nobody anything.
+ * All callers that rotate the same secret with the same salt get the same new one, so a lost answer can be
+ * repeated. The salt alone, which the row holds, reveals nothing.
  */
 export function deriveToken({ id, secret }: PresentedToken, salt: Uint8Array): Token {
   return tokenOf(id, hmac(sha256, secret, salt));
@@ -80,14 +80,13 @@ function tokenOf(id: string, bytes: Uint8Array): Token {
   return { id, secret, digest: sha256(bytes), token: `${id}.${secret}` };
 }
 
-/** What of a token the database is told. */
+/** Takes from a token what the database gets. */
 export function keyOf({ id, digest }: Pick<Token, "id" | "digest">): TokenKey {
   return { id, digest: toHex(digest) };
 }
 
 /**
- * Reads a token as a client presented it; null for everything that {@linkcode createToken} and a stored
- * UUID cannot have made.
+ * Reads a token as a client presented it; null for any other text than `<id>.<secret>` in its only spelling.
  */
 export function parseToken(token: string): PresentedToken | null {
   if (!TOKEN.test(token)) return null;

@@ -17,23 +17,26 @@ import { STATE_CELLS } from "./evaluate.ts";
 import { EXPLAIN_UPDATE, MAX_MERGED_DATA_BYTES, UPDATE } from "./statements.ts";
 import { write } from "./write.ts";
 
-/** The options of one {@linkcode updateSession}, beside the policy. */
+/** Options of one {@linkcode updateSession} call, in addition to the policy. */
 export interface UpdateSessionOptions {
   /**
-   * The version that the caller has seen: if `data` was changed since, nothing is written, and the
-   * reason is `conflict`. Unset: the keys are merged into the data as it is.
+   * The `version` that the caller has read. If `data` was changed since, nothing is written, and the reason
+   * is `conflict`. Unset: the keys are merged into the current data.
    */
   readonly version?: number;
 }
 
-/** Keys to set, and with `undefined` keys to remove. */
+/** Keys to set in `data`. A key whose value is `undefined` is removed. */
 export type SessionDataPatch<Data extends object = Record<string, unknown>> = {
   readonly [Key in keyof Data]?: Data[Key] | undefined;
 };
 
-/** The session as it is now; with `version`, also the session as another request has left it. */
+/**
+ * The session after the update, or null and the reason. If `version` is out of date, the session as another
+ * request left it, with the reason `conflict`.
+ */
 export type UpdateSessionResult<Data extends object = Record<string, unknown>> = SessionResult<Data> | {
-  /** The live session, with the data and the version that it has now. */
+  /** The live session, with its current data and version. */
   readonly session: Session<Data>;
   readonly reason: "conflict";
   readonly revokedReason?: undefined;
@@ -43,13 +46,18 @@ export type UpdateSessionResult<Data extends object = Record<string, unknown>> =
 /**
  * Merges keys into a session's `data`.
  *
- * One statement: what two requests write to different keys is kept, both of it. A key whose value is
- * `undefined` is removed; one whose value is an object is replaced as a whole. Give `version` where the
- * new value depends on the old one: then nobody's change is lost, and the loser is told.
+ * It sends one UPDATE, so parallel requests that write different keys lose nothing. If it changes no row, a
+ * second statement reads why. A key whose value is `undefined` is removed, and a nested object is replaced as
+ * a whole. An update counts as a use, and increases `version` by one. The patch is at most 65,536 bytes of
+ * JSON, the merged data at most 131,072 bytes as PostgreSQL writes JSON, with a space after each comma and
+ * colon.
+ *
+ * Pass `version` if the new value depends on the old one: of two requests that read the same version, the
+ * first one writes, and the second one gets `conflict`.
  *
  * @example
  * ```ts
- * import { createSession, updateSession } from "@coatcheck/coatcheck";
+ * import { createSession, updateSession } from "coatcheck";
  * import assert from "node:assert/strict";
  * import postgres from "postgres";
  *
@@ -70,12 +78,13 @@ export type UpdateSessionResult<Data extends object = Record<string, unknown>> =
  * @param patch The keys to set or to remove: at most 65,536 bytes of JSON.
  * @param sql The SQL client, or a transaction of it.
  * @param options The policy, and `version`.
- * @returns The session as it is now; or null, the reason and headers. With `version`: or the session as
- * somebody else has left it, and the reason `conflict`.
+ * @returns The session after the update; or null, the reason and headers. If `version` is out of date: the
+ * session as another request left it, and the reason `conflict`.
  * @throws {TypeError} If an argument has the wrong type, or an option is unknown.
- * @throws {RangeError} If a setting is out of range, the patch is text that PostgreSQL cannot hold, or
- * the merged data would take more than 131,072 bytes as PostgreSQL spells JSON.
- * @throws {SessionError} If the store fails.
+ * @throws {RangeError} If an option is out of range, the patch or the merged data is too large, or the patch
+ * is text that PostgreSQL cannot hold.
+ * @throws {SessionError} If the store fails. If the answer was lost (`STORE_TIMEOUT`, `STORE_UNAVAILABLE`),
+ * the keys may have been written.
  */
 export async function updateSession<Data extends object = Record<string, unknown>>(
   headers: RequestHeaders,
@@ -90,7 +99,7 @@ export async function updateSession<Data extends object = Record<string, unknown
 /** The names in {@linkcode UpdateSessionOptions}. */
 export const UPDATE_OPTIONS = ["version"] as const;
 
-/** {@linkcode updateSession} by a policy that was checked. */
+/** {@linkcode updateSession} with a resolved policy. */
 export async function update<Data extends object>(
   context: Context,
   headers: RequestHeaders,
@@ -125,7 +134,10 @@ export async function update<Data extends object>(
   return isConflict && result.session ? { ...result, reason: "conflict" } : result;
 }
 
-/** Reads a patch once: what to set, as JSON, and the keys to remove, as PostgreSQL writes a text[]. */
+/**
+ * Reads each property of a patch once: what to set, as JSON, and the keys to remove, as PostgreSQL writes a
+ * text[].
+ */
 function readPatch(subject: string, patch: object): { set: string; removed: string } {
   requireObject(subject, patch);
   const isPlain = !(Symbol.iterator in patch) && !("toJSON" in patch);

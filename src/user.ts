@@ -7,30 +7,31 @@ import { type Call, type Cell, query, queryEither, type Sql, type SqlValue, type
 import { FIND_USER } from "./statements.ts";
 
 /**
- * Finds the key of the one user who has a username, by the view `coatcheck.users`.
+ * Finds the key of the user who has a username, in the view `coatcheck.users`.
  *
- * {@linkcode createSession} does this in its own statement. Call it if you need the key for something
- * else.
+ * {@linkcode createSession} finds the user in its own statement. Call this if you need the key for something
+ * else, such as {@linkcode insertSession} or {@linkcode listSessions}. It sends one SELECT.
  *
  * @example
  * ```ts
- * import { getUserId } from "@coatcheck/coatcheck";
+ * import { getUserId } from "coatcheck";
  * import assert from "node:assert/strict";
  * import postgres from "postgres";
  *
  * const sql = postgres(process.env.DATABASE_URL!);
  * assert.equal(typeof await getUserId("ada", sql), "number");
- * await assert.rejects(() => getUserId("nobody", sql), { code: "USER_NOT_FOUND" });
+ * await assert.rejects(() => getUserId("unknown", sql), { code: "USER_NOT_FOUND" });
  * await sql.end();
  * ```
  *
- * @param username 1 to 1024 bytes, taken as it is: nothing is trimmed, folded or normalised.
+ * @param username 1 to 1,024 bytes, compared by PostgreSQL as it is: nothing is trimmed, folded or
+ * normalized.
  * @param sql The SQL client, or a transaction of it.
- * @param options The policy, of which `queryTimeout` matters.
+ * @param options The policy. Only `queryTimeout` applies.
  * @returns A number for smallint and integer keys, a string for all others.
- * @throws {TypeError} If an argument has the wrong type.
- * @throws {RangeError} If the username is empty, too long, or not text that PostgreSQL can hold.
- * @throws {SessionError} If nobody has that username (`USER_NOT_FOUND`), two have it
+ * @throws {TypeError} If an argument has the wrong type, or an option is unknown.
+ * @throws {RangeError} If the username is empty, too long, or text that PostgreSQL cannot hold.
+ * @throws {SessionError} If no user has that username (`USER_NOT_FOUND`), two users have it
  * (`UNEXPECTED_RESULT`), or the store fails.
  */
 export async function getUserId(
@@ -42,7 +43,7 @@ export async function getUserId(
   return await findUser(contextOf("getUserId", sql, policy), username);
 }
 
-/** {@linkcode getUserId} by a policy that was checked. */
+/** {@linkcode getUserId} with a resolved policy. */
 export async function findUser(context: Context, username: string): Promise<string | number> {
   const { caller } = context;
   requireText(`${caller}: username`, username, MAX_USER_BYTES);
@@ -68,7 +69,7 @@ export function readUser(caller: string, user: User): { name?: string; id?: stri
   return { id: String(userId) };
 }
 
-/** Refuses what no column could hold as a key. */
+/** Refuses a key that no column can hold. */
 export function requireUserId(subject: string, id: unknown): asserts id is string | number {
   if (typeof id === "string") return requireText(subject, id, MAX_USER_BYTES);
   const desired = "be a safe integer, or text";
@@ -78,7 +79,7 @@ export function requireUserId(subject: string, id: unknown): asserts id is strin
 
 const MAX_USER_BYTES = 1024;
 
-/** Sends a statement about users, or its other form. A key that no user can have is an unknown user. */
+/** Sends a statement about users, or its other form. A key that no user can have is `USER_NOT_FOUND`. */
 export async function queryUsers(
   call: Call,
   statement: Statement | readonly [Statement, Statement],

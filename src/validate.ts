@@ -10,11 +10,11 @@ import { VALIDATE } from "./statements.ts";
 import type { PresentedToken } from "./token.ts";
 import { queryPresented, refuseState, touch } from "./write.ts";
 
-/** The options of one {@linkcode validateSession}, beside the policy. */
+/** Options of one {@linkcode validateSession} call, in addition to the policy. */
 export interface ValidateSessionOptions {
   /**
-   * Seconds within which the user must have proved who they are, for an action that asks for more than
-   * a session: else the reason is `stale`. 0 to 34,560,000. Unset: any live session is accepted.
+   * Maximum seconds since the user last proved their identity, for an action that needs a recent sign-in; 0
+   * to 34,560,000. If more have passed, the reason is `stale`. Unset: any live session is accepted.
    */
   readonly authenticatedWithin?: number;
 }
@@ -22,15 +22,23 @@ export interface ValidateSessionOptions {
 /**
  * Finds the live session that a request's cookie opens, and touches it when due.
  *
- * One SELECT; an UPDATE follows at most once in `touchInterval`, at the first sight of a rotated secret,
- * when `rotateAfter` has passed, and when a secret comes back that was rotated away. A cookie that is
- * absent or malformed costs no SQL. A session that is not there is an answer, with its reason; only a
- * failing store throws. The headers never clear the cookie: a late answer to an old cookie would delete
- * the new one that a sign-in has set meanwhile. It ends by itself at the absolute deadline.
+ * - If the cookie is absent or malformed, no SQL is sent.
+ * - Otherwise it sends one SELECT, by id and digest. The database's clock decides what is idle or expired.
+ * - A second statement follows only if something is due: the last recorded use is `touchInterval` ago, a new
+ *   secret is presented for the first time, the secret is `rotateAfter` seconds old, or the previous secret
+ *   came back after its grace period. If the previous secret comes back because the response with the new one
+ *   was lost, two follow. With `touchInterval: false`, none follows.
+ *
+ * No session is a result, not an error: `session` is null, and `reason` says why. Only a failing store
+ * throws. Show users no more than that they are signed out: the reason is for your log.
+ *
+ * A policy can end a session sooner than its row says, and never later. `headers` sets a cookie only if the
+ * session has a new secret. It never clears the cookie: a late response to an old request would delete the
+ * cookie of a newer sign-in.
  *
  * @example
  * ```ts
- * import { createSession, validateSession } from "@coatcheck/coatcheck";
+ * import { createSession, validateSession } from "coatcheck";
  * import assert from "node:assert/strict";
  * import postgres from "postgres";
  *
@@ -48,11 +56,11 @@ export interface ValidateSessionOptions {
  * @param headers The request's headers: `request.headers`, not the `Request`.
  * @param sql The SQL client, or a transaction of it.
  * @param options The policy, and `authenticatedWithin`.
- * @returns The session and headers; or null, the reason and headers. Send the headers either way.
+ * @returns The session and headers; or null, the reason and headers. Send the headers in both cases.
  * @throws {TypeError} If an argument has the wrong type, or an option is unknown.
- * @throws {RangeError} If a setting is out of range.
- * @throws {SessionError} If the store fails. Leave the cookie alone, and answer with 503 where its code
- * says to try again.
+ * @throws {RangeError} If an option is out of range.
+ * @throws {SessionError} If the store fails. Keep the cookie, and answer with 503 if the code is
+ * `STORE_UNAVAILABLE` or `STORE_TIMEOUT`.
  */
 export async function validateSession<Data extends object = Record<string, unknown>>(
   headers: RequestHeaders,
@@ -66,7 +74,7 @@ export async function validateSession<Data extends object = Record<string, unkno
 /** The names in {@linkcode ValidateSessionOptions}. */
 export const VALIDATE_OPTIONS = ["authenticatedWithin"] as const;
 
-/** {@linkcode validateSession} by a policy that was checked. */
+/** {@linkcode validateSession} with a resolved policy. */
 export async function validate<Data extends object>(
   context: Context,
   headers: RequestHeaders,
@@ -95,13 +103,13 @@ export async function validate<Data extends object>(
   return { ...refused(policy, { reason: "stale", id, userId }), headers: result.headers };
 }
 
-/** Refuses an `authenticatedWithin` that is no such number of seconds. */
+/** Refuses an `authenticatedWithin` that is out of range. */
 export function requireAuthenticatedWithin(caller: string, value: unknown): void {
   if (value === undefined) return;
   requireSeconds(`${caller}: authenticatedWithin`, value, 0, MAX_COOKIE_AGE);
 }
 
-/** Writes what a validation found due. */
+/** Writes what a validation found to be due. */
 async function writeDue<Data extends object>(
   context: Context,
   presented: PresentedToken,

@@ -1,6 +1,6 @@
 import type { Sql } from "postgres";
 
-const OPERATORS = ["=", "<>", "<", ">", "<=", ">=", "||", "->", "->>"];
+const OPERATORS = ["=", "<>", "<", ">", "<=", ">=", "||", "->", "->>", "+", "-", "/"];
 const TYPES = [
   `"char"`,
   "boolean",
