@@ -1,10 +1,12 @@
 /**
- * What coatcheck asks of a SQL client, as tests to run against yours.
+ * The conformance suite: tests that check whether coatcheck works with your SQL client.
  *
- * @example With bun:test; Vitest and Jest have the same two functions, node:test calls the second `after`
+ * Run it if you write an adapter, or if your client is not among those that coatcheck is tested with.
+ *
+ * @example With bun:test. Vitest and Jest have the same two functions; node:test calls the second one `after`
  * ```ts ignore
  * import { afterAll, test } from "bun:test";
- * import { conformance } from "@coatcheck/coatcheck/conformance";
+ * import { conformance } from "coatcheck/conformance";
  * import postgres from "postgres";
  *
  * conformance({

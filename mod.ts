@@ -1,9 +1,9 @@
 /**
  * Server-side sessions for every runtime that speaks the Fetch API, kept in your own PostgreSQL.
  *
- * @example Sign in, know who it is, sign out
+ * @example Sign in, validate, sign out
  * ```ts
- * import { createSession, revokeSession, validateSession } from "@coatcheck/coatcheck";
+ * import { createSession, revokeSession, validateSession } from "coatcheck";
  * import assert from "node:assert/strict";
  * import postgres from "postgres";
  *
@@ -15,11 +15,11 @@
  *
  * // On every later request:
  * const cookie = response.headers.get("set-cookie")!.split(";")[0]!;
- * const request = new Request("https://example.com", { headers: { cookie } });
- * const visit = await validateSession(request.headers, sql);
- * assert.equal(visit.session?.username, "ada");
+ * const request = new Request("https://app.example/", { headers: { cookie } });
+ * const result = await validateSession(request.headers, sql);
+ * assert.equal(result.session?.username, "ada");
  *
- * // And in the end:
+ * // On sign-out:
  * await revokeSession(request.headers, sql);
  * assert.equal((await validateSession(request.headers, sql)).reason, "revoked");
  * await sql.end();

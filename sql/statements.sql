@@ -2,23 +2,23 @@
 -- texts with their comments to sql/statements.sql.
 --
 -- What they have in common:
--- - `$1` is the number of the call, which the row brings back; see `query` in sql.ts.
--- - Values travel as text and are cast in SQL, because apps give their clients serializers of their own
---   for uuid, timestamptz or boolean. Rows are columns of text for the same reason.
+-- - `$1` is the number of the call, which each row returns; see `query` in sql.ts.
+-- - Values are sent as text and cast in SQL, because an app may give its client serializers of its own for
+--   uuid, timestamptz or boolean. Rows are columns of text for the same reason.
 -- - A write is one UPDATE or INSERT in a CTE `s`, and a SELECT of what it wrote. If it writes nothing, a
 --   second statement reads why; see write.ts. Citus refuses stable functions in RETURNING, and sends this
 --   form to one shard.
--- - Operators and functions get the exact types of one in pg_catalog, or stand with that schema: an
---   overload in another schema of the search_path that fits better would run instead.
+-- - Operators and functions get the exact types of one in pg_catalog, or are written with that schema:
+--   PostgreSQL prefers an overload in another schema of the search_path if its types match better.
 -- - The clock is statement_timestamp(): now() stands still inside a long transaction.
 
 -- Written by scripts/sql.mjs. The text that is sent has a space for each line break and its indentation.
 
 -- FIND_USER
 --
--- Finds the key of the one user with a username, in the type that sessions keep it in. Reads one user,
--- takes no lock. jsonb_populate_record gives a value its column's own type: as text it would find no
--- user by a citext name, and scan the table. Two users with that name make it fail.
+-- Finds the key of the one user with a username, in the type of `sessions.user_id`. Reads one user, takes no
+-- lock. If two users have the name, it fails. jsonb_populate_record gives the value the column's own type: as
+-- text, it would find no user by a citext name, and would scan the table.
 --
 -- $1 the call; $2 username.
 select $1::text as call,
@@ -38,9 +38,9 @@ where found.id is not null;
 
 -- CREATE
 --
--- Stores a new session of the one user with a username; returns no row if there is none. INSERT only: an
--- id that exists is an error. Two users with that name, or with one id, make it fail. Locks the user's
--- row as a foreign key does.
+-- Stores a new session of the one user with a username; returns no row if there is none. It only inserts: an
+-- id that exists is an error. If two users have the name, or two rows the id, it fails. Locks the user's row
+-- as a foreign key does.
 --
 -- $1 the call; $2 username; $3 id; $4 digest of the secret; $5 absoluteTimeout; $6 persistent; $7 data.
 with s as (
@@ -77,11 +77,11 @@ from s;
 
 -- INSERT
 --
--- Stores a new session of the one user with a key, as CREATE does. A user without a name is
--- none.
+-- Stores a new session of the one user with a key, as CREATE does. A user whose username is null
+-- does not count.
 --
--- $1 the call; $2 the user's key; $3 id; $4 digest of the secret; $5 absoluteTimeout; $6 persistent; $7
--- data; $8 created at, or null for now; $9 expires at, or null for $5 from now.
+-- $1 the call; $2 the user's key; $3 id; $4 digest of the secret; $5 absoluteTimeout; $6 persistent; $7 data;
+-- $8 created at, or null for now; $9 expires at, or null for $5 from now.
 with s as (
   insert into coatcheck.sessions as s
     (id, user_id, digest, created_at, authenticated_at, last_seen_at, expires_at, persistent, data)
@@ -119,7 +119,7 @@ from s;
 
 -- DISCARD
 --
--- Deletes a session that was just made, because the rest of its sign-in failed. Locks its row.
+-- Deletes a session that was just created, because a later step of the sign-in failed. Locks its row.
 --
 -- $1 the call; $2 id; $3 digest of the secret.
 with s as (
@@ -131,15 +131,15 @@ select $1::text as call, s.id::text as id from s;
 
 -- LIMIT
 --
--- Revokes the sessions of one user beyond a number of live ones: those first that were not used for the
--- longest time, and never the one that was just made.
+-- Revokes the live sessions of one user above a number, the least recently used first, and never the one that
+-- was just created.
 --
--- A statement of its own, so that it sees what was inserted beside it. It locks every live session of the
--- user in the order of ids: of two that run at once, the second finds what the first has revoked, so they
--- never revoke each other's session, and the last one leaves no more than the number. In transactions of
--- the caller that overlap, neither sees what the other has inserted.
+-- It is a statement of its own, so that it sees what concurrent calls have inserted. It locks every live
+-- session of the user in the order of ids. Of two that run at the same time, the second one sees what the
+-- first one has revoked: they never revoke each other's session, and the last one leaves no more than the
+-- number. In concurrent transactions of the caller, neither sees what the other one has inserted.
 --
--- $1 the call; $2 the id just made; $3 the number; $4 absoluteTimeout; $5 idleTimeout.
+-- $1 the call; $2 the new session's id; $3 the number; $4 absoluteTimeout; $5 idleTimeout.
 with held as (
   select s.id, s.last_seen_at
   from coatcheck.sessions s
@@ -171,10 +171,11 @@ from s;
 
 -- LIMIT_UNLOCKED
 --
--- The same on a server that cannot lock many rows (Citus), in a weaker form. It revokes older sessions
--- only, so that two that run at once never revoke each other's; both may leave one too many.
+-- A weaker form of LIMIT, for a server that cannot lock many rows (Citus). It revokes older
+-- sessions only, so that two that run at the same time never revoke each other's. Both may leave one too
+-- many.
 --
--- $1 the call; $2 the id just made; $3 the number; $4 absoluteTimeout; $5 idleTimeout.
+-- $1 the call; $2 the new session's id; $3 the number; $4 absoluteTimeout; $5 idleTimeout.
 with own as (
   select o.id, o.user_id, o.created_at from coatcheck.sessions o where o.id = $2::text::uuid
 ), excess as (
@@ -206,9 +207,8 @@ from s;
 
 -- VALIDATE
 --
--- Finds the session of a presented token. Reads one row, takes no lock, decides nothing: evaluate.ts
--- does. A secret that is neither the current nor the previous one finds no row, so that it learns
--- nothing.
+-- Finds the session of a presented token. Reads one row, takes no lock, decides nothing: evaluate.ts does. A
+-- secret that is neither the current nor the previous one finds no row, so that it learns nothing.
 --
 -- $1 the call; $2 id; $3 digest of the presented secret.
 select $1::text as call,
@@ -236,8 +236,8 @@ where s.id = $2::text::uuid
 
 -- TOUCH
 --
--- Records the use of a session and the first sight of its new secret, if one of the two is due, and
--- forgets a salt that is no longer needed. Locks the row; skips it if another statement holds it.
+-- Records the use of a session and the first presentation of its new secret, if one of the two is due, and
+-- deletes a salt that is no longer needed. Locks the row; skips it if another statement holds it.
 --
 -- $1 the call; $2 id; $3 digest of the presented secret; $4 absoluteTimeout; $5 idleTimeout; $6
 -- rotationGrace; $7 touchInterval, or null.
@@ -281,7 +281,7 @@ select $1::text as call, s.id::text as id, extract(epoch from s.last_seen_at)::t
 
 -- ROTATE
 --
--- Gives a session a new secret, if the presented one is the current one and the last rotation is over.
+-- Gives a session a new secret, if the presented one is the current one and the last rotation is settled.
 -- Locks the row.
 --
 -- $1 the call; $2 id; $3 digest of the presented secret; $4 absoluteTimeout; $5 idleTimeout; $6
@@ -327,9 +327,9 @@ from s;
 
 -- ROTATE_DUE
 --
--- The same within a validation: skips a row that another statement holds.
+-- ROTATE within a validation: skips a row that another statement holds.
 --
--- $1 to $8 as above.
+-- $1 to $8 as in ROTATE.
 with s as (
   update coatcheck.sessions s
   set previous_digest = s.digest,
@@ -376,8 +376,8 @@ from s;
 
 -- REAUTHENTICATE
 --
--- Records that the user has proved who they are: both timeouts start anew, with a secret that cannot be
--- derived from the one before. Locks the row.
+-- Records that the user has proved their identity: both timeouts start again, with a secret that is not
+-- derived from the old one. Locks the row.
 --
 -- $1 the call; $2 id; $3 digest of the presented secret; $4 absoluteTimeout; $5 idleTimeout; $6
 -- rotationGrace; $7 digest of the new secret.
@@ -422,7 +422,7 @@ from s;
 
 -- UPDATE
 --
--- Merges keys into the data, if it has the version that the caller has seen. Locks the row.
+-- Merges keys into the data, if it has the version that the caller has read. Locks the row.
 --
 -- $1 the call; $2 id; $3 digest of the presented secret; $4 absoluteTimeout; $5 idleTimeout; $6
 -- rotationGrace; $7 the keys to remove; $8 what to set; $9 the version, or null for any.
@@ -469,8 +469,8 @@ from s;
 
 -- EXPLAIN
 --
--- Reads why a write changed nothing. Locks the row for share, so that a pool which sends reads to a
--- replica cannot answer from one that has not seen the change.
+-- Reads why a write changed nothing. Locks the row for share, so that a pool which sends reads to a replica
+-- cannot answer from one that has not seen the change.
 --
 -- $1 the call; $2 id; $3 digest of the presented secret.
 select $1::text as call,
@@ -501,9 +501,9 @@ for share of s;
 
 -- EXPLAIN_DUE
 --
--- The same within a validation: skips a row that another statement holds.
+-- EXPLAIN within a validation: skips a row that another statement holds.
 --
--- $1 to $3 as above.
+-- $1 to $3 as in EXPLAIN.
 select $1::text as call,
   s.id::text as id,
   s.user_id::text as user_id,
@@ -532,7 +532,7 @@ for share of s skip locked;
 
 -- EXPLAIN_UPDATE
 --
--- Reads why an update of the data changed nothing. Locks the row for share, as above.
+-- Reads why an update of the data changed nothing. Locks the row for share, as EXPLAIN does.
 --
 -- $1 the call; $2 id; $3 digest of the presented secret; $7 the keys to remove; $8 what to set.
 select $1::text as call,
@@ -562,10 +562,10 @@ for share of s;
 
 -- LIST
 --
--- Lists the live sessions of a user, last used first. Takes no lock.
+-- Lists the live sessions of a user, the last used first. Takes no lock.
 --
--- $1 the call; $2 the user's key; $3 how many, or null for all; $4 absoluteTimeout; $5 idleTimeout; $6
--- the id of the session to go on after, or null.
+-- $1 the call; $2 the user's key; $3 how many, or null for all; $4 absoluteTimeout; $5 idleTimeout; $6 the id
+-- of the session to continue after, or null.
 with asked as materialized (
   select r.user_id
   from pg_catalog.jsonb_populate_record(null::coatcheck.sessions,
@@ -603,10 +603,10 @@ limit $3::text::bigint;
 
 -- REVOKE
 --
--- Revokes the session of a presented token, also one that this policy calls idle or expired: another one
--- may not. Locks the row. If the server does not wait for its log (synchronous_commit is off), a crash
--- could bring the session back, so that this transaction waits; stronger settings stay as they are. The
--- setting is read beside the row, and so on its shard.
+-- Revokes the session of a presented token, also one that this policy calls idle or expired: another policy
+-- may call it live. Locks the row. If the server does not wait for its log (synchronous_commit is off), a
+-- crash could revive the session, so this transaction waits; a stronger setting stays as it is. The setting
+-- is read beside the row, and so on its shard.
 --
 -- $1 the call; $2 id; $3 digest of the presented secret; $4 reason.
 with durable as materialized (
@@ -644,10 +644,10 @@ from s;
 
 -- REVOKE_REUSED
 --
--- Revokes the session of a secret that was reused, whatever it has been rotated to since; but not if its
--- user has reauthenticated since it was evaluated, which has locked the other party out. Locks the row.
+-- Revokes the session of a reused secret, also if it was rotated since it was evaluated; but not if the user
+-- has reauthenticated since, which has locked the other party out. Locks the row.
 --
--- $1 the call; $2 id; $3 when the user had last proved who they are, as the evaluation read it.
+-- $1 the call; $2 id; $3 when the user last proved their identity, as the evaluation read it.
 with durable as materialized (
   select pg_catalog.set_config('synchronous_commit', 'on', true)
   from coatcheck.sessions d
@@ -665,9 +665,9 @@ select $1::text as call, s.id::text as id from s;
 
 -- REVOKE_MANY
 --
--- Revokes the live sessions of users. Locks them in the order of ids before it changes one: without an
--- order, concurrent calls deadlock. `offset 0` keeps the planner on the index however many users it
--- expects. All keys are read first, so that one that no user can have fails by itself.
+-- Revokes the live sessions of users. Locks them in the order of ids before it changes the first one: without
+-- an order, concurrent calls deadlock. `offset 0` keeps the planner on the index however many users it
+-- expects. All keys are read first, so that a key that no user can have fails by itself.
 --
 -- $1 the call; $2 the users' keys, as JSON; $3 the one session to revoke, or null; $4 the one to keep, or
 -- null; $5 reason.
@@ -728,9 +728,10 @@ order by s.id;
 
 -- REVOKE_MANY_UNLOCKED
 --
--- The same on a server that cannot lock many rows (Citus), which finds deadlocks between shards itself.
+-- REVOKE_MANY for a server that cannot lock many rows (Citus), which detects deadlocks between
+-- shards itself.
 --
--- $1 to $5 as above.
+-- $1 to $5 as in REVOKE_MANY.
 with asked as materialized (
   select distinct r.user_id
   from jsonb_array_elements($2::text::jsonb) k(value)
@@ -773,9 +774,9 @@ order by s.id;
 
 -- SWEEP
 --
--- Deletes the dead rows in a range of the table's blocks. By place, as no index is by these instants:
--- keeping one would cost every touch. Locks the rows; skips one that another statement holds. The
--- condition stands twice, so that a row that changed before it was locked is not deleted by its place.
+-- Deletes the dead rows in a range of the table's blocks. It goes by block, as no index has these instants:
+-- each touch would have to update it. Locks the rows; skips one that another statement holds. The condition
+-- stands twice, so that a row that changed before it was locked is not deleted.
 --
 -- $1 the call; $2 the first block; $3 the block after the last; $4 retention; $5 idleTimeout, or null.
 with dead as (
@@ -803,10 +804,10 @@ select $1::text as call,
 
 -- FIND_DEAD
 --
--- Reads a range of the key for a server without block ranges (Citus): the dead rows, and the last row.
--- Takes no lock.
+-- Reads a range of keys, for a server without block ranges (Citus): the dead rows, and the last row. Takes no
+-- lock.
 --
--- $1 the call; $2 the id to go on after; $3 how many rows; $4 retention; $5 idleTimeout, or null.
+-- $1 the call; $2 the id to continue after; $3 how many rows; $4 retention; $5 idleTimeout, or null.
 with page as (
   select s.id, (s.revoked_at <= statement_timestamp() - $4::text::interval
     or s.revoked_at is null
@@ -840,7 +841,7 @@ select $1::text as call, (select count(*) from swept)::text as swept;
 
 -- VALIDATE_MANY
 --
--- VALIDATE for many calls: a row bears the number of its call. `offset 0` keeps the planner on
+-- VALIDATE for many calls: each row has the number of its call. `offset 0` keeps the planner on
 -- the index of a small table too.
 --
 -- $1 the calls, as a JSON array of arrays: the values $1 to $3 of each.

@@ -25,36 +25,38 @@ const QUEUES: readonly (readonly Kind[])[] = [
 // Two, so that one is on its way while the server works on the other.
 const BATCH_CONCURRENCY = 2;
 const MAX_BATCH_CALLS = 128;
-// If every statement that may be in flight is free, what waits is split among them: callers that were
-// answered together come back together, and else app and server would take turns. Fewer calls than these
-// are not worth a flush of their own.
+// If both statements are free, the queue is split between them: callers that were answered at the same time
+// call again at the same time, and app and server would take turns. Fewer calls than these are not worth a
+// commit of their own.
 const MIN_BATCH_CALLS = 8;
-// Of calls that are sent alone: one that waits for a lock must not hold up the next.
+// For calls that are sent by themselves: one that waits for a lock must not delay the next one.
 const SINGLE_CONCURRENCY = 8;
 const MAX_QUEUED_CALLS = 10_000;
 
-// Of the classes of PostgreSQL 18, appendix A: a server that is overloaded, unreachable or out of time,
-// or without our schema. All others may be about one of the calls alone, and the statement was rolled
-// back as a whole, so that each call may be sent alone.
+// Classes and codes of PostgreSQL 18, appendix A: a server that is overloaded, unreachable or out of time, or
+// without our schema. All others may be about one of the calls. The statement was rolled back as a whole, so
+// each call can be sent again by itself.
 const ABOUT_ALL = /^(08|25|3F|53|57|58|XX|42P01|42703)/;
 
 /**
- * Makes a client that sends concurrent calls of the same function as one statement.
+ * Wraps a SQL client so that concurrent calls of the same function are sent as one statement.
  *
- * The first call is sent at once, as it would be without this; those that come while two statements are
- * in flight queue, and are sent together as soon as one is back. Nothing waits for a timer, and a single
- * call costs what it did. With 64 calls in flight a server does several times the work: two round trips,
- * two parses and two flushes to disk for all of them.
+ * It batches `validateSession`, `createSession` and `insertSession`, and passes every other statement
+ * through. The first call is sent at once. At most two statements are in flight for validations, and two for
+ * the others; calls that arrive meanwhile are queued, and sent as soon as one of the two is answered, at most
+ * 128 in a statement. There is no timer, so a single call takes no longer. A call whose `queryTimeout` is
+ * over leaves the queue.
  *
- * `validateSession`, `createSession` and `insertSession` gain; every other statement passes through. If a
- * statement for many calls fails for what one of them asked, each is sent alone, and only that one fails.
- * On a server that does not support it (Citus) every call is sent alone. A call that has waited for
- * `queryTimeout` is dropped, unless it was sent before. Call `batched` once, with a pool. It is not for a
- * transaction, whose statements would be sent beside it; pass a transaction to the functions as it is.
+ * If a batch fails because of one call, it was rolled back, and each call is sent again by itself. The same
+ * happens after half a second of waiting for a locked user row, and on a server that does not support the
+ * statement (Citus). If the server is overloaded or unreachable, every call of the batch fails.
+ *
+ * Call it once for each pool; 2 to 4 connections are enough. Do not pass a transaction of a batched client to
+ * the functions, nor wrap a transaction: pass a transaction of the client beneath it.
  *
  * @example
  * ```ts
- * import { batched, createSession, validateSession } from "@coatcheck/coatcheck";
+ * import { batched, createSession, validateSession } from "coatcheck";
  * import assert from "node:assert/strict";
  * import postgres from "postgres";
  *
@@ -68,9 +70,9 @@ const ABOUT_ALL = /^(08|25|3F|53|57|58|XX|42P01|42703)/;
  * ```
  *
  * @param sql The SQL client: a pool.
- * @returns A client for the functions. Its queue holds 10,000 calls of a function; further ones fail with
+ * @returns A client to pass to the functions. If 10,000 calls are queued, a further call fails with
  * `STORE_UNAVAILABLE`.
- * @throws {TypeError} If `sql` is not a function.
+ * @throws {TypeError} If `sql` is not a function, or not one that can be a tag.
  */
 export function batched(sql: Sql): Sql {
   requireSql("batched", sql);
@@ -83,16 +85,16 @@ type Answer = Awaited<ReturnType<Sql>>;
 /** A call that has not been answered. */
 interface QueuedCall {
   readonly kind: Kind;
-  /** In the order of their numbers, as the statement for many reads them. */
+  /** In the order of their numbers, as the statement for many calls reads them. */
   readonly values: readonly SqlValue[];
   readonly resolve: (answer: Answer) => void;
   readonly reject: (error: unknown) => void;
   isAbandoned: boolean;
-  /** Tells the batch that it was sent in that its caller does not wait any more. */
+  /** Reports to the batch with this call that its caller no longer waits. */
   onAbandon?: () => void;
 }
 
-/** Opens a queue; returns for each kind the text of its calls, and what enqueues one. */
+/** Opens a queue; returns for each kind the text of its calls, and the function that enqueues one. */
 function openQueue(sql: Sql, kinds: readonly Kind[]) {
   const unsupported = new Set<Kind>();
 
@@ -164,7 +166,7 @@ function openSender(
   let inFlight = 0;
   let isScheduled = false;
 
-  // What comes within the same turn is sent together.
+  // Calls of the same turn are sent in one batch.
   function schedule(): void {
     if (isScheduled || queue.length === 0 || inFlight === concurrency) return;
     isScheduled = true;
@@ -181,7 +183,7 @@ function openSender(
 
   async function sendNext(calls: QueuedCall[]): Promise<void> {
     inFlight++;
-    // Until it is answered, or the last of its callers has stopped waiting.
+    // Until it is answered, or every caller has abandoned its call.
     await new Promise<void>((resolve) => {
       let waiting = calls.length;
       for (const call of calls) {
@@ -205,12 +207,12 @@ function openSender(
   };
 }
 
-/** Gives each call the rows that bear its number, as the statement for one would have returned them. */
+/** Gives each call the rows with its number, as the statement for one call would have returned them. */
 function resolveEach(calls: readonly QueuedCall[], answer: Answer): void {
   const own = new Map(calls.map(({ values: [number] }): [unknown, unknown[]] => [number, []]));
   for (const row of rowsOf(answer) ?? [undefined]) {
     const rows = own.get(Object.values(row ?? {})[0]);
-    // A row of none of these calls: no call can trust its rows, so each gets one that is refused.
+    // A row with another number: no call can trust its rows, so each gets one that is refused.
     if (!rows) return calls.forEach(({ resolve }) => resolve([undefined]));
     rows.push(row);
   }

@@ -1,9 +1,9 @@
-// Bytes as text, by hand: runtimes have ways of their own for it only since lately, and btoa takes seven
+// Bytes as text, by hand: not every runtime has Uint8Array.prototype.toHex and toBase64, and btoa takes seven
 // times as long.
 
 const HEX = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, "0"));
 
-/** Spells bytes as hexadecimal digits. */
+/** Writes bytes as hexadecimal digits. */
 export function toHex(bytes: Uint8Array): string {
   let digits = "";
   for (let index = 0; index < bytes.length; index++) digits += HEX[bytes[index]!];
@@ -19,7 +19,7 @@ const ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789
 const VALUES = new Uint8Array(128);
 for (let value = 0; value < 64; value++) VALUES[ALPHABET.charCodeAt(value)] = value;
 
-/** Spells bytes as base64url without padding (RFC 4648, section 5). */
+/** Writes bytes as base64url without padding (RFC 4648, section 5). */
 export function toBase64url(bytes: Uint8Array): string {
   let text = "";
   let held = 0;

@@ -57,7 +57,10 @@ export interface SessionFunctions<Data extends object = Record<string, unknown>>
   /** {@linkcode rotateSession} with this policy. */
   readonly rotateSession: (headers: RequestHeaders, sql: Sql) => Promise<SessionResult<Data>>;
   /** {@linkcode reauthenticateSession} with this policy. */
-  readonly reauthenticateSession: (headers: RequestHeaders, sql: Sql) => Promise<SessionResult<Data>>;
+  readonly reauthenticateSession: (
+    headers: RequestHeaders,
+    sql: Sql,
+  ) => Promise<SessionResult<Data>>;
   /** {@linkcode updateSession} with this policy. */
   readonly updateSession: (
     headers: RequestHeaders,

@@ -2,7 +2,7 @@ import { unexpected } from "./errors.ts";
 import type { ResolvedPolicy } from "./policy.ts";
 import type { Call, Cell, Sql } from "./sql.ts";
 
-/** A call of one of the functions, with its policy. */
+/** One call of a function, with its policy. */
 export interface Context extends Call {
   readonly policy: ResolvedPolicy;
 }
@@ -12,7 +12,7 @@ export function contextOf(caller: string, sql: Sql, policy: ResolvedPolicy): Con
   return { caller, sql, policy, queryTimeout: policy.queryTimeout };
 }
 
-/** Takes the only row there is, if there is one. */
+/** Returns the only row, if there is one. */
 export function requireOne({ caller }: Call, rows: Cell[][]): Cell[] | undefined {
   if (rows.length > 1) throw unexpected(caller, "one row", `${rows.length} rows`);
   return rows[0];

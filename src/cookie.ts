@@ -3,20 +3,20 @@ import { kindOf, refuse } from "./input.ts";
 import type { ResolvedCookie } from "./policy.ts";
 import { parseToken, type PresentedToken } from "./token.ts";
 
-/** What a function reads a cookie from: `request.headers`, Hono's `c.req.raw.headers`. */
+/** The headers that a function reads the cookie from: `request.headers`, or `c.req.raw.headers` of Hono. */
 export type RequestHeaders = Pick<Headers, "get">;
 
 /**
  * Reads the token that a request presents.
  *
- * `getCookies` of @std/http throws on headers that a client controls (`=x`) and lets the last of two
- * win, so this reader is our own. It takes the exact name; it trims space and tab only, as a no-break
- * space must not turn a name that any page may set into a prefixed one (CVE-2026-39410); it decodes
- * nothing; and two cookies of our name are none, as their order does not tell who set which (RFC
+ * `getCookies` of @std/http throws on headers that a client controls (`=x`), and takes the last of two
+ * cookies, so this reader is our own. It takes the exact name. It trims space and tab only: a trimmed
+ * no-break space would turn a name that any page may set into a prefixed one (CVE-2026-39410). It decodes
+ * nothing. Two cookies of our name are `malformed`, as their order does not say which host set which (RFC
  * 6265bis, section 4.2.2).
  *
  * @param subject The argument, for errors: `validateSession: headers`.
- * @throws {TypeError} If `headers` has no `get`, as a `Request` or a plain object has not.
+ * @throws {TypeError} If `headers` has no `get`, such as a `Request` or a plain object.
  */
 export function readToken(
   subject: string,
@@ -53,10 +53,10 @@ function isBlank(character: string | undefined): boolean {
 }
 
 /**
- * Makes the headers that hand out a token.
+ * Makes the headers that set the cookie.
  *
- * @param maxAge Seconds until the session's absolute deadline: the server enforces the idle timeout, so
- * that staying signed in never depends on a cookie that was delivered. Unset: until the browser closes.
+ * @param maxAge Seconds until the session's absolute deadline: the server enforces the idle timeout, so that
+ * staying signed in never depends on a cookie that was delivered. Unset: the cookie ends with the browser.
  */
 export function issueCookie(cookie: ResolvedCookie, token: string, maxAge?: number): Headers {
   const lifetime = Number.isInteger(maxAge) ? `; Max-Age=${maxAge}` : "";
@@ -64,8 +64,8 @@ export function issueCookie(cookie: ResolvedCookie, token: string, maxAge?: numb
 }
 
 /**
- * Makes the headers that clear the cookie: with the attributes it was set with, as browsers ask, and a
- * date in the past, as the grammar has no Max-Age of 0 (RFC 6265bis, section 4.1.1).
+ * Makes the headers that clear the cookie. They have the attributes that it was set with, as browsers
+ * require, and a date in the past, as the grammar has no Max-Age of 0 (RFC 6265bis, section 4.1.1).
  */
 export function clearCookie(cookie: ResolvedCookie): Headers {
   const past = new Date(0).toUTCString();
@@ -75,24 +75,37 @@ export function clearCookie(cookie: ResolvedCookie): Headers {
 function cookieHeaders(line: string): Headers {
   const headers = new Headers();
   headers.append("set-cookie", line);
-  // A shared cache that keeps a Set-Cookie signs strangers in (CVE-2025-48947, CVE-2025-64762).
+  // A shared cache that stores a Set-Cookie signs other users in (CVE-2025-48947, CVE-2025-64762).
   headers.append("cache-control", "no-store");
   return headers;
 }
 
-// Written once for each policy: setCookie looks at every character of a value, which takes longer than
-// all else of a sign-in here, and a token of ours needs no look.
+// Written once for each policy: setCookie checks every character of a value, which takes longer than all the
+// rest of a sign-in here, and a token needs no check.
 const written = new WeakMap<ResolvedCookie, string>();
 const LIFETIME = "; Max-Age=0";
 
-/** What follows a cookie's value. */
+/** Returns the attributes that follow a cookie's value. */
 function attributesOf(resolved: ResolvedCookie, lifetime: string): string {
   let attributes = written.get(resolved);
   if (attributes === undefined) {
     const { name, domain, path, secure, sameSite, partitioned } = resolved;
-    const cookie = { name, value: "", path, secure, httpOnly: true, sameSite, partitioned };
+    const cookie = {
+      name,
+      value: "",
+      path,
+      secure,
+      httpOnly: true,
+      sameSite,
+      partitioned,
+      maxAge: 0,
+    };
     const headers = new Headers();
-    setCookie(headers, { ...cookie, maxAge: 0, ...(domain !== undefined && { domain }) });
+    // Without a prototype: what Object.prototype was given would be an attribute.
+    setCookie(
+      headers,
+      Object.assign(Object.create(null), cookie, domain !== undefined && { domain }),
+    );
     attributes = headers.get("set-cookie")!.slice(`${name}=`.length);
     written.set(resolved, attributes);
   }

@@ -152,8 +152,8 @@ export async function create<Data extends object>(
   const token = createToken();
   const key = keyOf(token);
   const values = [key.id, key.digest, String(policy.absoluteTimeout), String(persistent), json];
-  const row = name === undefined
-    ? await queryUser(context, INSERT, [id!, ...values, null, null])
+  const row = name === null
+    ? await queryUser(context, INSERT, [id, ...values, null, null])
     : await queryUser(context, CREATE, [name, ...values]);
   const session = toSession<Data>(caller, readSession(caller, row, key.id), policy.idleTimeout);
   const revoked: SessionEvent[] = [];
@@ -161,7 +161,7 @@ export async function create<Data extends object>(
     if (typeof replaced !== "string") revoked.push(...await replace(context, replaced));
     if (policy.maxSessions !== false) revoked.push(...await limitSessions(context, key.id));
   } catch (error) {
-    // No token of it was handed out: on the devices page it would be a ghost.
+    // No cookie opens it. On a page of devices, it would be a session that no browser has.
     await query(context, DISCARD, [key.id, key.digest]).catch(() => {});
     throw error;
   }
@@ -263,7 +263,7 @@ export async function insert<Data extends object>(
   }
   const user = readUser(caller, { userId });
   const row = await queryUser(context, INSERT, [
-    user.id!,
+    user.id,
     id,
     keyOf({ id, digest }).digest,
     String(policy.absoluteTimeout),

@@ -1,10 +1,11 @@
 /**
- * What went wrong, for code to branch on.
+ * What failed, for code to branch on.
  *
- * - `USER_NOT_FOUND`: `coatcheck.users` has no user with that username or key.
- * - `STORE_UNAVAILABLE`: the database cannot be reached, or asks to try again later.
- * - `STORE_TIMEOUT`: no answer within `queryTimeout`, or within the server's own time limits. A write
- *   may still have happened.
+ * - `USER_NOT_FOUND`: `coatcheck.users` has no user with that username or key. Answer as for a wrong
+ *   password.
+ * - `STORE_UNAVAILABLE`: the database is unreachable, or asks to try again later. Answer with 503.
+ * - `STORE_TIMEOUT`: no answer within `queryTimeout`, or within the server's own time limits. A write may
+ *   still have happened. Answer with 503.
  * - `STORE_REJECTED`: the database rejected the statement; `sqlstate` says why.
  * - `SCHEMA_MISSING`: the schema `coatcheck` is missing or incomplete: run `migrate`.
  * - `UNEXPECTED_RESULT`: the SQL client returned something that the statement cannot return, or
@@ -19,15 +20,15 @@ export type SessionErrorCode =
   | "UNEXPECTED_RESULT";
 
 /**
- * The error of a call that could not do its work: the user is unknown, or the store failed.
+ * The error of a call that failed because the user does not exist, or because the store failed.
  *
- * It has no `cause`: errors of SQL clients carry the statement and its parameters, some of them in
- * hidden properties that loggers print. A token that opens no session is not an error; see
+ * It has no `cause`: errors of SQL clients contain the statement and its parameters, some of them in hidden
+ * properties that loggers print. A token that opens no session is not an error; see
  * {@linkcode validateSession}.
  *
  * @example
  * ```ts
- * import { SessionError } from "@coatcheck/coatcheck";
+ * import { SessionError } from "coatcheck";
  * import assert from "node:assert/strict";
  *
  * const error = new SessionError("STORE_REJECTED", "createSession: rejected", "42501");
@@ -36,12 +37,12 @@ export type SessionErrorCode =
  * ```
  */
 export class SessionError extends Error {
-  /** What went wrong, for code to branch on. */
+  /** What failed, for code to branch on. */
   readonly code: SessionErrorCode;
   /** PostgreSQL's five-character error code; unset if the database sent none. */
   declare readonly sqlstate?: string;
 
-  /** Creates the error. Unset, `sqlstate` is no property of it. */
+  /** Creates the error. Without `sqlstate`, it has no such property. */
   constructor(code: SessionErrorCode, message: string, sqlstate?: string) {
     super(message);
     this.name = "SessionError";
@@ -63,7 +64,7 @@ export function unexpectedRow(caller: string): SessionError {
   return unexpected(caller, "the session that was asked for", "another row");
 }
 
-/** The error for a user whom `coatcheck.users` does not have. */
+/** The error for a user who is not in `coatcheck.users`. */
 export function userNotFound(caller: string): SessionError {
   return new SessionError("USER_NOT_FOUND", `${caller}: user not found in coatcheck.users`);
 }
@@ -77,8 +78,8 @@ export function timedOut(caller: string, seconds: number): SessionError {
 }
 
 /**
- * Translates what a SQL client threw. Nothing of it is kept but a code: it carries the statement and
- * its parameters.
+ * Translates an error of a SQL client. Only its code is kept: the rest contains the statement and its
+ * parameters.
  *
  * @param received What was thrown, in words, for an error without a code.
  */
@@ -93,12 +94,12 @@ export function storeError(caller: string, error: unknown, received: string): Se
       `${caller}: the database is unreachable (${reason})`,
     );
   }
-  // Class CC is raised by our own migrations, in messages that hold our own names only. A trigger of
-  // the app may raise it too, with a row in its message: that one is not shown.
+  // Class CC is raised by our own migrations, with messages that contain our own names only. A trigger of the
+  // app may raise it too, with a row in its message: that message is not shown.
   if (sqlstate.startsWith("CC") && String(message).startsWith("migrate: ")) {
     return new SessionError("STORE_REJECTED", String(message), sqlstate);
   }
-  // An overlapping pair of rows in the app's view, which a look-up of one row finds.
+  // A subquery for one row of the app's view has found two.
   if (sqlstate === "21000") {
     return new SessionError(
       "UNEXPECTED_RESULT",
@@ -120,7 +121,7 @@ function codeOf(sqlstate: string): SessionErrorCode {
   return "STORE_REJECTED";
 }
 
-/** What is read of a driver's error. */
+/** What is read from a driver's error. */
 export interface DriverError {
   readonly code: unknown;
   readonly message: unknown;
@@ -131,22 +132,20 @@ export interface DriverError {
 }
 
 /**
- * Reads the error that has a code: the client's own, or the driver's beneath, as drizzle and slonik
- * throw errors of their own around it. A getter that throws counts as unset.
+ * Reads the error that has a code: the client's own, or the driver's beneath it, as drizzle and slonik wrap
+ * errors. A getter that throws counts as unset.
  */
 export function driverError(error: unknown): DriverError {
   let it = error;
-  // No deeper than clients wrap errors: a cause may lead back to where it came from.
+  // Clients wrap no deeper than this, and a chain of causes may be a cycle.
   for (let depth = 0; depth < 5 && typeof property(it, "code") !== "string"; depth++) {
     const cause = property(it, "cause");
     if (!(cause instanceof Error)) break;
     it = cause;
   }
   const code = property(it, "code");
-  // Five capitals and digits. EPIPE is not from PostgreSQL, whose errors have a severity.
-  const form = property(it, "severity") === undefined
-    ? /^(?=.*\d)[0-9A-Z]{5}$/
-    : /^[0-9A-Z]{5}$/;
+  // Five capitals and digits; without a digit only if there is a severity, as EPIPE is not PostgreSQL's.
+  const form = property(it, "severity") === undefined ? /^(?=.*\d)[0-9A-Z]{5}$/ : /^[0-9A-Z]{5}$/;
   const sqlstate = [property(it, "sqlstate"), code, property(it, "errno")]
     .find((value): value is string => typeof value === "string" && form.test(value));
   const row = property(it, "table") ?? property(it, "table_name") ?? property(it, "detail");

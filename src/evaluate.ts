@@ -9,7 +9,7 @@ import {
 } from "./session.ts";
 import type { Cell } from "./sql.ts";
 
-/** A session, and what its row says of its end and its rotation. Instants as in the session. */
+/** A session, and what its row says about its end and its rotation. Instants as in the session. */
 export interface StoredState extends StoredSession {
   /** The database's clock. */
   readonly clock: number;
@@ -20,19 +20,21 @@ export interface StoredState extends StoredSession {
   readonly rotatedAt: number | null;
   /** When the new secret was first presented. */
   readonly rotationSeenAt: number | null;
-  /** Whether the presented secret is the current one, and else the previous one. */
+  /** Whether the presented secret is the current one; if not, it is the previous one. */
   readonly isCurrent: boolean;
-  /** When the user last proved who they are, as the row says it. */
+  /** When the user last proved their identity, as the text of the row. */
   readonly authenticated: Cell;
 }
 
 /** How many cells {@linkcode readState} reads. */
 export const STATE_CELLS: number = SESSION_CELLS + 7;
 
-/** Reads the columns of VALIDATE, and those of the same place in the statements that explain. */
+/** Reads the columns of VALIDATE, which the statements that explain have in the same places. */
 export function readState(caller: string, cells: readonly Cell[], id: string): StoredState {
   const session = readSession(caller, cells, id);
-  const [clock, isRevoked, reason, isRotated, rotated, seen, isCurrent] = cells.slice(SESSION_CELLS);
+  const [clock, isRevoked, reason, isRotated, rotated, seen, isCurrent] = cells.slice(
+    SESSION_CELLS,
+  );
   return {
     ...session,
     clock: readInstant(caller, clock),
@@ -46,26 +48,25 @@ export function readState(caller: string, cells: readonly Cell[], id: string): S
   };
 }
 
-/** What a policy says of a session. */
+/** What a policy says about a session. */
 export interface Evaluation {
   /** Why the session is not live for the presented secret; null if it is. */
   readonly refusal: Exclude<RefusalReason, "absent" | "malformed" | "unknown" | "stale"> | null;
-  /** Whether the last rotation is over: the previous secret opens nothing any more. */
+  /** Whether the last rotation is settled: the previous secret is no longer accepted. */
   readonly isSettled: boolean;
   /**
-   * What is to be written: the use, a rotation by age, or nothing. `heir`: the presented secret is the
-   * previous one, and the new one was never presented. The answer that carried it was lost, and it is
-   * handed out once more.
+   * What to write: the use, a rotation by age, or nothing. `heir`: the previous secret was presented, and the
+   * current one never was. The answer with it was lost, so it is issued again.
    */
   readonly due: "touch" | "rotation" | "heir" | null;
 }
 
 /**
- * Evaluates a session by the policy of the moment and the database's clock.
+ * Evaluates a session by the policy of this call and the database's clock.
  *
- * LIVE and OPENED in statements.ts say the same in SQL, for the statements that write; a test holds the
- * two together. The stored deadline is a ceiling that a policy can only lower (CVE-2024-35220), and no
- * session lasts forever: an infinite instant ends it.
+ * LIVE and OPENED in statements.ts say the same in SQL, for the statements that write; a test compares the
+ * two. A policy can only lower the stored deadline (CVE-2024-35220). No session lasts forever: an infinite
+ * instant ends it.
  */
 export function evaluate(state: StoredState, policy: ResolvedPolicy): Evaluation {
   const { isCurrent, isRotated, rotationSeenAt } = state;

@@ -1,13 +1,15 @@
 /**
  * Why there is no session.
  *
- * - `absent`: no cookie of our name. `malformed`: one that is no token of ours, or several.
+ * - `absent`: the request has no cookie of our name.
+ * - `malformed`: the cookie is not a token, or there are several of our name.
  * - `unknown`: no session has that id and that secret.
- * - `idle`, `expired`: it ended by `idleTimeout`, or at its absolute deadline.
+ * - `idle`: it was not used for `idleTimeout`.
+ * - `expired`: it is past its deadline.
  * - `revoked`: it was revoked; `revokedReason` says why.
- * - `reused`: its secret was rotated, and the old one came back after the grace period. Two parties hold
- *   the session, so it was revoked.
- * - `stale`: the session is live, but the user proved who they are longer ago than
+ * - `reused`: the previous secret came back after the grace period. Two parties hold the session, so it was
+ *   revoked.
+ * - `stale`: the session is live, but the user last proved their identity longer ago than
  *   `authenticatedWithin`.
  * - `user`: the user is not in the view `coatcheck.users`.
  */
@@ -25,43 +27,51 @@ export type RefusalReason =
 /**
  * An event in the life of a session, as {@linkcode Policy.onEvent} gets it.
  *
- * It holds ids and reasons, and never a credential, so you can log it as it is.
+ * - `created`, `rotated`, `reauthenticated`, `updated`: a call did so.
+ * - `revoked`: a session was revoked. `reason` is the caller's, or `replaced` or `limit` of
+ *   {@linkcode createSession}.
+ * - `reused`: the previous secret came back after the grace period. Two parties hold the session, so it was
+ *   revoked.
+ * - `refused`: a cookie opened no session. A request without a cookie emits none.
+ *
+ * An event contains ids and reasons, and never a token, so you can log it as it is.
  */
 export type SessionEvent =
   | {
-    /**
-     * `reused`: a secret came back after its rotation was over, so that two parties hold the session;
-     * it was revoked.
-     */
+    /** What happened. */
     readonly type: "created" | "rotated" | "reauthenticated" | "updated" | "reused";
-    /** The session's public id. */
+    /** The session id. */
     readonly id: string;
     /** The user's key. */
     readonly userId: string | number;
   }
   | {
+    /** What happened. */
     readonly type: "revoked";
+    /** The session id. */
     readonly id: string;
+    /** The user's key. */
     readonly userId: string | number;
-    /** Why: `replaced` and `limit` are createSession's own, all others are what the caller gave. */
+    /** Why the session was revoked: what the caller gave, `replaced` or `limit`. */
     readonly reason: string;
   }
   | {
-    /** A cookie that opened no session. A request without a cookie is no event. */
+    /** What happened. */
     readonly type: "refused";
+    /** Why there is no session. */
     readonly reason: Exclude<RefusalReason, "absent">;
-    /** The id that was presented; unset if the cookie was malformed. */
+    /** The presented session id; unset if the cookie was malformed. */
     readonly id?: string;
     /** The user's key; set only if the secret was right. */
     readonly userId?: string | number;
   };
 
-/** A function that gets the events. */
+/** A function that gets the events. What it throws changes nothing; a promise is not awaited. */
 export type SessionEventListener = (event: SessionEvent) => unknown;
 
 /**
- * Sends an event to the listener. A listener that throws or rejects changes nothing: the session is
- * stored, and the user who signed in must get its cookie.
+ * Sends an event to the listener. A listener that throws or rejects changes nothing: the session is stored,
+ * and the user must get its cookie.
  */
 export function emit(listener: SessionEventListener | undefined, event: SessionEvent): void {
   if (listener === undefined) return;

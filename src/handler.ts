@@ -16,23 +16,30 @@ import {
   type ValidateSessionOptions,
 } from "./validate.ts";
 
-/** The options of one {@linkcode withSession}, beside the policy. */
+/** Options of one {@linkcode withSession} call, in addition to the policy. */
 export type WithSessionOptions = ValidateSessionOptions & CrossOriginOptions;
 
 /**
- * Makes a handler of requests out of one that wants to know who is there.
+ * Wraps a request handler: rejects cross-origin requests, and validates the session before your handler runs.
  *
- * A request from another origin is answered with 403, before any SQL and before your handler; see
- * {@linkcode isCrossOrigin}. Any other is validated, and your handler gets the visit, a session or
- * none with the reason, as its second argument. The answer is your handler's, with `Vary: Cookie`, and
- * with our cookie where the session has a new secret. A cookie of that name which your handler sets,
- * as a sign-in does, goes before ours. An answer with either says `Cache-Control: no-store`.
+ * A cross-origin request gets a 403, before any SQL and before your handler; see {@linkcode isCrossOrigin}.
+ * For every other request, your handler gets the result of {@linkcode validateSession} as its second
+ * argument. The session may be null: a page for signed-in users must check it. What your handler throws, the
+ * wrapped handler throws.
  *
- * What your handler throws is thrown on. A WebSocket upgrade goes back as it is.
+ * What it adds to your handler's response:
+ *
+ * - It adds `Vary: Cookie`.
+ * - It adds the session cookie if the session has a new secret, unless your handler set a cookie of that
+ *   name, as a sign-in does.
+ * - It sets `Cache-Control: no-store` if the response has either cookie.
+ *
+ * The response is your handler's own object, or a copy if it gets the session cookie or its headers are
+ * immutable (`Response.redirect`, `fetch`). The body is not read. A WebSocket upgrade is returned as it is.
  *
  * @example
  * ```ts
- * import { createSession, withSession } from "@coatcheck/coatcheck";
+ * import { createSession, withSession } from "coatcheck";
  * import assert from "node:assert/strict";
  * import postgres from "postgres";
  *
@@ -51,15 +58,15 @@ export type WithSessionOptions = ValidateSessionOptions & CrossOriginOptions;
  * await sql.end();
  * ```
  *
- * @param handler Your handler: the request, the visit, and whatever else the server gives. It answers
- * with a `Response`, or with `undefined` where Bun's server has taken the request for a WebSocket.
- * @param sql The SQL client. Where each request has its own, as on Workers, call `withSession` in the
- * request: with {@linkcode configure} that checks little.
- * @param options The policy, `authenticatedWithin`, and what {@linkcode isCrossOrigin} takes.
- * @returns A handler for `Bun.serve`, `Deno.serve` or Workers; it rejects with `SessionError` if the
- * store fails, whose code says whether to try again: answer with 503 then.
+ * @param handler Your handler. It gets the request, the result of the validation, and the other arguments of
+ * the server. It returns a `Response`, or `undefined` if Bun's server upgraded the request to a WebSocket.
+ * @param sql The SQL client. If each request has a client of its own, as on Workers, call `withSession` for
+ * each request; bind the policy with {@linkcode configure}, so that it is checked once.
+ * @param options The policy, `authenticatedWithin`, `origin` and `trustedOrigins`.
+ * @returns A handler for `Bun.serve`, `Deno.serve` or Workers. It rejects with a {@linkcode SessionError} if
+ * the store fails: answer with 503 if the code is `STORE_UNAVAILABLE` or `STORE_TIMEOUT`.
  * @throws {TypeError} If an argument has the wrong type, or an option is unknown.
- * @throws {RangeError} If a setting is out of range, or an origin is not written as a browser writes it.
+ * @throws {RangeError} If an option is out of range, or an origin is not written as browsers write it.
  */
 export function withSession<
   Data extends object = Record<string, unknown>,
@@ -122,15 +129,15 @@ function refusal(): Response {
   });
 }
 
-/** Adds our headers to an answer. */
+/** Adds the headers of the validation to a response. */
 function complete<Answer extends Response | undefined>(
   answer: Answer,
   issued: Headers,
   name: string,
 ): Answer | Response {
-  // An answer that hands the connection over to a WebSocket, nothing on Bun, a 101 on Deno, a property
-  // on Workers, is known to the server by its identity. Response.error() has the status 0, and neither
-  // can be rebuilt. A new secret that gets lost here is handed out again by the next validation.
+  // A server recognizes the response of a WebSocket upgrade by its identity: undefined on Bun, a 101 on Deno,
+  // a property on Workers. Response.error() has the status 0. Neither can be copied. A new secret that is
+  // lost here is issued again by the next validation.
   if (!answer || answer.status < 200 || (answer as { webSocket?: unknown }).webSocket) {
     return answer;
   }
@@ -145,14 +152,14 @@ function complete<Answer extends Response | undefined>(
       headers.append("vary", "Cookie");
     }
   };
-  // A response without a body may be a constant that everybody gets: one visitor's cookie must not stay
-  // in it. Else it goes back itself, as a server knows more of it than its parts: a length, a file.
+  // The handler may return one constant response to every user: the cookie of one user must not stay in it.
+  // Without a cookie, the response itself is returned, as a server may know its length or its file.
   const response = cookies.length === 0 ? answer : copy(answer);
   try {
     addTo(response.headers);
     return response;
   } catch {
-    // Its headers are immutable, as those of Response.redirect() and of fetch() are.
+    // Its headers are immutable, such as those of Response.redirect() and of fetch().
     const mutable = new Response(response.body, response);
     addTo(mutable.headers);
     return mutable;
@@ -160,11 +167,12 @@ function complete<Answer extends Response | undefined>(
 }
 
 /**
- * Copies a response, unread. Made anew from its `body`, a text would lose its type on Bun, which gives
- * it one when it sends it. A stream has two ends now; who cancels one has nothing pile up there.
+ * Copies a response without reading it. Made from its `body`, a response with text would lose the type that
+ * Bun gives it when it sends it. `clone` splits the stream; cancelling the original keeps it from being
+ * buffered.
  */
 function copy(answer: Response): Response {
-  // Bun's types have a Response of another kind come out of it.
+  // Bun's types declare another kind of Response as its result.
   const clone = answer.clone() as Response;
   answer.body?.cancel().catch(() => {});
   return clone;

@@ -31,9 +31,9 @@ export function requireObject(
 }
 
 /**
- * Copies an object of options. A key that is not known throws: a misspelt timeout that is silently
- * ignored would be a session that lasts too long. The copy has no prototype, so that what
- * `Object.prototype` was given does not count as an option, and each property is read once.
+ * Copies an object of options. An unknown key throws: a misspelt timeout that is silently ignored would make
+ * a session last too long. The copy has no prototype, so that no property of `Object.prototype` counts as an
+ * option, and each property is read once.
  */
 export function copyOptions<Options extends object>(
   subject: string,
@@ -97,7 +97,7 @@ export function requireDate(subject: string, value: unknown): asserts value is D
   }
 }
 
-/** Refuses text that is empty, too long, or more than PostgreSQL can hold. */
+/** Refuses text that is empty or too long, or that PostgreSQL cannot hold. */
 export function requireText(
   subject: string,
   value: unknown,
@@ -108,19 +108,34 @@ export function requireText(
   if (bytes < 1 || bytes > maxBytes) {
     refuse(RangeError, subject, `be 1 to ${maxBytes} bytes`, `${bytes} bytes`);
   }
-  // A lone surrogate is stored as U+FFFD, so that two different names would be one.
+  // A lone surrogate is sent as U+FFFD, so two different names would be one.
   if (!value.isWellFormed()) refuse(RangeError, subject, "be well-formed", "a lone surrogate");
   if (value.includes("\0")) refuse(RangeError, subject, "be free of NUL", "one");
 }
 
-/** Spells a JSON object, and refuses one that PostgreSQL cannot hold. */
-export function requireJson(subject: string, value: unknown, maxBytes: number): string {
+/**
+ * Returns the JSON of an object, and refuses what PostgreSQL cannot hold. Reads each property once.
+ *
+ * @param omitted Gets the keys of the object whose value is undefined, which JSON leaves out.
+ */
+export function requireJson(
+  subject: string,
+  value: unknown,
+  maxBytes: number,
+  omitted?: string[],
+): string {
   requireObject(subject, value);
-  // JSON.stringify spells a Map, a Set or Headers as {}, and loses what is in them without a word.
+  // JSON.stringify writes a Map, a Set or Headers as {}, and silently loses their content.
   if (Symbol.iterator in value) refuse(TypeError, subject, "be a JSON object", kindOf(value));
   let text: string | undefined;
+  let root: unknown;
+  function replacer(this: unknown, key: string, it: unknown): unknown {
+    if (root === undefined) root = it;
+    else if (this === root && it === undefined) omitted?.push(key);
+    return it;
+  }
   try {
-    text = JSON.stringify(value);
+    text = omitted ? JSON.stringify(value, replacer) : JSON.stringify(value);
   } catch {
     // The engine's own message would quote property names.
     refuse(TypeError, subject, "be JSON", "a cycle, a bigint, or an error of toJSON");
@@ -130,19 +145,19 @@ export function requireJson(subject: string, value: unknown, maxBytes: number): 
   return text;
 }
 
-/** Refuses JSON that is too long, or more than PostgreSQL can hold. */
+/** Refuses JSON that is too long, or that PostgreSQL cannot hold. */
 export function requireHoldable(subject: string, json: string, maxBytes: number): void {
   const bytes = new TextEncoder().encode(json).length + digits(json);
   if (bytes > maxBytes) {
     refuse(RangeError, subject, `be at most ${maxBytes} bytes of JSON`, `${bytes} bytes`);
   }
-  // JSON.stringify spells a NUL and a lone surrogate as escapes, after an even number of backslashes.
+  // JSON.stringify writes a NUL and a lone surrogate as escapes, after an even number of backslashes.
   if (/(?<!\\)(?:\\\\)*\\u(?:0000|d[89a-f])/.test(json)) {
     refuse(RangeError, subject, "be text that PostgreSQL can hold", "a NUL or a lone surrogate");
   }
 }
 
-// PostgreSQL spells a number like 1e308 with all of its digits.
+// PostgreSQL writes a number like 1e308 with all of its digits.
 function digits(json: string): number {
   if (!/\de[+-]\d/.test(json)) return 0;
   let sum = 0;
@@ -153,5 +168,5 @@ function digits(json: string): number {
   return sum;
 }
 
-/** The bytes of JSON that one call may give. */
+/** The maximum bytes of JSON in one call. */
 export const MAX_SESSION_DATA_BYTES = 65_536;

@@ -1,11 +1,11 @@
 import { type Context, contextOf } from "./context.ts";
-import { kindOf, refuse, requireWhole } from "./input.ts";
+import { requireWhole } from "./input.ts";
 import { type Policy, readOptions } from "./policy.ts";
 import { granted } from "./result.ts";
 import { readSession, type Session } from "./session.ts";
 import type { Sql } from "./sql.ts";
 import { LIST } from "./statements.ts";
-import { UUID } from "./token.ts";
+import { requireSessionId } from "./token.ts";
 import { queryUsers, requireUserId } from "./user.ts";
 
 /** Options of one {@linkcode listSessions} call, in addition to the policy. */
@@ -81,10 +81,4 @@ export async function list<Data extends object>(
   ];
   const rows = await queryUsers(context, LIST, values);
   return rows.map((cells) => granted<Data>(context, readSession(caller, cells)).session);
-}
-
-/** Refuses what is not a session id. Any letter case is accepted, as PostgreSQL compares it as a uuid. */
-export function requireSessionId(subject: string, id: unknown): asserts id is string {
-  if (typeof id !== "string") refuse(TypeError, subject, "be a string", kindOf(id));
-  if (!UUID.test(id.toLowerCase())) refuse(RangeError, subject, "be a UUID", "something else");
 }

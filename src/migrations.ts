@@ -87,10 +87,11 @@ export const migrations: readonly Migration[] = migrationsFor();
 /** Writes the steps for a users table. */
 export function migrationsFor(users?: UsersTable): Migration[] {
   const known = ["table", "id", "username"];
-  const given = users && copyOptions<UsersTable>("migrate: users", users, known);
-  const { table = "users", id = "id", username = "username" } = given ?? {};
+  const unset: Partial<UsersTable> = Object.create(null);
+  const given = users === undefined ? unset : copyOptions("migrate: users", users, known);
+  const { table = "users", id = "id", username = "username" } = given;
   // A guess makes no foreign key: a wrong one would delete other users' sessions.
-  const named = given?.id !== undefined;
+  const named = given.id !== undefined;
   return [
     { name: "001_users", text: usersText(quote(table), quote(id), quote(username)) },
     {
@@ -105,7 +106,9 @@ export function migrationsFor(users?: UsersTable): Migration[] {
 // that ends at its own tag. A backslash would be an escape if standard_conforming_strings is off.
 function quote(name: unknown): string {
   requireText("migrate: a name in users", name, 200);
-  if (/[\\$]/.test(name)) refuse(RangeError, "migrate: a name in users", "be free of \\ and $", "one");
+  if (/[\\$]/.test(name)) {
+    refuse(RangeError, "migrate: a name in users", "be free of \\ and $", "one");
+  }
   return `'${name.replaceAll("'", "''")}'`;
 }
 

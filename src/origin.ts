@@ -1,21 +1,27 @@
 import type { RequestHeaders } from "./cookie.ts";
 import { copyOptions, kindOf, refuse, requireText } from "./input.ts";
 
-/** The origins whose pages may send requests that change something. */
+/**
+ * The origins whose pages may send requests that change state.
+ *
+ * An origin is written as browsers write it, such as `https://app.example` or `http://localhost:3000`: in
+ * lower case, without a path, without a slash at the end, without the default port, IDN as `xn--`; no `*` and
+ * no `null`.
+ */
 export interface CrossOriginOptions {
   /**
-   * The app's own origin, as browsers see it: `https://app.example`. Set it where a proxy does not pass
-   * the `Host` on. Unset: the host of `request.url`, by https, or by http where that URL says http.
+   * The app's own origin, as browsers see it. Set it if a proxy changes `Host`. Unset: the host and port of
+   * `request.url`.
    */
   readonly origin?: string;
-  /** Other origins whose pages may do so, each written like `https://app.example`. @default {[]} */
+  /** Other origins whose pages may send such requests. @default {[]} */
   readonly trustedOrigins?: readonly string[];
 }
 
-/** What the check reads of a request: a `Request` has it, and so has Hono's `c.req.raw`. */
+/** What the check reads of a request. A `Request` has it, also Hono's `c.req.raw`. */
 type CheckedRequest = Pick<Request, "method" | "url"> & { readonly headers: RequestHeaders };
 
-/** Options that were checked. */
+/** Checked options. */
 export interface ResolvedOrigins {
   readonly own: string | undefined;
   readonly trusted: readonly string[];
@@ -27,20 +33,32 @@ export const CROSS_ORIGIN_OPTIONS = ["origin", "trustedOrigins"] as const;
 const SAFE_METHODS = ["GET", "HEAD", "OPTIONS"];
 
 /**
- * Tells whether a page of another origin makes a visitor's browser send this request (CSRF).
+ * Returns whether a page of another origin sent a request (CSRF protection).
  *
- * The browser says so itself, in `Sec-Fetch-Site`; where it does not (an old one, or any over plain
- * http), its `Origin` is compared with the app's own. This is the check of `http.CrossOriginProtection`
- * in Go 1.25. It guards a sign-in too, which needs no cookie and so is not guarded by `SameSite`. It
- * exempts no path: a pattern that let more paths through than it said was CVE-2025-47910.
+ * It reads what browsers report in `Sec-Fetch-Site` and `Origin`, as `http.CrossOriginProtection` in Go 1.25
+ * does. It also protects a sign-in, which needs no cookie, so that `SameSite` does not protect it. The first
+ * row that applies decides:
  *
- * GET, HEAD and OPTIONS are never cross-origin, so they must change nothing. A WebSocket begins as a
- * GET, and is checked. A request with neither header comes from no browser, and passes. No forwarded
- * header is read.
+ * | request | cross-origin |
+ * | --- | --- |
+ * | GET, HEAD or OPTIONS that is no WebSocket | no |
+ * | `Sec-Fetch-Site` is `same-origin` or `none` | no |
+ * | `Origin` is in `trustedOrigins` | no |
+ * | `Sec-Fetch-Site` has any other value | yes |
+ * | no `Origin` | no: it comes from no browser |
+ * | `Origin` is `origin`; or, if that is unset, has the host and port of `request.url` | no |
+ * | any other `Origin`, also `null` | yes |
+ *
+ * GET, HEAD and OPTIONS must change nothing. No option exempts a path: in Go, a pattern for this exempted
+ * more paths than it said (CVE-2025-47910).
+ *
+ * Behind a proxy that passes `Host` on, leave `origin` unset: if `request.url` is an http URL, pages by http
+ * and by https pass. Set `origin` if the proxy changes `Host`. `X-Forwarded-*` is never read, as any client
+ * can send it. Browsers send `Sec-Fetch-Site` since 2023, and only to https and localhost.
  *
  * @example
  * ```ts
- * import { isCrossOrigin } from "@coatcheck/coatcheck";
+ * import { isCrossOrigin } from "coatcheck";
  * import assert from "node:assert/strict";
  *
  * const post = (headers: Record<string, string>) =>
@@ -54,10 +72,10 @@ const SAFE_METHODS = ["GET", "HEAD", "OPTIONS"];
  * ```
  *
  * @param request The request: its `method`, `url` and `headers`.
- * @param options The app's own origin where it cannot be read off the request, and others to trust.
- * @returns Whether to refuse it, with 403. Whatever a client sends, it never throws.
+ * @param options The app's own origin, if a proxy changes `Host`, and the origins to trust.
+ * @returns Whether to reject the request, with 403. No request makes it throw.
  * @throws {TypeError} If an argument has the wrong type, or an option is unknown.
- * @throws {RangeError} If an origin is not written as a browser writes it.
+ * @throws {RangeError} If an origin is not written as browsers write it.
  */
 export function isCrossOrigin(
   request: Pick<Request, "method" | "url"> & { readonly headers: RequestHeaders },
@@ -68,7 +86,7 @@ export function isCrossOrigin(
   return crossesOrigin(caller, request, resolveOrigins(caller, own));
 }
 
-/** Checks the options of {@linkcode isCrossOrigin}, but for unknown names. */
+/** Checks the options of {@linkcode isCrossOrigin}, but not for unknown names. */
 export function resolveOrigins(
   caller: string,
   { origin, trustedOrigins = [] }: CrossOriginOptions,
@@ -84,7 +102,7 @@ export function resolveOrigins(
   return { own: origin, trusted };
 }
 
-/** {@linkcode isCrossOrigin}, by options that were checked before. */
+/** {@linkcode isCrossOrigin} with checked options. */
 export function crossesOrigin(
   caller: string,
   request: CheckedRequest,
@@ -96,7 +114,7 @@ export function crossesOrigin(
   }
   const { method, url, headers } = request;
   if (SAFE_METHODS.includes(method) && !asksForWebSocket(headers)) return false;
-  // Compared as it is: two fields in one, or a value of the future, are no promise of a browser.
+  // Compared as it is: two joined fields, or a value of a future browser, do not prove the same origin.
   const site = headers.get("sec-fetch-site");
   if (site === "same-origin" || site === "none") return false;
   const origin = headers.get("origin");
@@ -106,34 +124,37 @@ export function crossesOrigin(
   return own === undefined ? !isOf(url, origin) : origin !== own;
 }
 
-/** Taken widely, as no server upgrades what says less. By HTTP/2 it is a CONNECT. */
+/**
+ * Whether a request asks for a WebSocket: any `Upgrade` that names one, as no server upgrades a request
+ * without. By HTTP/2 it is a CONNECT, which is never safe.
+ */
 function asksForWebSocket(headers: RequestHeaders): boolean {
   return /websocket/i.test(headers.get("upgrade") ?? "");
 }
 
 /**
- * Whether a page of that origin is a page of the host in this URL.
+ * Whether an origin is the origin of a URL of this app.
  *
- * Behind a proxy that ends TLS the URL says http, and the page is https: so such a URL is read by the
- * page's scheme. That lets a page of http://app.example through to https://app.example, in a browser
- * without `Sec-Fetch-Site`; `origin` or HSTS shut it out. Where the URL says https, so must the page.
+ * Behind a proxy that terminates TLS, the URL is http, and the page is https: so the scheme of an http URL is
+ * not compared. In a browser without `Sec-Fetch-Site`, this lets a page of http://app.example pass for
+ * https://app.example; `origin` or HSTS prevents it. If the URL is https, the page must be https.
  */
 function isOf(url: string, origin: string): boolean {
-  // Whatever a client put into `Host` is in the URL, so that it need not be one.
+  // The URL contains the `Host` that the client sent, so it may be invalid.
   if (!isOrigin(origin) || !URL.canParse(url)) return false;
   const here = new URL(url);
   if (here.protocol === "http:") here.protocol = new URL(origin).protocol;
   return here.origin === origin;
 }
 
-/** Whether it is an http origin as browsers write one: no path, default port, upper case, Unicode. */
+/** Whether a value is an http or https origin as browsers write one. */
 function isOrigin(value: string): boolean {
   return /^https?:/.test(value) && URL.canParse(value) && new URL(value).origin === value;
 }
 
 function requireOrigin(subject: string, value: unknown): asserts value is string {
   requireText(subject, value, 1024);
-  // A URL may have a `*` in its host; nothing ever matches it. A host with a final dot is another one.
+  // A URL may have a `*` in its host, but matches no page. A host with a final dot is another host.
   if (!isOrigin(value) || /\*|\.(:\d+)?$/.test(value)) {
     refuse(RangeError, subject, "be an origin such as https://app.example", "something else");
   }

@@ -10,7 +10,12 @@ import {
   requireWhole,
 } from "./input.ts";
 
-/** The cookie's attributes. `HttpOnly` is always set. */
+/**
+ * The cookie's attributes. `HttpOnly` is always set.
+ *
+ * A name that contradicts the attributes, such as `__Host-` with a `domain`, is a `RangeError`: browsers
+ * would drop the cookie.
+ */
 export interface CookiePolicy {
   /**
    * The cookie's name: a token of RFC 9110.
@@ -21,78 +26,80 @@ export interface CookiePolicy {
   readonly name?: string;
   /** The host whose subdomains get the cookie too, without a leading dot. Unset: this host only. */
   readonly domain?: string;
-  /** The path below which the cookie is sent. @default {"/"} */
+  /** The path of the requests that carry the cookie, and of those below it. @default {"/"} */
   readonly path?: string;
-  /** Whether the cookie is sent over https only. @default {true} */
+  /** Whether browsers send the cookie over https only. @default {true} */
   readonly secure?: boolean;
   /** Which cross-site requests carry the cookie. `"None"` needs `secure`. @default {"Lax"} */
   readonly sameSite?: "Strict" | "Lax" | "None";
-  /** Whether an embedded page has a cookie of its own for each top-level site (CHIPS). @default {false} */
+  /** Whether an embedded page has its own cookie for each top-level site (CHIPS). @default {false} */
   readonly partitioned?: boolean;
-  /** Whether the cookie outlives the browser; `persistent` of `createSession` overrides it. @default {true} */
+  /**
+   * Whether the cookie outlives the browser. `persistent` of `createSession` overrides it. @default {true}
+   */
   readonly persistent?: boolean;
 }
 
-/** The settings of an app's sessions. All times are whole seconds. */
+/** The settings of an app's sessions. All durations are whole seconds. */
 export interface Policy {
   /**
-   * Seconds without use after which a session ends; from 1 to `absoluteTimeout`.
+   * Seconds without use after which a session ends; 1 to `absoluteTimeout`.
    *
-   * Set, it also says which sessions {@linkcode sweepSessions} deletes as idle.
+   * If set, {@linkcode sweepSessions} with this policy also deletes the sessions that are idle for as long.
    *
    * @default {604800}, 7 days, or `absoluteTimeout` if that is shorter.
    */
   readonly idleTimeout?: number;
   /**
-   * Seconds after sign-in at which a session ends regardless of use; 1 to 34,560,000, the 400 days
-   * after which browsers drop any cookie (RFC 6265bis, section 5.5). A shorter value ends stored sessions
-   * sooner; a longer one never extends them.
+   * Seconds after sign-in at which a session ends regardless of use; 1 to 34,560,000, the 400 days after
+   * which browsers drop any cookie (RFC 6265bis, section 5.5). A shorter value also ends stored sessions
+   * earlier; a longer one never extends them.
    *
    * @default {2592000}, 30 days.
    */
   readonly absoluteTimeout?: number;
   /**
-   * Minimum seconds between updates of `last_seen_at`; from 0 to less than `idleTimeout`. An idle session
-   * may end that much early, never late. `false` never writes, for a standby or a REPEATABLE READ
-   * transaction.
+   * Minimum seconds between updates of `last_seen_at`; 0 to less than `idleTimeout`. An idle session may end
+   * that much early, never late. `false`: a validation never writes, for a standby, or a transaction
+   * with REPEATABLE READ.
    *
    * @default {300}, or a tenth of `idleTimeout` if that is shorter.
    */
   readonly touchInterval?: number | false;
   /**
-   * Seconds after which a validation rotates the secret; more than `rotationGrace`, at most
-   * `absoluteTimeout`. `false`: only {@linkcode rotateSession} does.
+   * Age of a secret in seconds at which a validation rotates it; more than `rotationGrace`, at most
+   * `absoluteTimeout`. `false`: only {@linkcode rotateSession} rotates.
    *
    * @default {false}
    */
   readonly rotateAfter?: number | false;
   /**
-   * Seconds for which the previous secret still works after the new one was first presented, for requests
-   * that were under way; 5 to 3,600. After that it revokes the session, as two parties hold it: below 5,
-   * parallel requests of one browser would.
+   * Rotation grace period: seconds for which the previous secret is accepted after the new one was first
+   * presented, for requests in flight; 5 to 3,600. After it, the previous secret revokes the session, as two
+   * parties hold it. Below 5, parallel requests of one browser would do that.
    *
    * @default {30}
    */
   readonly rotationGrace?: number;
   /**
-   * How many live sessions a user may have, 1 to 10,000: a sign-in beyond that revokes the one that was
-   * not used for the longest time. `false` sets no limit.
+   * Maximum number of a user's live sessions, 1 to 10,000. A sign-in above it revokes the least recently used
+   * session. `false`: no limit.
    *
    * @default {false}
    */
   readonly maxSessions?: number | false;
-  /** Seconds that the database has for each statement, 1 to 86,400. @default {5} */
+  /** Seconds to wait for the answer to each statement, 1 to 86,400. @default {5} */
   readonly queryTimeout?: number;
   /** The cookie's attributes. */
   readonly cookie?: CookiePolicy;
   /**
-   * Gets the events of sessions, for an audit log. What it throws changes nothing. In a transaction of
-   * yours it gets them before the commit.
+   * Gets the events, for an audit log. What it throws changes nothing. In a transaction of yours, it is
+   * called before the commit.
    */
   readonly onEvent?: SessionEventListener;
 }
 
-/** A policy that was checked, with every default filled in. */
+/** A checked policy, with every default filled in. */
 export interface ResolvedPolicy {
   readonly idleTimeout: number;
   readonly absoluteTimeout: number;
@@ -104,8 +111,8 @@ export interface ResolvedPolicy {
   readonly cookie: ResolvedCookie;
   readonly onEvent: SessionEventListener | undefined;
   /**
-   * Seconds without use after which a sweep deletes a session: `idleTimeout` if the app has set it. By
-   * default a sweep deletes none, as another policy may call the session live.
+   * Seconds without use after which a sweep deletes a session: `idleTimeout`, if the app set it. Unset: a
+   * sweep deletes no idle session, as another policy may call it live.
    */
   readonly sweepIdleAfter: number | undefined;
 }
@@ -128,7 +135,10 @@ const defaults = {
   cookie: { path: "/", secure: true, sameSite: "Lax", partitioned: false, persistent: true },
 } as const;
 
-/** The overall timeout of NIST SP 800-63B-4 for AAL1, section 2.1.3: 30 days. */
+/**
+ * The overall timeout of NIST SP 800-63B-4 for AAL1, section 2.1.3: 30 days. Use it as
+ * `configure({ ...AAL1 })`.
+ */
 export const AAL1: Policy = { absoluteTimeout: 30 * DAY };
 
 /** The timeouts of NIST SP 800-63B-4 for AAL2, section 2.2.3: 24 hours, and 1 hour without use. */
@@ -154,11 +164,11 @@ const COOKIE_KEYS = ["name", "domain", "path", "secure", "sameSite", "partitione
 export const MAX_COOKIE_AGE: number = 400 * DAY;
 
 const MIN_ROTATION_GRACE = 5;
-// The 4096 bytes that RFC 6265bis, section 5.6, leaves to name and value, less the token's 80.
+// RFC 6265bis, section 5.6, allows 4,096 bytes for name and value; the token takes 80.
 const MAX_NAME_BYTES = 4016;
 const MAX_ATTRIBUTE_BYTES = 1024;
 
-/** Splits the options of a call into its policy and what belongs to the call alone. */
+/** Splits the options of a call into its policy and the options of that call alone. */
 export function readOptions<Own extends object>(
   caller: string,
   options: (Policy & Own) | undefined,
@@ -172,7 +182,7 @@ export function readOptions<Own extends object>(
   return { policy, own: given };
 }
 
-/** Reads the options of a call whose policy is configured: what belongs to the call alone. */
+/** Reads the options of a call with a configured policy. */
 export function readOwnOptions<Own extends object>(
   caller: string,
   options: Own | undefined,
@@ -196,7 +206,9 @@ function resolvePolicy(caller: string, policy: Policy): ResolvedPolicy {
   const { idleTimeout = Math.min(defaults.idleTimeout, absoluteTimeout) } = policy;
   requireSeconds(subject("idleTimeout"), idleTimeout, 1, absoluteTimeout);
   const { touchInterval = Math.min(defaults.touchInterval, Math.floor(idleTimeout / 10)) } = policy;
-  if (touchInterval !== false) requireSeconds(subject("touchInterval"), touchInterval, 0, idleTimeout - 1);
+  if (touchInterval !== false) {
+    requireSeconds(subject("touchInterval"), touchInterval, 0, idleTimeout - 1);
+  }
   const {
     rotateAfter = defaults.rotateAfter,
     rotationGrace = defaults.rotationGrace,
@@ -244,14 +256,32 @@ function resolveCookie(subject: string, cookie: CookiePolicy): ResolvedCookie {
   requireBoolean(`${subject}.partitioned`, partitioned);
   requireBoolean(`${subject}.persistent`, persistent);
 
-  // @std/http writes some of these as they are, and drops others silently. A `;` in one of them would
-  // let an attacker add an attribute (CVE-2024-47764, CVE-2026-47675).
+  // @std/http writes some of these as they are, and silently drops others. A `;` in one of them would let an
+  // attacker add an attribute (CVE-2024-47764, CVE-2026-47675).
   const everywhere = domain === undefined && path === "/";
   const { name = !secure ? "session" : everywhere ? "__Host-session" : "__Secure-session" } = given;
-  requireForm(`${subject}.name`, name, /^[\w!#$%&'*+.^`|~-]+$/, MAX_NAME_BYTES, "a token of RFC 9110");
-  requireForm(`${subject}.path`, path, /^\/[!-+\--:<-~]*$/, MAX_ATTRIBUTE_BYTES, "a path such as /app");
+  requireForm(
+    `${subject}.name`,
+    name,
+    /^[\w!#$%&'*+.^`|~-]+$/,
+    MAX_NAME_BYTES,
+    "a token of RFC 9110",
+  );
+  requireForm(
+    `${subject}.path`,
+    path,
+    /^\/[!-+\--:<-~]*$/,
+    MAX_ATTRIBUTE_BYTES,
+    "a path such as /app",
+  );
   if (domain !== undefined) {
-    requireForm(`${subject}.domain`, domain, HOST, MAX_ATTRIBUTE_BYTES, "a host such as example.com");
+    requireForm(
+      `${subject}.domain`,
+      domain,
+      HOST,
+      MAX_ATTRIBUTE_BYTES,
+      "a host such as example.com",
+    );
   }
   if (sameSite !== "Strict" && sameSite !== "Lax" && sameSite !== "None") {
     refuse(TypeError, `${subject}.sameSite`, "be Strict, Lax or None", kindOf(sameSite));

@@ -70,7 +70,7 @@ export async function reauthenticate<Data extends object>(
   const presented = readToken(`${caller}: headers`, headers, policy.cookie.name);
   if (typeof presented === "string") return refused(policy, { reason: presented });
   const token = renewToken(presented.id);
-  return await write<Data>(context, presented, {
+  return await write<SessionResult<Data>>(context, presented, {
     statement: REAUTHENTICATE,
     values: [keyOf(token).digest],
     explanation: EXPLAIN,
@@ -80,6 +80,6 @@ export async function reauthenticate<Data extends object>(
       emit(policy.onEvent, { type: "reauthenticated", id: session.id, userId: session.userId });
       return granted<Data>(context, session, { token, clock });
     },
-    unchanged: () => Promise.resolve(undefined),
+    unchanged: () => undefined,
   });
 }

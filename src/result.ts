@@ -5,14 +5,17 @@ import { MAX_COOKIE_AGE, type ResolvedPolicy } from "./policy.ts";
 import { type Session, type StoredSession, toSession } from "./session.ts";
 import type { Token } from "./token.ts";
 
-/** What a token opens: a session, or none and the reason. */
+/** What a cookie opens: a live session, or null and the reason. */
 export type SessionResult<Data extends object = Record<string, unknown>> =
   | {
-    /** The session, as its row holds it now. */
+    /** The session, as its row is now. */
     readonly session: Session<Data>;
     readonly reason?: undefined;
     readonly revokedReason?: undefined;
-    /** A `Set-Cookie` if the secret is a new one, else nothing. Append each entry to your response. */
+    /**
+     * A `Set-Cookie` and `Cache-Control: no-store` if the session has a new secret, else empty. Append each
+     * entry to your response.
+     */
     readonly headers: Headers;
   }
   | {
@@ -21,11 +24,11 @@ export type SessionResult<Data extends object = Record<string, unknown>> =
     readonly reason: RefusalReason;
     /** Why the session was revoked, if the reason is `revoked`. */
     readonly revokedReason?: string;
-    /** Empty, unless a stale session has a new secret: a refusal never clears the cookie. */
+    /** Empty, unless a `stale` session has a new secret. They never clear the cookie. */
     readonly headers: Headers;
   };
 
-/** What is known of a refusal, as the event tells it. */
+/** What is known of a refusal: the properties of its event, and why the session was revoked. */
 export interface Refusal {
   readonly reason: RefusalReason;
   readonly id?: string;
@@ -36,14 +39,16 @@ export interface Refusal {
 /** Makes the result without a session, and emits the event. */
 export function refused(
   policy: ResolvedPolicy,
-  { revokedReason, ...event }: Refusal,
+  refusal: Refusal,
 ): SessionResult<never> {
-  const { reason } = event;
-  if (reason !== "absent") emit(policy.onEvent, { type: "refused", ...event, reason });
-  return { session: null, reason, ...(revokedReason && { revokedReason }), headers: new Headers() };
+  const { reason, revokedReason, ...who } = refusal;
+  if (reason !== "absent") emit(policy.onEvent, { type: "refused", reason, ...who });
+  const headers = new Headers();
+  const isKnown = Object.hasOwn(refusal, "revokedReason") && revokedReason;
+  return { session: null, reason, ...(isKnown && { revokedReason: isKnown }), headers };
 }
 
-/** A new token to hand out, and the database's clock, in seconds since 1970. */
+/** A new token to issue, and the database's clock, in seconds since 1970. */
 export interface NewToken {
   readonly token: Token;
   readonly clock: number;

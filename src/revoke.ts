@@ -3,18 +3,24 @@ import { clearCookie, readToken, type RequestHeaders } from "./cookie.ts";
 import { unexpectedRow } from "./errors.ts";
 import { emit } from "./events.ts";
 import { copyOptions, kindOf, refuse, requireText } from "./input.ts";
-import { requireSessionId } from "./list.ts";
 import { type Policy, readOptions } from "./policy.ts";
-import { readInstant, readSession, type Session, SESSION_CELLS, toDate, withDates } from "./session.ts";
+import {
+  readInstant,
+  readSession,
+  type Session,
+  SESSION_CELLS,
+  toDate,
+  withDates,
+} from "./session.ts";
 import { type Cell, query, requireSql, type Sql } from "./sql.ts";
 import { REVOKE, REVOKE_MANY, REVOKE_MANY_UNLOCKED } from "./statements.ts";
-import { type PresentedToken, UUID } from "./token.ts";
+import { type PresentedToken, requireSessionId, UUID } from "./token.ts";
 import { queryUsers, requireUserId } from "./user.ts";
 
-/** The options of one {@linkcode revokeSession} or {@linkcode revokeSessions}, beside the policy. */
+/** Options of one {@linkcode revokeSession} or {@linkcode revokeSessions} call, in addition to the policy. */
 export interface RevokeSessionOptions {
   /**
-   * Why, in up to 200 bytes: the row keeps it until it is swept.
+   * Why the session is revoked, 1 to 200 bytes. The row keeps it until it is swept.
    *
    * @default {"signed-out"} for `revokeSession`, `"revoked"` for `revokeSessions`.
    */
@@ -41,16 +47,19 @@ export interface RevokeSessionResult<Data extends object = Record<string, unknow
 }
 
 /**
- * Signs out: ends the session that a request's cookie opens, and clears the cookie.
+ * Signs a user out: revokes the session that a request's cookie opens, and clears the cookie.
  *
- * The row stays, with the reason, until it is swept, and nothing brings it back, not even a crash of a
- * database that does not wait for its log. A secret that was rotated signs out too. Signing out twice,
- * or without a session, is no error, and clears the cookie all the same. Ask for it with POST: a link
- * or an image must not sign anybody out.
+ * It sends one UPDATE, or none if the cookie is absent or malformed. No call and no crash revives a revoked
+ * session: the revocation is on disk when the call returns (in a transaction: when it commits), even with
+ * `synchronous_commit = off`. An idle or expired session is revoked too, as another policy may call it live,
+ * and so is a session whose previous secret is presented. If there is nothing to revoke, that is not an
+ * error, and the cookie is cleared.
+ *
+ * Sign out by POST: a link or an image must not sign a user out. The row keeps the reason until it is swept.
  *
  * @example
  * ```ts
- * import { createSession, revokeSession, validateSession } from "@coatcheck/coatcheck";
+ * import { createSession, revokeSession, validateSession } from "coatcheck";
  * import assert from "node:assert/strict";
  * import postgres from "postgres";
  *
@@ -67,10 +76,11 @@ export interface RevokeSessionResult<Data extends object = Record<string, unknow
  * @param headers The request's headers: `request.headers`, not the `Request`.
  * @param sql The SQL client, or a transaction of it.
  * @param options The policy, and `reason`.
- * @returns The session that this call ended, or null; and headers that clear the cookie.
+ * @returns The session that this call revoked, or null; and headers that clear the cookie.
  * @throws {TypeError} If an argument has the wrong type, or an option is unknown.
- * @throws {RangeError} If a setting or the reason is out of range.
- * @throws {SessionError} If the store fails: the session may be alive, and the cookie is left alone.
+ * @throws {RangeError} If an option is out of range.
+ * @throws {SessionError} If the store fails. The session may be live: keep the cookie, and tell the user to
+ * try again.
  */
 export async function revokeSession<Data extends object = Record<string, unknown>>(
   headers: RequestHeaders,
@@ -113,7 +123,17 @@ export async function revokePresented<Data extends object>(
   return cells ? readRevoked<Data>(context, cells, id) : null;
 }
 
-/** The sessions to revoke: all of a user or of several, and of a user one session or all but one. */
+/**
+ * Which sessions {@linkcode revokeSessions} revokes.
+ *
+ * - `{ userId }`: every session of the user, such as after the account was disabled.
+ * - `{ userId, id }`: one session, if it is that user's; `id` may come from a form.
+ * - `{ userId, except }`: every session but one, such as after a change of the password.
+ * - `{ userIds }`: every session of up to 10,000 users.
+ *
+ * A key that is `undefined` is a `TypeError`: more would be revoked than was meant. An `id` that is not a
+ * UUID revokes nothing. An `except` that is not a UUID is a `RangeError`: it would sign out the caller.
+ */
 export type RevokeTarget =
   | {
     readonly userId: string | number;
@@ -123,20 +143,20 @@ export type RevokeTarget =
   }
   | {
     readonly userId: string | number;
-    /** The id of the session to revoke, as it came from a form: only if it is that user's. */
+    /** The id of the session to revoke. */
     readonly id: string;
     readonly except?: never;
     readonly userIds?: never;
   }
   | {
     readonly userId: string | number;
-    /** The id of the session to keep: this browser's own. */
+    /** The id of the session to keep: the current browser's. */
     readonly except: string;
     readonly id?: never;
     readonly userIds?: never;
   }
   | {
-    /** At most 10,000. */
+    /** The users' keys, at most 10,000. */
     readonly userIds: readonly (string | number)[];
     readonly userId?: never;
     readonly id?: never;
@@ -144,16 +164,19 @@ export type RevokeTarget =
   };
 
 /**
- * Ends sessions by their users: one of a devices page, all others, everywhere, of several people.
+ * Revokes the sessions of a user, or of several users.
  *
- * It is always scoped by user, so that an id from a form cannot end somebody else's. All policies
- * agree that a session past its stored deadline is over: those are not counted. It sees what has been
- * committed: to end a sign-in that is under way as well, first make it fail (disable the user, change
- * the password), then call this.
+ * It sends one UPDATE, which locks the sessions in the order of their ids, so that concurrent calls do not
+ * deadlock. Each form of the target names the user, so an id from a form cannot revoke another user's
+ * session. Sessions past their stored deadline are neither revoked nor returned. The revocations are on disk
+ * when the call returns.
+ *
+ * It sees committed sessions only. To lock a user out, first make new sign-ins fail (disable the user, or
+ * change the password), then commit, then revoke.
  *
  * @example
  * ```ts
- * import { createSession, revokeSessions } from "@coatcheck/coatcheck";
+ * import { createSession, revokeSessions } from "coatcheck";
  * import assert from "node:assert/strict";
  * import postgres from "postgres";
  *
@@ -161,24 +184,24 @@ export type RevokeTarget =
  * await createSession("ada", sql);
  * const { session } = await createSession("ada", sql);
  *
- * // After a change of the password: this browser stays.
+ * // After a change of the password, keep this browser signed in:
  * const { userId, id } = session;
- * const ended = await revokeSessions({ userId, except: id }, sql, { reason: "password-changed" });
- * assert.ok(ended.length >= 1);
+ * const revoked = await revokeSessions({ userId, except: id }, sql, { reason: "password-changed" });
+ * assert.ok(revoked.length >= 1);
  * assert.deepEqual(await revokeSessions({ userId, except: id }, sql), []);
  * await sql.end();
  * ```
  *
- * @param whose `{ userId }`, `{ userId, id }`, `{ userId, except }` or `{ userIds }`. A key that is
- * there but `undefined` is refused: it would end more than was meant. An `id` that is no UUID is
- * nobody's, and ends nothing.
+ * @param target Which sessions to revoke: `{ userId }`, `{ userId, id }`, `{ userId, except }` or
+ * `{ userIds }`.
  * @param sql The SQL client, or a transaction of it.
  * @param options The policy, and `reason`.
- * @returns The sessions that this call ended: none where there were none to end.
- * @throws {TypeError} If an argument has the wrong type, or an option is unknown.
- * @throws {RangeError} If a setting, a key or the reason is out of range, or `except` is no UUID.
- * @throws {SessionError} If no user could have that key (`USER_NOT_FOUND`), or the store fails: then
- * none was ended, or all.
+ * @returns The sessions that this call revoked; an empty array if there were none.
+ * @throws {TypeError} If an argument has the wrong type, a key of the target is `undefined`, or an option is
+ * unknown.
+ * @throws {RangeError} If an option or a key is out of range, or `except` is not a UUID.
+ * @throws {SessionError} If no user can have one of the keys, such as text for an integer column
+ * (`USER_NOT_FOUND`), or the store fails. Either all of the sessions were revoked, or none.
  */
 export async function revokeSessions<Data extends object = Record<string, unknown>>(
   target: RevokeTarget,
@@ -197,9 +220,9 @@ export async function revokeMany<Data extends object>(
 ): Promise<RevokedSession<Data>[]> {
   const { caller, sql } = context;
   requireText(`${caller}: reason`, reason, MAX_REASON_BYTES);
-  const { userIds, id = null, except = null } = readTarget(caller, target);
+  const { userIds, id, except } = readTarget(caller, target);
   requireSql(caller, sql);
-  // An id that is no UUID is no session's.
+  // An id that is not a UUID is not a session's.
   if (userIds.length === 0 || id !== null && !UUID.test(id.toLowerCase())) return [];
   const values = [JSON.stringify(userIds), id, except, reason];
   const rows = await queryUsers(context, [REVOKE_MANY, REVOKE_MANY_UNLOCKED], values);
@@ -210,8 +233,8 @@ export async function revokeMany<Data extends object>(
 
 interface ReadTarget {
   readonly userIds: readonly (string | number)[];
-  readonly id?: string;
-  readonly except?: string;
+  readonly id: string | null;
+  readonly except: string | null;
 }
 
 function readTarget(caller: string, target: RevokeTarget): ReadTarget {
@@ -220,7 +243,9 @@ function readTarget(caller: string, target: RevokeTarget): ReadTarget {
   const known = ["userId", "id", "except", "userIds"];
   const given = copyOptions<Record<string, unknown>>(subject, target, known, desired);
   const keys = Object.keys(given).sort().join();
-  if (keys === "userIds") return { userIds: readUserIds(`${caller}: userIds`, given.userIds) };
+  if (keys === "userIds") {
+    return { userIds: readUserIds(`${caller}: userIds`, given.userIds), id: null, except: null };
+  }
   if (keys !== "userId" && keys !== "id,userId" && keys !== "except,userId") {
     refuse(TypeError, subject, desired, keys === "" ? "no keys" : `{ ${keys} }`);
   }
@@ -228,14 +253,14 @@ function readTarget(caller: string, target: RevokeTarget): ReadTarget {
   requireUserId(`${caller}: userId`, userId);
   if ("id" in given) {
     if (typeof id !== "string") refuse(TypeError, `${caller}: id`, "be a string", kindOf(id));
-    return { userIds: [userId], id };
+    return { userIds: [userId], id, except: null };
   }
   if ("except" in given) {
-    // It comes from a validation. With a mistake in it, this would sign out the user who is asking.
+    // It comes from a validation. If it were wrong, the call would sign out its own user.
     requireSessionId(`${caller}: except`, except);
-    return { userIds: [userId], except };
+    return { userIds: [userId], id: null, except };
   }
-  return { userIds: [userId] };
+  return { userIds: [userId], id: null, except: null };
 }
 
 function readUserIds(subject: string, userIds: unknown): (string | number)[] {
@@ -251,7 +276,7 @@ function readUserIds(subject: string, userIds: unknown): (string | number)[] {
 
 const MAX_USERS = 10_000;
 
-/** Reads a session off the row of a statement that revoked it. */
+/** Reads a session from the row of a statement that revoked it. */
 function readRevoked<Data extends object>(
   { caller }: Context,
   cells: readonly Cell[],

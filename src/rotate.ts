@@ -85,15 +85,13 @@ export async function rotate<Data extends object>(
   const presented = readToken(`${caller}: headers`, headers, policy.cookie.name);
   if (typeof presented === "string") return refused(policy, { reason: presented });
   const { token, values } = newSecret(presented);
-  return await write<Data>(context, presented, {
+  return await write<SessionResult<Data>>(context, presented, {
     statement: ROTATE,
     values,
     explanation: EXPLAIN,
     changed: (cells) => rotated<Data>(context, token, cells),
-    unchanged: async (state, { isSettled }, cells) =>
-      state.isCurrent && isSettled
-        ? undefined
-        : await handOut<Data>(context, presented, state, cells),
+    unchanged: (state, { isSettled }, cells) =>
+      state.isCurrent && isSettled ? undefined : handOut<Data>(context, presented, state, cells),
   });
 }
 

@@ -1,36 +1,36 @@
 import { unexpectedRow } from "./errors.ts";
 import type { Cell } from "./sql.ts";
 
-/**
- * A session, as its row holds it. It never contains the token, the secret or the digest; what else it
- * reveals is the app's `data`.
- */
+/** A session, as its row is stored. It never contains the token, the secret or the digest. */
 export interface Session<Data extends object = Record<string, unknown>> {
-  /** The session's public id, a UUID: safe to log, list and show. */
+  /** The session id, a UUID: safe to log, list and show. */
   readonly id: string;
   /** The user's key: a number for smallint and integer keys, a string for all others. */
   readonly userId: string | number;
-  /** The username, as the view `coatcheck.users` spells it. */
+  /** The username, as the view `coatcheck.users` has it. */
   readonly username: string;
-  /** When the session was created: by the database's clock, or as `insertSession` was told. */
+  /** When the session was created, by the database's clock; or `createdAt` of `insertSession`. */
   readonly createdAt: Date;
-  /** When the user last proved who they are. */
+  /** When the user last proved their identity. */
   readonly authenticatedAt: Date;
-  /** When a use was last recorded, at most `touchInterval` before the last use. */
+  /** The last recorded use, at most `touchInterval` before the last use. */
   readonly lastSeenAt: Date;
-  /** When the session ends regardless of use: the stored deadline, or sooner by `absoluteTimeout`. */
+  /**
+   * When the session ends regardless of use: the stored deadline, or earlier by `absoluteTimeout` of the
+   * policy.
+   */
   readonly expiresAt: Date;
   /** When the session ends if it is not used: `idleTimeout` after `lastSeenAt`, at most `expiresAt`. */
   readonly idleExpiresAt: Date;
   /** Whether the cookie outlives the browser. */
   readonly persistent: boolean;
-  /** How often `data` was changed. */
+  /** How often `data` was updated. */
   readonly version: number;
-  /** What the app keeps with the session. */
+  /** What the app keeps with the session, as JSON returns it: a `Date` comes back as a string. */
   readonly data: Data;
 }
 
-/** A session as it was read off its row. Instants are seconds since 1970, and may be infinite. */
+/** A session as read from its row. Instants are seconds since 1970, and may be infinite. */
 export interface StoredSession {
   readonly id: string;
   readonly userId: string | number;
@@ -51,7 +51,7 @@ export const SESSION_CELLS = 11;
 /**
  * Reads the columns of a session: the first cells of a row.
  *
- * @param id The session that was asked for; unset, any.
+ * @param id The session that was requested; unset: any.
  * @throws {SessionError} `UNEXPECTED_RESULT` if a part is missing, or the session is another one.
  */
 export function readSession(caller: string, cells: readonly Cell[], id?: string): StoredSession {
@@ -106,7 +106,7 @@ function readData(caller: string, cell: Cell | undefined): object {
 }
 
 /**
- * Makes the session that a caller gets, without what only coatcheck may see.
+ * Makes the session that a caller gets.
  *
  * @throws {SessionError} `UNEXPECTED_RESULT` if it has no username: a live session has one.
  */
@@ -140,8 +140,8 @@ export function withDates<Data extends object>(
 }
 
 /**
- * Makes a Date of seconds since 1970. What is below a millisecond is dropped, but not what a double has
- * lost: half of a microsecond, and more in centuries to come.
+ * Makes a Date from seconds since 1970. Fractions of a millisecond are dropped, after adding what a double
+ * may have lost: half of a microsecond, and more in later centuries.
  */
 export function toDate(seconds: number): Date {
   const time = seconds * 1000;

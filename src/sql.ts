@@ -2,11 +2,11 @@ import { driverError, SessionError, storeError, timedOut, unexpected } from "./e
 import { kindOf, refuse } from "./input.ts";
 
 /**
- * What coatcheck needs of a SQL client: it can be called as a tagged template.
+ * What coatcheck needs of a SQL client: a function that can be called as a tagged template.
  *
- * postgres.js, `Bun.SQL`, a transaction of either, Neon's `neon()` and PGlite's bound `sql` fit as
- * they are. Only text and null are sent, and only columns of text are read, so that a client's own
- * handling of dates, numbers, bytes or names does not matter.
+ * postgres.js, `Bun.SQL`, a transaction of either, Neon's `neon()` and PGlite's bound `sql` fit as they are.
+ * coatcheck sends only text and null, and reads only columns of text, so it does not matter how the client
+ * handles dates, numbers, bytes or names. The conformance suite tests a client of your own.
  */
 export type Sql = (
   strings: TemplateStringsArray,
@@ -30,7 +30,7 @@ export interface Statement {
 /** A column of a row: text or null. */
 export type Cell = string | null;
 
-/** What a function works with: its name for errors, the client, and the seconds that a query may take. */
+/** What a function works with: its name for errors, the client, and the seconds to wait for each answer. */
 export interface Call {
   readonly caller: string;
   readonly sql: Sql;
@@ -43,7 +43,7 @@ export interface Call {
  * The text is constant, so that each server connection prepares it once; values never become text.
  */
 export function statement(columns: number, text: string): Statement {
-  // Clients take microseconds for each hundred characters of a statement; no literal holds two spaces.
+  // Shorter, as clients take microseconds for each 100 characters. No literal contains two spaces.
   const parts = text.replaceAll(/\s+/g, " ").split(/\$\d+/);
   const order = Array.from(text.matchAll(/\$(\d+)/g), ([, number]) => Number(number));
   return { strings: templateOf(parts), order, columns, text };
@@ -55,8 +55,8 @@ export function script(text: string): Statement {
 }
 
 function templateOf(parts: string[]): TemplateStringsArray {
-  // Bun.SQL takes an array with an enumerable `raw` for a list of values, and slonik takes one that is
-  // not frozen for no template literal.
+  // Bun.SQL reads an array with an enumerable `raw` as a list of values, and slonik rejects one that is not
+  // frozen.
   Object.freeze(Object.defineProperty(parts, "raw", { value: parts }));
   return parts as unknown as TemplateStringsArray;
 }
@@ -109,9 +109,9 @@ export async function query(
 export const unsupported: WeakSet<Statement> = new WeakSet();
 
 /**
- * Sends a statement, or its other form to a server that has refused the first one as a feature it does
- * not have, as Citus refuses to lock rows of many shards. The first refusal is remembered; in a
- * transaction it aborts the transaction, which succeeds when it is run again.
+ * Sends a statement; or its other form, if the server has refused the first one as a feature that it does not
+ * have, as Citus refuses to lock rows of many shards. The first refusal is remembered. In a transaction it
+ * aborts the transaction, which succeeds when it is run again.
  */
 export async function queryEither(
   call: Call,
@@ -131,7 +131,7 @@ export async function queryEither(
 }
 
 function readRow(caller: string, row: unknown, call: string, columns: number): Cell[] {
-  // By position, as clients rename columns.
+  // By position, as some clients rename columns.
   const cells: unknown[] = typeof row === "object" && row !== null ? Object.values(row) : [];
   if (cells.length !== columns) {
     throw unexpected(caller, `rows of ${columns} columns`, `${cells.length} columns`);
@@ -146,7 +146,7 @@ function readRow(caller: string, row: unknown, call: string, columns: number): C
 }
 
 /**
- * The rows in a client's result, if it has any. Holes are none: postgres.js leaves some in the result
+ * The rows in a client's result, if it has any. Holes are skipped: postgres.js leaves some in the result
  * after one that broke off (porsager/postgres #1181).
  */
 export function rowsOf(result: unknown): unknown[] | undefined {
@@ -154,8 +154,8 @@ export function rowsOf(result: unknown): unknown[] | undefined {
   return Array.isArray(rows) ? rows.filter(() => true) : undefined;
 }
 
-// After a random number, which Workers do not allow before the first request, so that two processes
-// behind one pooler have no number in common.
+// The numbers begin with a random one, so that two processes behind one pooler never use the same. It is made
+// in the first call, as Workers allow no random number before the first request.
 let origin: string | undefined;
 let calls = 0;
 
@@ -165,11 +165,11 @@ function nextCall(): string {
 }
 
 /**
- * Refuses a client that is not a function, or not one of that form. Call it if a request may need no
- * SQL, so that the first request finds the mistake.
+ * Refuses a client that is not a function, or whose function cannot be a tag. Call it if a request may need
+ * no SQL, so that the first request finds the mistake.
  *
- * A tag takes the strings, and all values as a rest. A function of three parameters is pg's
- * `query(text, values, callback)`, which as a tag calls its second value back and so ends the process.
+ * A tag takes the strings, and all values as a rest parameter. A function of three parameters is pg's
+ * `query(text, values, callback)`: called as a tag, it calls its second value, which ends the process.
  */
 export function requireSql(caller: string, sql: unknown): asserts sql is Sql {
   const desired = "be a tagged-template client, like postgres(url)";
@@ -187,5 +187,5 @@ export function isNotSupported(error: unknown): boolean {
 
 const late = Symbol("late");
 
-/** The method of a pending result that tells {@linkcode batched} to stop waiting for it. */
+/** The method of a pending result by which {@linkcode batched} stops waiting for it. */
 export const abandon: unique symbol = Symbol("abandon");

@@ -86,77 +86,70 @@ export async function sweep(
   const { sweepIdleAfter } = policy;
   const dead = [String(retention), sweepIdleAfter === undefined ? null : String(sweepIdleAfter)];
   let swept = 0;
-  let next: Batch | null = FIRST_BLOCKS;
-  while (next !== null) {
-    signal?.throwIfAborted();
-    const done: BatchResult = await sweepBatch(context, next, dead);
-    swept += done.swept;
-    next = done.next;
-    await onProgress?.({ swept, scanned: done.scanned, blocks: done.blocks });
+  for await (const { deleted, scanned, blocks } of sweepBlocks(context, dead, signal)) {
+    swept += deleted;
+    await onProgress?.({ swept, scanned, blocks });
   }
   return { swept };
 }
 
-/** The start of a batch: a block of the table and how many the table has, or the key before its first row. */
-type Batch = { readonly block: number; readonly blocks?: number } | { readonly after: string };
-
-interface BatchResult extends SweepProgress {
-  readonly next: Batch | null;
+interface Batch extends Omit<SweepProgress, "swept"> {
+  readonly deleted: number;
 }
 
-const FIRST_BLOCKS: Batch = { block: 0 };
-const FIRST_KEYS: Batch = { after: "00000000-0000-0000-0000-000000000000" };
-const BLOCKS = 100;
-const KEYS = 5000;
+const BLOCKS_A_BATCH = 100;
+const KEYS_A_BATCH = 5000;
 const PARTS = 1000;
 
-async function sweepBatch(
+/** Sweeps the table block by block, or key by key if the server has no block ranges. */
+async function* sweepBlocks(
   context: Context,
-  batch: Batch,
   dead: readonly (string | null)[],
-): Promise<BatchResult> {
-  if ("after" in batch) return await sweepKeys(context, batch.after, dead);
-  try {
-    return await sweepBlocks(context, batch.block, batch.blocks, dead);
-  } catch (error) {
-    if (batch.block > 0 || !isNotSupported(error)) throw error;
-    return await sweepBatch(context, FIRST_KEYS, dead);
+  signal: AbortSignal | undefined,
+): AsyncGenerator<Batch> {
+  // The first batch says how many blocks there are. Rows that are inserted meanwhile are not dead.
+  let blocks = 1;
+  for (let block = 0; block < blocks; block += BLOCKS_A_BATCH) {
+    signal?.throwIfAborted();
+    const end = block + BLOCKS_A_BATCH;
+    let rows: Cell[][];
+    try {
+      rows = await query(context, SWEEP, [`(${block},0)`, `(${end},0)`, ...dead]);
+    } catch (error) {
+      if (block > 0 || !isNotSupported(error)) throw error;
+      return yield* sweepKeys(context, dead, signal);
+    }
+    const [swept, all] = requireOne(context, rows) ?? [];
+    const deleted = readCount(context, swept);
+    const found = readCount(context, all);
+    if (block === 0) blocks = found;
+    yield { deleted, scanned: Math.min(end, blocks), blocks };
   }
 }
 
-async function sweepBlocks(
+async function* sweepKeys(
   context: Context,
-  block: number,
-  known: number | undefined,
   dead: readonly (string | null)[],
-): Promise<BatchResult> {
-  const values = [`(${block},0)`, `(${block + BLOCKS},0)`, ...dead];
-  const [swept, all] = requireOne(context, await query(context, SWEEP, values)) ?? [];
-  const count = readCount(context, swept);
-  // The first batch says how many blocks there are. What is inserted meanwhile is not dead.
-  const blocks = known ?? readCount(context, all);
-  const end = block + BLOCKS;
-  const next = end < blocks ? { block: end, blocks } : null;
-  return { swept: count, scanned: Math.min(end, blocks), blocks, next };
-}
-
-async function sweepKeys(
-  context: Context,
-  after: string,
-  dead: readonly (string | null)[],
-): Promise<BatchResult> {
-  const rows = await query(context, FIND_DEAD, [after, String(KEYS), ...dead]);
-  const ids = rows.flatMap(([id, isDead]) => isDead === "true" ? [id!] : []);
-  let swept = 0;
-  if (ids.length > 0) {
-    const row = requireOne(context, await query(context, DELETE_DEAD, [`{${ids}}`, null, ...dead]));
-    swept = readCount(context, row?.[0]);
+  signal: AbortSignal | undefined,
+): AsyncGenerator<Batch> {
+  let last: Cell | undefined = "00000000-0000-0000-0000-000000000000";
+  while (last) {
+    signal?.throwIfAborted();
+    const rows: Cell[][] = await query(context, FIND_DEAD, [last, String(KEYS_A_BATCH), ...dead]);
+    const ids = rows.flatMap(([id, isDead]) => isDead === "true" ? [id] : []);
+    let deleted = 0;
+    if (ids.length > 0) {
+      const values = [`{${ids.join()}}`, null, ...dead];
+      deleted = readCount(
+        context,
+        requireOne(context, await query(context, DELETE_DEAD, values))?.[0],
+      );
+    }
+    last = rows.at(-1)?.[0];
+    // Keys are random: their first digits tell how far in the table this is.
+    const part = last ? parseInt(last.slice(0, 4), 16) / 0x10000 : 1;
+    yield { deleted, scanned: Math.floor(part * PARTS), blocks: PARTS };
   }
-  const last = rows.at(-1)?.[0];
-  if (!last) return { swept, scanned: PARTS, blocks: PARTS, next: null };
-  // Keys are random: their first digits tell how far in the table this is.
-  const scanned = Math.floor(parseInt(last.slice(0, 4), 16) / 0x10000 * PARTS);
-  return { swept, scanned, blocks: PARTS, next: { after: last } };
 }
 
 function readCount({ caller }: Context, cell: Cell | undefined): number {

@@ -1,6 +1,7 @@
 import { hmac } from "@noble/hashes/hmac.js";
 import { sha256 } from "@noble/hashes/sha2.js";
 import { fromBase64url, toBase64url, toHex } from "./bytes.ts";
+import { kindOf, refuse } from "./input.ts";
 
 /** The credential of a new session, and the digest to store. */
 export interface Token {
@@ -29,8 +30,8 @@ export interface PresentedToken extends TokenKey {
 
 export const UUID: RegExp = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
 
-// One canonical spelling only: 43 characters carry 258 bits, so the last one of a 32-byte secret
-// ends in two zero bits. Without that, four cookies would open one session.
+// Only one spelling: 43 characters carry 258 bits, so the last character of a 32-byte secret ends in two zero
+// bits. Without this check, four cookies would open the same session.
 const TOKEN = new RegExp(
   `${UUID.source.slice(0, -1)}\\.[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]$`,
 );
@@ -92,4 +93,10 @@ export function parseToken(token: string): PresentedToken | null {
   if (!TOKEN.test(token)) return null;
   const secret = fromBase64url(token.slice(37));
   return { id: token.slice(0, 36), digest: toHex(sha256(secret)), secret };
+}
+
+/** Refuses what is not a session id. Any letter case is accepted, as PostgreSQL compares it as a uuid. */
+export function requireSessionId(subject: string, id: unknown): asserts id is string {
+  if (typeof id !== "string") refuse(TypeError, subject, "be a string", kindOf(id));
+  if (!UUID.test(id.toLowerCase())) refuse(RangeError, subject, "be a UUID", "something else");
 }

@@ -6,7 +6,6 @@ import {
   refuse,
   requireHoldable,
   requireJson,
-  requireObject,
   requireWhole,
 } from "./input.ts";
 import { type Policy, readOptions } from "./policy.ts";
@@ -35,13 +34,15 @@ export type SessionDataPatch<Data extends object = Record<string, unknown>> = {
  * The session after the update, or null and the reason. If `version` is out of date, the session as another
  * request left it, with the reason `conflict`.
  */
-export type UpdateSessionResult<Data extends object = Record<string, unknown>> = SessionResult<Data> | {
-  /** The live session, with its current data and version. */
-  readonly session: Session<Data>;
-  readonly reason: "conflict";
-  readonly revokedReason?: undefined;
-  readonly headers: Headers;
-};
+export type UpdateSessionResult<Data extends object = Record<string, unknown>> =
+  | SessionResult<Data>
+  | {
+    /** The live session, with its current data and version. */
+    readonly session: Session<Data>;
+    readonly reason: "conflict";
+    readonly revokedReason?: undefined;
+    readonly headers: Headers;
+  };
 
 /**
  * Merges keys into a session's `data`.
@@ -112,8 +113,7 @@ export async function update<Data extends object>(
   requireSql(caller, sql);
   const presented = readToken(`${caller}: headers`, headers, policy.cookie.name);
   if (typeof presented === "string") return refused(policy, { reason: presented });
-  let isConflict = false;
-  const result = await write<Data>(context, presented, {
+  return await write<UpdateSessionResult<Data>>(context, presented, {
     statement: UPDATE,
     values: [removed, set, version === undefined ? null : String(version)],
     explanation: EXPLAIN_UPDATE,
@@ -123,28 +123,21 @@ export async function update<Data extends object>(
       return granted<Data>(context, session);
     },
     unchanged: (state, _, cells) => {
-      isConflict = version !== undefined && state.version !== version;
-      if (isConflict) return Promise.resolve(granted<Data>(context, state));
+      if (version !== undefined && state.version !== version) {
+        return { ...granted<Data>(context, state), reason: "conflict" };
+      }
       const size = readInstant(caller, cells[STATE_CELLS]);
-      if (size <= MAX_MERGED_DATA_BYTES) return Promise.resolve(undefined);
+      if (size <= MAX_MERGED_DATA_BYTES) return undefined;
       const desired = `leave at most ${MAX_MERGED_DATA_BYTES} bytes of data`;
       refuse(RangeError, `${caller}: patch`, desired, `${size} bytes`);
     },
   });
-  return isConflict && result.session ? { ...result, reason: "conflict" } : result;
 }
 
-/**
- * Reads each property of a patch once: what to set, as JSON, and the keys to remove, as PostgreSQL writes a
- * text[].
- */
+/** Reads a patch: what to set, as JSON, and the keys to remove, as PostgreSQL writes a text[]. */
 function readPatch(subject: string, patch: object): { set: string; removed: string } {
-  requireObject(subject, patch);
-  const isPlain = !(Symbol.iterator in patch) && !("toJSON" in patch);
-  const read: object = isPlain ? { ...patch } : patch;
-  // JSON has no undefined: it leaves such keys out, and the list names them.
-  const set = requireJson(subject, read, MAX_SESSION_DATA_BYTES);
-  const keys = Object.entries(read).flatMap(([key, value]) => value === undefined ? [key] : []);
+  const keys: string[] = [];
+  const set = requireJson(subject, patch, MAX_SESSION_DATA_BYTES, keys);
   requireHoldable(subject, JSON.stringify(keys), MAX_SESSION_DATA_BYTES);
   const removed = keys.map((key) => `"${key.replace(/["\\]/g, "\\$&")}"`);
   return { set, removed: `{${removed.join()}}` };

@@ -3,7 +3,15 @@ import { driverError, userNotFound } from "./errors.ts";
 import { kindOf, refuse, requireObject, requireText } from "./input.ts";
 import { type Policy, readOptions } from "./policy.ts";
 import { readUserId } from "./session.ts";
-import { type Call, type Cell, query, queryEither, type Sql, type SqlValue, type Statement } from "./sql.ts";
+import {
+  type Call,
+  type Cell,
+  query,
+  queryEither,
+  type Sql,
+  type SqlValue,
+  type Statement,
+} from "./sql.ts";
 import { FIND_USER } from "./statements.ts";
 
 /**
@@ -54,11 +62,17 @@ export async function findUser(context: Context, username: string): Promise<stri
 /** A user, as {@linkcode createSession} takes one. */
 export type User = string | { readonly userId: string | number };
 
+/** The username or the key of a user, as text. */
+type ReadUser = { readonly name: string; readonly id: null } | {
+  readonly name: null;
+  readonly id: string;
+};
+
 /** Reads the username or the key of a user, as the statements take it. */
-export function readUser(caller: string, user: User): { name?: string; id?: string } {
+export function readUser(caller: string, user: User): ReadUser {
   if (typeof user === "string") {
     requireText(`${caller}: username`, user, MAX_USER_BYTES);
-    return { name: user };
+    return { name: user, id: null };
   }
   requireObject(`${caller}: user`, user, "be a username or { userId }");
   if (!Object.hasOwn(user, "userId")) {
@@ -66,7 +80,7 @@ export function readUser(caller: string, user: User): { name?: string; id?: stri
   }
   const { userId } = user;
   requireUserId(`${caller}: userId`, userId);
-  return { id: String(userId) };
+  return { name: null, id: String(userId) };
 }
 
 /** Refuses a key that no column can hold. */
@@ -102,10 +116,10 @@ export async function queryUser(
   return row;
 }
 
-// A foreign key that fails (23503) is a user who was deleted since the statement found them. The others
-// are about the user as well, because all else was checked before: text that is no uuid (22P02), a number
-// beyond integer (22003), a name too long for its column (22001) or against the rule of its domain
-// (23514). A check of the app's own on the sessions fails in the same way, but tells its table or row.
+// If the foreign key fails (23503), the user was deleted after the statement found them. The other codes are
+// about the user too, because all other values were checked before: text that is not a uuid (22P02), a number
+// out of range (22003), a name that is too long for its column (22001) or that its domain rejects (23514). A
+// check constraint of the app on the sessions also fails with 23514, but that error names its table or row.
 function isAboutUser(error: unknown): boolean {
   const { row, sqlstate = "" } = driverError(error);
   return /^(23503|22P02|22003|22001)$/.test(sqlstate) || sqlstate === "23514" && !row;

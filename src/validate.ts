@@ -98,7 +98,7 @@ export async function validate<Data extends object>(
   const isStale = authenticatedWithin !== undefined &&
     hasPassed(state, state.authenticatedAt, authenticatedWithin);
   if (result.session === null || !isStale) return result;
-  // The session stays, and so does a cookie that was issued for it just now.
+  // The session stays live, so a cookie that was just issued for it must be sent.
   const { id, userId } = state;
   return { ...refused(policy, { reason: "stale", id, userId }), headers: result.headers };
 }

@@ -1,6 +1,6 @@
 import { type Context, requireOne } from "./context.ts";
 import { SessionError, unexpectedRow } from "./errors.ts";
-import { type Evaluation, evaluate, readState, type StoredState } from "./evaluate.ts";
+import { evaluate, type Evaluation, readState, type StoredState } from "./evaluate.ts";
 import { emit } from "./events.ts";
 import { refused, type SessionResult } from "./result.ts";
 import { readInstant } from "./session.ts";
@@ -22,34 +22,34 @@ export async function queryPresented(
 }
 
 /** A write to the session of a presented token. */
-export interface Write<Data extends object> {
+export interface Write<Result> {
   readonly statement: Statement;
   /** The statement's own values, from `$7` on. */
   readonly values: readonly SqlValue[];
   /** The statement that reads why nothing was written. */
   readonly explanation: Statement;
   /** Makes the result of what was written. */
-  readonly changed: (cells: readonly Cell[]) => SessionResult<Data>;
-  /** Makes the result of a live session that was not written to; undefined if it should have been. */
+  readonly changed: (cells: readonly Cell[]) => Result;
+  /** Makes the result of a live session that was not written; undefined if it should have been. */
   readonly unchanged: (
     state: StoredState,
     evaluation: Evaluation,
     cells: readonly Cell[],
-  ) => Promise<SessionResult<Data> | undefined>;
+  ) => Result | undefined | Promise<Result | undefined>;
 }
 
 /**
  * Writes to the session of a presented token with one UPDATE. If that changes no row, reads the row and
  * evaluates why.
  *
- * Between the two statements another one may change the row, so that it looks as if it should have been
- * written. Then the write is tried once more; it is never granted on what the second statement has read.
+ * Between the two statements, another one may change the row, so that it seems it should have been written.
+ * The write is then tried once more. What was not written is never reported as written.
  */
-export async function write<Data extends object>(
+export async function write<Result extends object>(
   context: Context,
   presented: PresentedToken,
-  { statement, values, explanation, changed, unchanged }: Write<Data>,
-): Promise<SessionResult<Data>> {
+  { statement, values, explanation, changed, unchanged }: Write<Result>,
+): Promise<Result | SessionResult<never>> {
   const { caller, policy } = context;
   for (let attempt = 0; attempt < 2; attempt++) {
     const written = await queryPresented(context, presented, statement, values);
@@ -67,8 +67,8 @@ export async function write<Data extends object>(
 }
 
 /**
- * Refuses a session that was evaluated, if there is a reason. One whose secret was reused is revoked,
- * as two parties hold it.
+ * Refuses an evaluated session, if there is a reason. If its secret was reused, the session is revoked, as
+ * two parties hold it.
  */
 export async function refuseState(
   context: Context,
@@ -86,7 +86,7 @@ export async function refuseState(
   return refused(policy, { reason, id, userId, revokedReason });
 }
 
-/** Records a use and the first sight of a new secret, if one is due; returns the state as it is then. */
+/** Records a use and the first presentation of a new secret, if one is due; returns the state after that. */
 export async function touch(
   context: Context,
   presented: PresentedToken,
@@ -95,7 +95,7 @@ export async function touch(
   const { touchInterval } = context.policy;
   const own = [touchInterval === false ? null : String(touchInterval)];
   const touched = await queryPresented(context, presented, TOUCH, own);
-  // None if another statement holds the row, or has touched or revoked it meanwhile.
+  // No row if another statement holds it, or has touched or revoked it meanwhile.
   if (!touched) return state;
   if (touched[0] !== state.id) throw unexpectedRow(context.caller);
   return { ...state, lastSeenAt: readInstant(context.caller, touched[1]) };

@@ -7,6 +7,8 @@ import {
   createToken,
   getUserId,
   insertSession,
+  type SessionEvent,
+  type Sql,
   validateSession,
 } from "../mod.ts";
 import { counted, type Database, openDatabase, secretOf, withCookie } from "./runner/database.ts";
@@ -21,6 +23,7 @@ const rowOf = async (id: string) => {
   const [row] = await db.sql`select * from coatcheck.sessions where id = ${id}`;
   return row!;
 };
+const DAY = 86_400_000;
 const countRows = async () => (await db.sql`select from coatcheck.sessions`).length;
 
 describe("createSession", () => {
@@ -40,6 +43,7 @@ describe("createSession", () => {
         authenticatedAt: row.authenticated_at,
         lastSeenAt: row.last_seen_at,
         expiresAt: row.expires_at,
+        idleExpiresAt: new Date(row.last_seen_at.getTime() + 7 * DAY),
         persistent: true,
         version: 0,
         data: { theme: "dark" },
@@ -54,7 +58,7 @@ describe("createSession", () => {
     assert.equal((await createSession({ userId: "2" }, db.sql)).session.userId, 2);
   });
 
-  test("sets exactly one cookie, and says that the answer must not be stored", async () => {
+  test("sets exactly one cookie, and Cache-Control: no-store", async () => {
     const { headers } = await createSession("ada", db.sql);
     assert.equal(headers.getSetCookie().length, 1);
     assert.match(
@@ -65,13 +69,13 @@ describe("createSession", () => {
     assert.deepEqual([...headers.keys()].sort(), ["cache-control", "set-cookie"]);
   });
 
-  test("keeps the deadline of the row and of the cookie together", async () => {
+  test("gives the row and the cookie the same deadline", async () => {
     const { session, headers } = await createSession("ada", db.sql, { absoluteTimeout: 7200 });
     assert.equal(session.expiresAt.getTime() - session.createdAt.getTime(), 7_200_000);
     assert.match(headers.get("set-cookie")!, /; Max-Age=7200;/);
   });
 
-  test("hands out a cookie that ends with the browser where nobody asked to be remembered", async () => {
+  test("issues a cookie that ends with the browser unless the session is persistent", async () => {
     for (const options of [{ persistent: false }, { cookie: { persistent: false } }]) {
       const { session, headers } = await createSession("ada", db.sql, options);
       assert.equal(session.persistent, false);
@@ -100,33 +104,43 @@ describe("createSession", () => {
     assert.ok(!JSON.stringify(session).includes(secret));
   });
 
-  test("puts nothing into the cookie but the id and the secret", async () => {
+  test("puts only the id and the secret into the cookie", async () => {
     const { session, headers } = await createSession("ada", db.sql);
     const value = headers.get("set-cookie")!.split(";")[0]!.slice("__Host-session=".length);
     assert.equal(value, `${session.id}.${secretOf(headers)}`);
   });
 
-  test("ends the session that the browser presented, in the same statement", async () => {
+  test("revokes the session that replaces presents, in a second statement", async () => {
     const before = await createSession("grace", db.sql);
     const { sql, statements } = counted(db.sql);
-    const after = await createSession("ada", sql, { replaces: withCookie(before.headers) });
-    assert.equal(statements.length, 1);
+    const events: SessionEvent[] = [];
+    const after = await createSession("ada", sql, {
+      replaces: withCookie(before.headers),
+      onEvent: (event) => events.push(event),
+    });
+    assert.equal(statements.length, 2);
+    assert.match(statements[0]!, /insert into coatcheck\.sessions/);
+    assert.match(statements[1]!, /update coatcheck\.sessions s set revoked_at/);
     assert.notEqual(after.session.id, before.session.id);
     assert.notEqual(secretOf(after.headers), secretOf(before.headers));
-    const visit = await validateSession(withCookie(before.headers), db.sql);
-    assert.equal(visit.reason, "revoked");
-    assert.equal(visit.revokedReason, "replaced");
+    const result = await validateSession(withCookie(before.headers), db.sql);
+    assert.equal(result.reason, "revoked");
+    assert.equal(result.revokedReason, "replaced");
     assert.ok((await validateSession(withCookie(after.headers), db.sql)).session);
+    assert.deepEqual(events, [
+      { type: "created", id: after.session.id, userId: 1 },
+      { type: "revoked", id: before.session.id, userId: 2, reason: "replaced" },
+    ]);
   });
 
-  test("leaves a session alone whose id is presented with another secret", async () => {
+  test("revokes no session whose id replaces presents with another secret", async () => {
     const { session, headers } = await createSession("grace", db.sql);
     const forged = new Headers({ cookie: `__Host-session=${session.id}.${createToken().secret}` });
     await createSession("ada", db.sql, { replaces: forged });
     assert.ok((await validateSession(withCookie(headers), db.sql)).session);
   });
 
-  test("signs in all the same where nothing, or nonsense, is presented", async () => {
+  test("creates the session even if replaces presents no token, or a malformed one", async () => {
     for (const cookie of ["", "a=b", "__Host-session=", "__Host-session=x; __Host-session=y"]) {
       assert.ok(
         (await createSession("ada", db.sql, { replaces: new Headers({ cookie }) })).session,
@@ -134,14 +148,14 @@ describe("createSession", () => {
     }
   });
 
-  test("ends nothing where the sign-in fails", async () => {
+  test("revokes nothing if the user is unknown", async () => {
     const before = await createSession("grace", db.sql);
     const replaces = withCookie(before.headers);
     await assert.rejects(createSession("nobody", db.sql, { replaces }), { code: "USER_NOT_FOUND" });
     assert.ok((await validateSession(replaces, db.sql)).session);
   });
 
-  test("refuses a username that nobody has, without a row", async () => {
+  test("rejects an unknown user, and stores no row", async () => {
     const rows = await countRows();
     for (
       const name of ["nobody", "Ada", " ada", "ada ", "adа", "' or 1=1--", "__proto__", "null"]
@@ -149,8 +163,7 @@ describe("createSession", () => {
       await assert.rejects(createSession(name, db.sql), {
         name: "SessionError",
         code: "USER_NOT_FOUND",
-        message:
-          "Cannot find the user as coatcheck.users must have one row for them, got none",
+        message: "createSession: user not found in coatcheck.users",
       });
     }
     for (const userId of [3, "3", "one", "", "1; drop table users", 2 ** 40, "1e3"]) {
@@ -160,7 +173,7 @@ describe("createSession", () => {
     assert.equal(await countRows(), rows);
   });
 
-  test("makes 100 sessions of 100 parallel sign-ins of one user", async () => {
+  test("creates 100 sessions for 100 parallel sign-ins of one user", async () => {
     const all = await Promise.all(Array.from({ length: 100 }, () => createSession("ada", db.sql)));
     assert.equal(new Set(all.map(({ session }) => session.id)).size, 100);
     assert.equal(new Set(all.map(({ headers }) => secretOf(headers))).size, 100);
@@ -179,7 +192,7 @@ describe("createSession", () => {
     assert.equal((await validateSession(withCookie(headers), db.sql)).reason, "unknown");
   });
 
-  test("finds no user who is deleted before it commits", async () => {
+  test("rejects a user who is deleted while it waits", async () => {
     await db.sql`insert into users values (9, 'gone')`;
     const rows = await countRows();
     const other = await db.sql.reserve();
@@ -193,7 +206,7 @@ describe("createSession", () => {
     assert.equal(await countRows(), rows);
   });
 
-  test("finds nobody in a row without a username, as no session of theirs would be valid", async () => {
+  test("rejects a user without a username, whose session would not be valid", async () => {
     await db.sql`create or replace view coatcheck.users as
       select id, nullif(username, 'grace') as username from users`;
     await assert.rejects(createSession({ userId: 2 }, db.sql), { code: "USER_NOT_FOUND" });
@@ -201,7 +214,7 @@ describe("createSession", () => {
     assert.ok((await createSession({ userId: 2 }, db.sql)).session);
   });
 
-  test("keeps usernames apart that a weaker spelling would join", async () => {
+  test("distinguishes usernames that normalization or case folding would make equal", async () => {
     await db.sql`insert into users values (20, ${"é"}), (21, ${"e\u0301"}), (22, 'ß'), (23, 'ss')`;
     assert.equal((await createSession("é", db.sql)).session.userId, 20);
     assert.equal((await createSession("e\u0301", db.sql)).session.userId, 21);
@@ -216,7 +229,7 @@ describe("createSession", () => {
     assert.equal(headers.getSetCookie().length, 1);
   });
 
-  test("leaves an error of a check of the app's own to the app", async () => {
+  test("reports a check constraint of the app as STORE_REJECTED", async () => {
     await db
       .sql`alter table coatcheck.sessions add constraint apps_own check (data <> '{"no": 1}')`;
     await assert.rejects(createSession("ada", db.sql, { data: { no: 1 } }), {
@@ -226,7 +239,7 @@ describe("createSession", () => {
     await db.sql`alter table coatcheck.sessions drop constraint apps_own`;
   });
 
-  test("refuses numbers that PostgreSQL would spell with more digits than fit", async () => {
+  test("rejects numbers that PostgreSQL writes with too many digits", async () => {
     const numbers = Array.from({ length: 300 }, () => 1e308);
     await assert.rejects(createSession("ada", db.sql, { data: { numbers } }), RangeError);
     const few = { numbers: numbers.slice(0, 100), text: "1e+308".repeat(300) };
@@ -240,27 +253,27 @@ describe("createSession", () => {
 });
 
 describe("maxSessions", () => {
-  test("ends the session that was not used for longest, and never the one just made", async () => {
+  test("revokes the session that was not used for the longest time, and never the new one", async () => {
     await db.sql`insert into users values (30, 'max')`;
     const policy = { maxSessions: 2 };
     const first = await createSession("max", db.sql, policy);
     const second = await createSession("max", db.sql, policy);
     await db.sql`update coatcheck.sessions set last_seen_at = last_seen_at - interval '1 hour'
       where id = ${second.session.id}`;
-    // Uses that are noted after the sign-in make nobody older than it.
+    // A use that is recorded after the sign-in makes no session older than it.
     await db.sql`update coatcheck.sessions set last_seen_at = last_seen_at + interval '1 minute'
       where id = ${first.session.id}`;
     const { sql, statements } = counted(db.sql);
     const third = await createSession("max", sql, policy);
     assert.equal(statements.length, 2);
     const fourth = await createSession("max", db.sql, { maxSessions: 1 });
-    const visits = [];
+    const results = [];
     for (const { headers } of [first, second, third, fourth]) {
       const { reason, revokedReason } = await validateSession(withCookie(headers), db.sql);
-      visits.push([reason, revokedReason]);
+      results.push([reason, revokedReason]);
     }
-    const ended = ["revoked", "limit"];
-    assert.deepEqual(visits, [ended, ended, ended, [undefined, undefined]]);
+    const limited = ["revoked", "limit"];
+    assert.deepEqual(results, [limited, limited, limited, [undefined, undefined]]);
     // By microseconds, of which a Date has lost the last three digits.
     const order = await db.sql`
       select id from (
@@ -275,7 +288,7 @@ describe("maxSessions", () => {
     assert.deepEqual(order.map(({ id }) => id), ids);
   });
 
-  test("counts the user's live sessions alone", async () => {
+  test("counts only the user's live sessions", async () => {
     await db.sql`insert into users values (31, 'few')`;
     const policy = { maxSessions: 2 };
     await createSession("few", db.sql);
@@ -290,6 +303,122 @@ describe("maxSessions", () => {
   });
 });
 
+describe("a sign-in whose second statement fails", () => {
+  const liveRows = async () =>
+    (await db.sql`select id from coatcheck.sessions where revoked_at is null order by id`)
+      .map(({ id }) => id);
+
+  /** A client that fails the statements that match, before or after they are run. */
+  function failing(pattern: RegExp, isRun: boolean): Sql {
+    return async (strings, ...values) => {
+      const isFailing = pattern.test(strings.join("?"));
+      const rows = isFailing && !isRun ? [] : await db.sql(strings, ...values);
+      if (isFailing) throw Object.assign(new Error("gone"), { code: "ECONNRESET" });
+      return rows;
+    };
+  }
+  const unreachable = {
+    name: "SessionError",
+    code: "STORE_UNAVAILABLE",
+    message: "createSession: the database is unreachable (ECONNRESET)",
+  };
+  const revocation = /update coatcheck\.sessions .* revoked_reason = \?/;
+  const limitation = /update coatcheck\.sessions .* revoked_reason = 'limit'/;
+  const deletion = /delete from coatcheck\.sessions/;
+
+  for (const isRun of [false, true]) {
+    const what = isRun ? "the reply to the statement is lost" : "the statement fails";
+
+    test(`rejects and leaves no new session if ${what} that replaces sends`, async () => {
+      const { session, headers } = await createSession("grace", db.sql);
+      const before = await liveRows();
+      const events: SessionEvent[] = [];
+      const options = {
+        replaces: withCookie(headers),
+        onEvent: (event: SessionEvent) => events.push(event),
+      };
+      for (const user of ["ada", { userId: 1 }]) {
+        const sql = failing(revocation, isRun);
+        await assert.rejects(createSession(user, sql, options), unreachable);
+      }
+      assert.deepEqual(await liveRows(), before.filter((id) => !isRun || id !== session.id));
+      assert.deepEqual(events, []);
+    });
+
+    test(`rejects and leaves no new session if ${what} that maxSessions sends`, async () => {
+      const userId = isRun ? 41 : 40;
+      await db.sql`insert into users values (${userId}, ${`limited ${isRun}`})`;
+      const { session } = await createSession({ userId }, db.sql);
+      const before = await liveRows();
+      const sql = failing(limitation, isRun);
+      const events: SessionEvent[] = [];
+      const options = { maxSessions: 1, onEvent: (event: SessionEvent) => events.push(event) };
+      await assert.rejects(createSession({ userId }, sql, options), unreachable);
+      assert.deepEqual(await liveRows(), before.filter((id) => !isRun || id !== session.id));
+      assert.deepEqual(events, []);
+    });
+  }
+
+  test("rejects and leaves no new session if the presented one is locked until queryTimeout", async () => {
+    const { session, headers } = await createSession("grace", db.sql);
+    const before = await liveRows();
+    const other = await db.sql.reserve();
+    await other`begin`;
+    await other`select from coatcheck.sessions where id = ${session.id} for update`;
+    const options = { replaces: withCookie(headers), queryTimeout: 1 };
+    await assert.rejects(createSession("ada", db.sql, options), {
+      name: "SessionError",
+      code: "STORE_TIMEOUT",
+      message: "createSession: the database did not answer within queryTimeout, 1 s",
+    });
+    assert.deepEqual(await liveRows(), before);
+    await other`rollback`;
+    other.release();
+  });
+
+  test("rejects and leaves no new session if another one of the user is locked until queryTimeout", async () => {
+    await db.sql`insert into users values (42, 'locked')`;
+    const { session } = await createSession("locked", db.sql);
+    const before = await liveRows();
+    const other = await db.sql.reserve();
+    await other`begin`;
+    await other`select from coatcheck.sessions where id = ${session.id} for update`;
+    const options = { maxSessions: 1, queryTimeout: 1 };
+    await assert.rejects(createSession("locked", db.sql, options), { code: "STORE_TIMEOUT" });
+    assert.deepEqual(await liveRows(), before);
+    await other`rollback`;
+    other.release();
+  });
+
+  test("rejects with the first error if the new session cannot be deleted either", async () => {
+    const { headers } = await createSession("grace", db.sql);
+    const before = await liveRows();
+    const both = new RegExp(`${revocation.source}|${deletion.source}`);
+    const options = { replaces: withCookie(headers) };
+    await assert.rejects(createSession("ada", failing(both, false), options), unreachable);
+    // No cookie of it was issued: a limit or its deadline ends it.
+    assert.equal((await liveRows()).length, before.length + 1);
+  });
+
+  test("leaves the caller's transaction to the caller", async () => {
+    const { headers } = await createSession("grace", db.sql);
+    const before = await liveRows();
+    const replaces = withCookie(headers);
+    await assert.rejects(
+      db.sql.begin(async (transaction) => {
+        const sql: Sql = async (strings, ...values) => {
+          if (revocation.test(strings.join("?"))) await transaction`select 1 / 0`;
+          return await transaction(strings, ...values);
+        };
+        await createSession("ada", sql, { replaces });
+      }),
+      { code: "STORE_REJECTED", sqlstate: "22012" },
+    );
+    assert.deepEqual(await liveRows(), before);
+    assert.ok((await validateSession(replaces, db.sql)).session);
+  });
+});
+
 describe("insertSession", () => {
   const record = () => {
     const { id, digest, token } = createToken();
@@ -301,7 +430,7 @@ describe("insertSession", () => {
     };
   };
 
-  test("stores a session under the given id, digest and times, and hands out nothing", async () => {
+  test("stores a session under the given id, digest and times, and issues no cookie", async () => {
     const { record: given, token } = record();
     const session = await insertSession(given, db.sql);
     assert.equal(session.id, given.id);
@@ -309,11 +438,13 @@ describe("insertSession", () => {
     assert.deepEqual(session.authenticatedAt, given.createdAt);
     assert.deepEqual(session.expiresAt, given.expiresAt);
     assert.deepEqual(session.data, { from: "else" });
+    const { lastSeenAt, idleExpiresAt } = session;
+    assert.equal(idleExpiresAt.getTime(), lastSeenAt.getTime() + 7 * DAY);
     const headers = new Headers({ cookie: `__Host-session=${token}` });
     assert.equal((await validateSession(headers, db.sql)).reason, "expired");
   });
 
-  test("gives instants of every century back to the millisecond", async () => {
+  test("returns instants of every century to the millisecond", async () => {
     const createdAt = new Date("0001-01-01T00:00:00.001Z");
     const ends = [
       "0969-08-15T01:02:03.679Z",
@@ -327,7 +458,13 @@ describe("insertSession", () => {
     }
   });
 
-  test("takes nobody's proof for one of the future", async () => {
+  test("sets idleExpiresAt no later than expiresAt", async () => {
+    const expiresAt = new Date(Date.now() + 60_000);
+    const session = await insertSession({ ...record().record, expiresAt }, db.sql);
+    assert.deepEqual(session.idleExpiresAt, expiresAt);
+  });
+
+  test("never sets authenticatedAt in the future", async () => {
     const { record: given, token } = record();
     const session = await insertSession({ ...given, createdAt: new Date("2090-01-01") }, db.sql);
     assert.ok(session.authenticatedAt.getTime() < Date.now() + 86_400_000);
@@ -336,27 +473,26 @@ describe("insertSession", () => {
     assert.equal((await validateSession(headers, db.sql, asking)).reason, "stale");
   });
 
-  test("makes a session that its token opens", async () => {
+  test("stores a session that its token opens", async () => {
     const { record: given, token } = record();
     await insertSession({ ...given, createdAt: new Date() }, db.sql);
     const headers = new Headers({ cookie: `__Host-session=${token}` });
     assert.equal((await validateSession(headers, db.sql)).session?.username, "ada");
   });
 
-  test("refuses an id that exists, and leaves the row as it was", async () => {
+  test("rejects an id that exists, and leaves the row as it was", async () => {
     const { session } = await createSession("grace", db.sql);
     const before = await rowOf(session.id);
     await assert.rejects(insertSession({ ...record().record, id: session.id }, db.sql), {
       name: "SessionError",
       code: "STORE_REJECTED",
       sqlstate: "23505",
-      message: "Cannot store the session as the database must accept the statement: " +
-        "received SQLSTATE 23505",
+      message: "insertSession: the database rejected the statement (SQLSTATE 23505)",
     });
     assert.deepEqual(await rowOf(session.id), before);
   });
 
-  test("refuses a key that nobody has", async () => {
+  test("rejects an unknown key", async () => {
     await assert.rejects(insertSession({ ...record().record, userId: 404 }, db.sql), {
       code: "USER_NOT_FOUND",
     });
@@ -368,24 +504,26 @@ describe("getUserId", () => {
     assert.equal(await getUserId("grace", db.sql), 2);
   });
 
-  test("throws where nobody has the username", async () => {
+  test("rejects an unknown username", async () => {
     await assert.rejects(getUserId("nobody", db.sql), {
       name: "SessionError",
       code: "USER_NOT_FOUND",
-      message: "Cannot find the user as coatcheck.users must have one row for them, got none",
+      message: "getUserId: user not found in coatcheck.users",
     });
   });
 });
 
 describe("configure", () => {
-  test("binds the policy to every verb", async () => {
-    const verbs = configure({ absoluteTimeout: 600, cookie: { secure: false } });
-    const { headers } = await verbs.createSession("ada", db.sql, { persistent: true });
+  test("binds the policy to every function", async () => {
+    const functions = configure({ absoluteTimeout: 600, cookie: { secure: false } });
+    const { headers } = await functions.createSession("ada", db.sql, { persistent: true });
     assert.match(headers.get("set-cookie")!, /^session=[^;]+; HttpOnly; Max-Age=600;/);
-    assert.ok((await verbs.validateSession(withCookie(headers), db.sql)).session);
+    assert.ok((await functions.validateSession(withCookie(headers), db.sql)).session);
     assert.equal((await validateSession(withCookie(headers), db.sql)).reason, "absent");
-    assert.equal(await verbs.getUserId("ada", db.sql), 1);
-    const { session } = await verbs.revokeSession(withCookie(headers), db.sql, { reason: "bye" });
+    assert.equal(await functions.getUserId("ada", db.sql), 1);
+    const { session } = await functions.revokeSession(withCookie(headers), db.sql, {
+      reason: "bye",
+    });
     assert.equal(session?.revokedReason, "bye");
   });
 });

@@ -1737,6 +1737,23 @@ describe("a reason", () => {
   });
 });
 
+describe("the users of migrate", () => {
+  const strangers = [
+    { name: "null", value: null, received: "null" },
+    { name: "empty text", value: "", received: "string" },
+    { name: "the name of a table", value: "users", received: "string" },
+    { name: "0", value: 0, received: "number" },
+    { name: "false", value: false, received: "boolean" },
+    { name: "an array", value: ["users"], received: "an instance of Array" },
+  ];
+  for (const { name, value, received } of strangers) {
+    test(`are refused if they are ${name}`, async () => {
+      const message = `migrate: users must be an object, got ${received}`;
+      await refuses(() => migrate(sql, { users: value as never }), "TypeError", message);
+    });
+  }
+});
+
 describe("the options of sweepSessions", () => {
   const times = [
     { key: "retention", least: 0, most: 34_560_000 },

@@ -849,7 +849,8 @@ for (const { name: caller, own, about } of functions) {
       const cookie = once(resolve().cookie, cookieReads);
       const { sweepIdleAfter: _, ...policy } = resolve({ cookie: {}, onEvent: () => {} });
       const given = once({ ...policy, cookie }, reads);
-      for (const read of [call, async (policy: unknown) => void configure(policy as Policy)]) {
+      const configured: Call = (policy) => configure(policy as Policy).listSessions(userId, sql);
+      for (const read of [call, configured]) {
         reads.length = cookieReads.length = 0;
         await read(given).catch((error: Error) => assert.equal(error.name, "SessionError"));
         assert.deepEqual(reads.sort(), POLICY.split(", ").sort());

@@ -4,6 +4,7 @@ import {
   configure,
   createSession,
   createToken,
+  type Policy,
   reauthenticateSession,
   revokeSession,
   rotateSession,
@@ -42,8 +43,8 @@ const signedIn = async (options?: Parameters<typeof createSession>[2]) => {
 };
 
 /** What a cookie opens now: null for a session, and else the reason. Nothing is written. */
-const reasonOf = async (headers: Headers) =>
-  (await validateSession(headers, db.sql, { touchInterval: false })).reason ?? null;
+const reasonOf = async (headers: Headers, policy: Policy = {}) =>
+  (await validateSession(headers, db.sql, { ...policy, touchInterval: false })).reason ?? null;
 
 describe("rotateSession", () => {
   for (const client of ["postgres.js", "Bun.SQL"]) {
@@ -54,48 +55,49 @@ describe("rotateSession", () => {
       const { sql, statements } = counted(db.clients[client]!);
       const rotated = await rotateSession(headers, sql);
       assert.equal(statements.length, 1);
-      const { lastSeenAt, ...kept } = rotated.session!;
-      const { lastSeenAt: before, ...was } = session;
+      const { lastSeenAt, idleExpiresAt, ...kept } = rotated.session!;
+      const { lastSeenAt: before, idleExpiresAt: _, ...was } = session;
       assert.deepEqual(kept, was);
       assert.ok(lastSeenAt >= before);
+      assert.equal(idleExpiresAt.getTime(), lastSeenAt.getTime() + 7 * DAY * 1000);
       assert.equal(rotated.headers.getSetCookie().length, 1);
       assert.equal(rotated.headers.get("cache-control"), "no-store");
       assert.notEqual(secretOf(rotated.headers), secretOf(response));
-      const visit = await validateSession(withCookie(rotated.headers), sql);
-      assert.equal(visit.session?.id, session.id);
+      const result = await validateSession(withCookie(rotated.headers), sql);
+      assert.equal(result.session?.id, session.id);
     });
   }
 
   test("gives 20 parallel callers one new secret, and leaves each with a session", async () => {
     const { headers } = await signedIn();
-    const visits = await Promise.all(
+    const results = await Promise.all(
       Array.from({ length: 20 }, () => rotateSession(headers, db.sql)),
     );
-    assert.equal(new Set(visits.map((visit) => secretOf(visit.headers))).size, 1);
-    for (const visit of visits) assert.equal(await reasonOf(withCookie(visit.headers)), null);
+    assert.equal(new Set(results.map((result) => secretOf(result.headers))).size, 1);
+    for (const result of results) assert.equal(await reasonOf(withCookie(result.headers)), null);
   });
 
-  test("heals a lost answer when it is asked again, or when the session is validated", async () => {
+  test("hands out the same new secret again after a lost answer, in a rotation or a validation", async () => {
     const { headers } = await signedIn();
     const lost = await rotateSession(headers, db.sql);
     const again = await rotateSession(headers, db.sql);
     assert.equal(secretOf(again.headers), secretOf(lost.headers));
-    const visit = await validateSession(headers, db.sql);
-    assert.equal(secretOf(visit.headers), secretOf(lost.headers));
-    assert.equal(visit.headers.get("cache-control"), "no-store");
-    assert.equal(await reasonOf(withCookie(visit.headers)), null);
+    const result = await validateSession(headers, db.sql);
+    assert.equal(secretOf(result.headers), secretOf(lost.headers));
+    assert.equal(result.headers.get("cache-control"), "no-store");
+    assert.equal(await reasonOf(withCookie(result.headers)), null);
   });
 
-  test("heals a lost answer where touching is switched off, and notes no use", async () => {
-    const verbs = configure({ touchInterval: false });
+  test("hands out the same new secret again with touchInterval: false, and records no use", async () => {
+    const functions = configure({ touchInterval: false });
     const old = withCookie((await createSession("ada", db.sql)).headers);
-    const first = await verbs.rotateSession(old, db.sql);
-    const second = await verbs.rotateSession(old, db.sql);
+    const first = await functions.rotateSession(old, db.sql);
+    const second = await functions.rotateSession(old, db.sql);
     assert.equal(secretOf(second.headers), secretOf(first.headers));
     assert.deepEqual(second.session, first.session);
   });
 
-  test("keeps the old secret working until the new one is seen, however long that takes", async () => {
+  test("accepts the previous secret until the new one is seen, however long that takes", async () => {
     const { id, headers } = await signedIn();
     const { headers: rotated } = await rotateSession(headers, db.sql);
     for (let days = 0; days < 12; days += 6) {
@@ -105,25 +107,25 @@ describe("rotateSession", () => {
     assert.equal(await reasonOf(withCookie(rotated)), null);
   });
 
-  test("keeps the old secret for the grace after the new one was seen, without its cookie", async () => {
+  test("accepts the previous secret for rotationGrace after the new one was seen, without a cookie", async () => {
     const { id, headers } = await signedIn();
     const { headers: rotated } = await rotateSession(headers, db.sql);
     await validateSession(withCookie(rotated), db.sql);
     await age(id, 25);
-    const visit = await validateSession(headers, db.sql);
-    assert.equal(visit.session?.id, id);
-    // The browser has the new one. Another that has not is another browser.
-    assert.deepEqual([...visit.headers], []);
+    const result = await validateSession(headers, db.sql);
+    assert.equal(result.session?.id, id);
+    // The browser has the new one. Without it, this may be another browser.
+    assert.deepEqual([...result.headers], []);
   });
 
-  test("ends the session where the old secret comes after the grace", async () => {
+  test("revokes the session if the previous secret comes after the grace period", async () => {
     const events: SessionEvent[] = [];
     const { id, headers } = await signedIn();
     const { headers: rotated } = await rotateSession(headers, db.sql);
     await validateSession(withCookie(rotated), db.sql);
     await age(id, 30);
-    const visit = await validateSession(headers, db.sql, { onEvent: (it) => events.push(it) });
-    assert.deepEqual([visit.session, visit.reason, [...visit.headers]], [null, "reused", []]);
+    const result = await validateSession(headers, db.sql, { onEvent: (it) => events.push(it) });
+    assert.deepEqual([result.session, result.reason, [...result.headers]], [null, "reused", []]);
     const victim = await validateSession(withCookie(rotated), db.sql);
     assert.deepEqual([victim.reason, victim.revokedReason], ["revoked", "reused"]);
     assert.deepEqual(events, [
@@ -132,12 +134,12 @@ describe("rotateSession", () => {
     ]);
   });
 
-  test("ends the session by a reused secret in every verb that reads one", async () => {
-    for (const verb of [rotateSession, reauthenticateSession]) {
+  test("revokes the session of a reused secret in every function that reads one", async () => {
+    for (const call of [rotateSession, reauthenticateSession]) {
       const { id, headers } = await signedIn();
       await validateSession(withCookie((await rotateSession(headers, db.sql)).headers), db.sql);
       await age(id, 30);
-      assert.equal((await verb(headers, db.sql)).reason, "reused");
+      assert.equal((await call(headers, db.sql)).reason, "reused");
       assert.equal(await reasonOf(headers), "revoked");
     }
     const { id, headers } = await signedIn();
@@ -148,25 +150,25 @@ describe("rotateSession", () => {
   });
 
   for (
-    const { name, verb, reason } of [
-      { name: "also where it is rotated meanwhile", verb: rotateSession, reason: "revoked" },
+    const { name, call, reason } of [
+      { name: "even if it is rotated meanwhile", call: rotateSession, reason: "revoked" },
       {
-        name: "but not where its user reauthenticates meanwhile",
-        verb: reauthenticateSession,
+        name: "but not if its user reauthenticates meanwhile",
+        call: reauthenticateSession,
         reason: null,
       },
     ]
   ) {
-    test(`ends the session of a reused secret, ${name}`, async () => {
+    test(`revokes the session of a reused secret, ${name}`, async () => {
       const { id, headers } = await signedIn();
       const rotated = withCookie((await rotateSession(headers, db.sql)).headers);
       await validateSession(rotated, db.sql);
       await age(id, 30);
       let next = new Headers();
-      // Between the statement that judges and the one that ends.
+      // Between the statement that reads the session and the one that revokes it.
       const between: Sql = async (strings, ...values) => {
         if (strings.join().includes("'reused'") && strings.join().includes("update")) {
-          next = withCookie((await verb(rotated, db.sql)).headers);
+          next = withCookie((await call(rotated, db.sql)).headers);
         }
         return await db.clients["postgres.js"]!(strings, ...values);
       };
@@ -175,17 +177,17 @@ describe("rotateSession", () => {
     });
   }
 
-  test("ends the session of a reused secret in what writes, whatever a validation may", async () => {
-    for (const verb of [rotateSession, reauthenticateSession]) {
+  test("revokes the session of a reused secret in a write, even with touchInterval: false", async () => {
+    for (const call of [rotateSession, reauthenticateSession]) {
       const { id, headers } = await signedIn();
       await validateSession(withCookie((await rotateSession(headers, db.sql)).headers), db.sql);
       await age(id, 30);
-      assert.equal((await verb(headers, db.sql, { touchInterval: false })).reason, "reused");
+      assert.equal((await call(headers, db.sql, { touchInterval: false })).reason, "reused");
       assert.equal((await rowOf(id)).revoked_reason, "reused");
     }
   });
 
-  test("refuses a reused secret, and ends nothing, in a validation that may not write", async () => {
+  test("refuses a reused secret and revokes nothing in a validation with touchInterval: false", async () => {
     const { id, headers } = await signedIn();
     const { headers: rotated } = await rotateSession(headers, db.sql);
     await validateSession(withCookie(rotated), db.sql);
@@ -195,14 +197,14 @@ describe("rotateSession", () => {
     assert.deepEqual(await rowOf(id), before);
   });
 
-  test("follows the grace of the policy", async () => {
+  test("applies the rotationGrace of the policy", async () => {
     const { id, headers } = await signedIn();
     const { headers: rotated } = await rotateSession(headers, db.sql);
     await validateSession(withCookie(rotated), db.sql);
     await age(id, 100);
-    const longer = { rotationGrace: 101, touchInterval: false } as const;
-    assert.ok((await validateSession(headers, db.sql, longer)).session);
-    assert.equal((await validateSession(headers, db.sql, { rotationGrace: 0 })).reason, "reused");
+    assert.equal(await reasonOf(headers, { rotationGrace: 101 }), null);
+    assert.equal(await reasonOf(headers, { rotationGrace: 100 }), "reused");
+    assert.equal(await reasonOf(headers, { rotationGrace: 5 }), "reused");
   });
 
   for (
@@ -212,7 +214,7 @@ describe("rotateSession", () => {
       { name: "an update", use: (headers: Headers) => updateSession(headers, { a: 1 }, db.sql) },
     ]
   ) {
-    test(`takes ${name} with the new secret for its first sight, from which the grace counts`, async () => {
+    test(`counts the grace period from ${name} with the new secret`, async () => {
       const { id, headers } = await signedIn();
       const rotated = withCookie((await rotateSession(headers, db.sql)).headers);
       await age(id, 3600);
@@ -225,7 +227,7 @@ describe("rotateSession", () => {
     });
   }
 
-  test("keeps the pair of secrets while the last rotation is not settled", async () => {
+  test("keeps both secrets until the last rotation is over", async () => {
     const { id, headers } = await signedIn();
     const rotated = withCookie((await rotateSession(headers, db.sql)).headers);
     const before = await rowOf(id);
@@ -245,7 +247,7 @@ describe("rotateSession", () => {
     assert.notEqual(secretOf(settled.headers), rotated.get("cookie")!.slice(-43));
   });
 
-  test("knows only one secret before the current one", async () => {
+  test("accepts only one previous secret", async () => {
     const { id, headers: first } = await signedIn();
     const second = withCookie((await rotateSession(first, db.sql)).headers);
     await validateSession(second, db.sql);
@@ -260,15 +262,15 @@ describe("rotateSession", () => {
     const { id } = await signedIn();
     const before = await rowOf(id);
     const forged = new Headers({ cookie: `__Host-session=${id}.${createToken().secret}` });
-    for (const verb of [rotateSession, reauthenticateSession, validateSession, revokeSession]) {
-      const result = await verb(forged, db.sql);
-      assert.equal(result.session, null, verb.name);
+    for (const call of [rotateSession, reauthenticateSession, validateSession, revokeSession]) {
+      const result = await call(forged, db.sql);
+      assert.equal(result.session, null, call.name);
     }
     assert.equal((await updateSession(forged, { a: 1 }, db.sql)).reason, "unknown");
     assert.deepEqual(await rowOf(id), before);
   });
 
-  test("keeps the deadline, and hands out a cookie that ends with it", async () => {
+  test("keeps the deadline, and issues a cookie that ends with it", async () => {
     const { id, session, headers } = await signedIn({ absoluteTimeout: 7200 });
     await age(id, 3600);
     const rotated = await rotateSession(headers, db.sql, { absoluteTimeout: 30 * DAY });
@@ -278,14 +280,14 @@ describe("rotateSession", () => {
     assert.ok(Number(maxAge) <= 3600 && Number(maxAge) > 3540, `${maxAge}`);
   });
 
-  test("keeps a cookie that ends with the browser as it is", async () => {
+  test("keeps a cookie that ends with the browser", async () => {
     const { headers } = await signedIn({ persistent: false });
     const rotated = await rotateSession(headers, db.sql);
     assert.equal(rotated.session?.persistent, false);
     assert.doesNotMatch(rotated.headers.get("set-cookie")!, /Max-Age|Expires/);
   });
 
-  test("hands out a Max-Age that browsers take, whatever the row says", async () => {
+  test("issues a Max-Age that browsers accept, whatever the row says", async () => {
     const { id, headers } = await signedIn();
     await db.sql`update coatcheck.sessions
       set expires_at = '9999-01-01', authenticated_at = '9998-01-01' where id = ${id}`;
@@ -299,7 +301,7 @@ describe("rotateSession", () => {
     assert.doesNotMatch(later.headers.get("set-cookie") ?? "", /Max-Age/);
   });
 
-  test("gives nothing to a session that is over, and tells why", async () => {
+  test("rotates no session that has ended, and reports the reason", async () => {
     const revoked = await signedIn();
     await revokeSession(revoked.headers, db.sql);
     assert.equal((await rotateSession(revoked.headers, db.sql)).reason, "revoked");
@@ -308,12 +310,12 @@ describe("rotateSession", () => {
     assert.equal((await rotateSession(idle.headers, db.sql)).reason, "idle");
     const expired = await signedIn();
     await age(expired.id, 31 * DAY, "authenticated_at");
-    const visit = await rotateSession(expired.headers, db.sql);
-    assert.deepEqual([visit.session, visit.reason, [...visit.headers]], [null, "expired", []]);
+    const result = await rotateSession(expired.headers, db.sql);
+    assert.deepEqual([result.session, result.reason, [...result.headers]], [null, "expired", []]);
     assert.equal((await rotateSession(new Headers(), db.sql)).reason, "absent");
   });
 
-  test("ends the session by either secret when its user signs out or in again", async () => {
+  test("lets a sign-out or a new sign-in with the previous secret revoke the session", async () => {
     const out = await signedIn();
     await rotateSession(out.headers, db.sql);
     assert.equal((await revokeSession(out.headers, db.sql)).session?.id, out.id);
@@ -323,7 +325,7 @@ describe("rotateSession", () => {
     assert.equal((await rowOf(again.id)).revoked_reason, "replaced");
   });
 
-  test("clears the salt once the grace is over, so that nothing makes the new secret of the old", async () => {
+  test("clears the salt after the grace period, so that the new secret cannot be derived any more", async () => {
     const { id, headers } = await signedIn();
     const rotated = withCookie((await rotateSession(headers, db.sql)).headers);
     await validateSession(rotated, db.sql);
@@ -359,11 +361,11 @@ describe("rotateAfter", () => {
     assert.deepEqual([...(await validateSession(headers, db.sql, policy)).headers], []);
     await age(id, 100);
     const { sql, statements } = counted(db.sql);
-    const visit = await validateSession(headers, sql, policy);
+    const result = await validateSession(headers, sql, policy);
     assert.equal(statements.length, 2);
-    assert.equal(visit.session?.id, id);
-    assert.notEqual(secretOf(visit.headers), secretOf(response));
-    assert.equal(await reasonOf(withCookie(visit.headers)), null);
+    assert.equal(result.session?.id, id);
+    assert.notEqual(secretOf(result.headers), secretOf(response));
+    assert.equal(await reasonOf(withCookie(result.headers)), null);
   });
 
   test("counts from the last rotation", async () => {
@@ -378,14 +380,14 @@ describe("rotateAfter", () => {
     assert.equal(next.headers.getSetCookie().length, 1);
   });
 
-  test("waits for nobody: a session that somebody holds is rotated the next time", async () => {
+  test("waits for no lock: a locked session is rotated by the next validation", async () => {
     const { id, headers } = await signedIn();
     await age(id, 3600);
     const other = await db.sql.reserve();
     await other`begin`;
     await other`select from coatcheck.sessions where id = ${id} for update`;
-    const visit = await validateSession(headers, db.sql, { ...policy, queryTimeout: 2 });
-    assert.deepEqual([visit.session?.id, [...visit.headers]], [id, []]);
+    const result = await validateSession(headers, db.sql, { ...policy, queryTimeout: 2 });
+    assert.deepEqual([result.session?.id, [...result.headers]], [id, []]);
     await other`rollback`;
     other.release();
     assert.equal(
@@ -394,39 +396,40 @@ describe("rotateAfter", () => {
     );
   });
 
-  test("hands its cookie out also where the session is stale", async () => {
+  test("issues its cookie even if the session is stale", async () => {
     const { id, headers } = await signedIn();
     await age(id, 3600);
-    const visit = await validateSession(headers, db.sql, { ...policy, authenticatedWithin: 60 });
-    assert.deepEqual([visit.session, visit.reason], [null, "stale"]);
-    assert.equal(await reasonOf(withCookie(visit.headers)), null);
+    const result = await validateSession(headers, db.sql, { ...policy, authenticatedWithin: 60 });
+    assert.deepEqual([result.session, result.reason], [null, "stale"]);
+    assert.equal(await reasonOf(withCookie(result.headers)), null);
   });
 });
 
 describe("reauthenticateSession", () => {
-  test("records a proof: authenticatedAt moves, and both timeouts start anew", async () => {
+  test("moves authenticatedAt, and restarts both timeouts", async () => {
     const { id, session, headers } = await signedIn({ data: { cart: 1 } });
     await age(id, 5 * DAY);
     const { sql, statements } = counted(db.sql);
-    const visit = await reauthenticateSession(headers, sql);
+    const result = await reauthenticateSession(headers, sql);
     assert.equal(statements.length, 1);
     const row = await rowOf(id);
-    assert.deepEqual(visit.session, {
+    assert.deepEqual(result.session, {
       ...session,
       createdAt: row.created_at,
       authenticatedAt: row.authenticated_at,
       lastSeenAt: row.last_seen_at,
       expiresAt: row.expires_at,
+      idleExpiresAt: new Date(row.last_seen_at.getTime() + 7 * DAY * 1000),
     });
-    const now = visit.session!.authenticatedAt.getTime();
-    assert.equal(visit.session!.lastSeenAt.getTime(), now);
-    assert.equal(visit.session!.expiresAt.getTime() - now, 30 * DAY * 1000);
-    assert.ok(now - visit.session!.createdAt.getTime() >= 5 * DAY * 1000);
-    assert.match(visit.headers.get("set-cookie")!, /; Max-Age=2592000;/);
-    assert.equal(visit.headers.get("cache-control"), "no-store");
+    const now = result.session!.authenticatedAt.getTime();
+    assert.equal(result.session!.lastSeenAt.getTime(), now);
+    assert.equal(result.session!.expiresAt.getTime() - now, 30 * DAY * 1000);
+    assert.ok(now - result.session!.createdAt.getTime() >= 5 * DAY * 1000);
+    assert.match(result.headers.get("set-cookie")!, /; Max-Age=2592000;/);
+    assert.equal(result.headers.get("cache-control"), "no-store");
   });
 
-  test("is what authenticatedWithin asks for, and keeps the cookie until then", async () => {
+  test("satisfies authenticatedWithin, and a stale answer keeps the cookie", async () => {
     const { id, headers } = await signedIn();
     await age(id, 301);
     const asking = { authenticatedWithin: 300 };
@@ -439,18 +442,18 @@ describe("reauthenticateSession", () => {
     assert.equal((await validateSession(withCookie(renewed), db.sql, asking)).session?.id, id);
   });
 
-  test("puts a thief of the old secret out at once, and lets them end nothing", async () => {
+  test("locks out a thief of the old secret at once, who can revoke nothing", async () => {
     const { id, headers: stolen } = await signedIn();
     const { headers: renewed } = await reauthenticateSession(stolen, db.sql);
-    for (const verb of [validateSession, rotateSession, reauthenticateSession]) {
-      const visit = await verb(stolen, db.sql);
-      assert.deepEqual([visit.session, visit.reason, [...visit.headers]], [null, "unknown", []]);
+    for (const call of [validateSession, rotateSession, reauthenticateSession]) {
+      const result = await call(stolen, db.sql);
+      assert.deepEqual([result.session, result.reason, [...result.headers]], [null, "unknown", []]);
     }
     assert.equal((await revokeSession(stolen, db.sql)).session, null);
     assert.equal((await validateSession(withCookie(renewed), db.sql)).session?.id, id);
   });
 
-  test("puts a thief out who has rotated before", async () => {
+  test("locks out a thief who has rotated before", async () => {
     const { id, headers } = await signedIn();
     const thief = withCookie((await rotateSession(headers, db.sql)).headers);
     await validateSession(thief, db.sql);
@@ -460,13 +463,13 @@ describe("reauthenticateSession", () => {
     assert.equal((await validateSession(withCookie(renewed), db.sql)).session?.id, id);
   });
 
-  test("makes a secret that is no function of the one before", async () => {
+  test("creates a secret that does not depend on the one before", async () => {
     const { id, headers } = await signedIn();
     const secrets = new Set<string>();
     for (let tries = 0; tries < 5; tries++) {
       const before = await rowOf(id);
-      const visit = await reauthenticateSession(headers, db.sql);
-      secrets.add(secretOf(visit.headers));
+      const result = await reauthenticateSession(headers, db.sql);
+      secrets.add(secretOf(result.headers));
       await db.sql`update coatcheck.sessions set digest = ${before.digest} where id = ${id}`;
     }
     assert.equal(secrets.size, 5);
@@ -486,8 +489,8 @@ describe("reauthenticateSession", () => {
       ]] as const
     ) {
       const before = await rowOf(id);
-      const visit = await reauthenticateSession(headers, db.sql);
-      assert.deepEqual([visit.session, visit.reason, [...visit.headers]], [null, reason, []]);
+      const result = await reauthenticateSession(headers, db.sql);
+      assert.deepEqual([result.session, result.reason, [...result.headers]], [null, reason, []]);
       assert.deepEqual(await rowOf(id), before);
     }
   });

@@ -29,13 +29,16 @@ describe("updateSession", () => {
       const { session, headers } = await signedIn({ cart: [1], theme: "dark", gone: true });
       const { sql, statements } = counted(db.clients[client]!);
       const patch = { cart: [2, { three: null }], "ключ": "\"'\\ $1", gone: undefined };
-      const visit = await updateSession(headers, patch, sql);
+      const result = await updateSession(headers, patch, sql);
       assert.equal(statements.length, 1);
       const data = { cart: [2, { three: null }], theme: "dark", "ключ": "\"'\\ $1" };
-      const { lastSeenAt } = visit.session!;
-      assert.deepEqual(visit.session, { ...session, lastSeenAt, data, version: 1 });
-      assert.deepEqual([...visit.headers], []);
-      assert.deepEqual((await validateSession(headers, sql)).session, visit.session);
+      const { lastSeenAt } = result.session!;
+      assert.ok(lastSeenAt >= session.lastSeenAt);
+      const idleExpiresAt = new Date(lastSeenAt.getTime() + 7 * 86_400_000);
+      const expected = { ...session, lastSeenAt, idleExpiresAt, data, version: 1 };
+      assert.deepEqual(result.session, expected);
+      assert.deepEqual([...result.headers], []);
+      assert.deepEqual((await validateSession(headers, sql)).session, result.session);
     });
   }
 
@@ -49,13 +52,13 @@ describe("updateSession", () => {
     assert.deepEqual(session?.data, { a: null });
   });
 
-  test("replaces a value as a whole, also an object", async () => {
+  test("replaces a value as a whole, even an object", async () => {
     const { headers } = await signedIn({ address: { city: "Paris", street: "1" } });
     const { session } = await updateSession(headers, { address: { city: "Rome" } }, db.sql);
     assert.deepEqual(session?.data, { address: { city: "Rome" } });
   });
 
-  test("takes names that mean something elsewhere as plain keys", async () => {
+  test("treats special names as plain keys", async () => {
     const { headers } = await signedIn({ toString: 1, "": 2 });
     const patch = JSON.parse(`{ "__proto__": 1, "constructor": 2, "data - 'a'": 3 }`);
     const { session } = await updateSession(headers, { ...patch, "": undefined }, db.sql);
@@ -65,7 +68,7 @@ describe("updateSession", () => {
     );
   });
 
-  test("keeps what 20 parallel requests write to keys of their own", async () => {
+  test("keeps what 20 parallel requests write to different keys", async () => {
     const { headers } = await signedIn();
     await Promise.all(
       Array.from({ length: 20 }, (_, i) => updateSession(headers, { [`key${i}`]: i }, db.sql)),
@@ -75,18 +78,18 @@ describe("updateSession", () => {
     assert.equal(session!.version, 20);
   });
 
-  test("takes data of 131,072 bytes, as PostgreSQL spells them, and not one more", async () => {
+  test("accepts data of 131,072 bytes as PostgreSQL writes JSON, and not one more", async () => {
     const { headers } = await signedIn({ a: "a".repeat(65_528) });
     const rest = "b".repeat(65_526);
     const { session } = await updateSession(headers, { b: rest }, db.sql);
     assert.equal(session?.version, 1);
     await assert.rejects(updateSession(headers, { b: `${rest}b` }, db.sql), {
       name: "RangeError",
-      message: /at most 131072 bytes of data, got 131073 bytes/,
+      message: "updateSession: patch must leave at most 131072 bytes of data, got 131073 bytes",
     });
   });
 
-  test("writes nothing where the data was changed since, and shows what is there", async () => {
+  test("writes nothing if the version has changed, and returns the current data", async () => {
     const { headers } = await signedIn({ cart: 1 });
     const first = await updateSession(headers, { cart: 2 }, db.sql, { version: 0 });
     assert.deepEqual([first.session?.version, first.reason], [1, undefined]);
@@ -99,44 +102,43 @@ describe("updateSession", () => {
 
   test("lets exactly one of 20 parallel requests win that have seen the same version", async () => {
     const { headers } = await signedIn();
-    const visits = await Promise.all(
+    const results = await Promise.all(
       Array.from(
         { length: 20 },
         (_, i) => updateSession(headers, { winner: i }, db.sql, { version: 0 }),
       ),
     );
-    assert.equal(visits.filter(({ reason }) => reason === undefined).length, 1);
-    assert.equal(visits.filter(({ reason }) => reason === "conflict").length, 19);
+    assert.equal(results.filter(({ reason }) => reason === undefined).length, 1);
+    assert.equal(results.filter(({ reason }) => reason === "conflict").length, 19);
   });
 
-  test("counts changes of data alone in the version", async () => {
+  test("counts only changes of data in the version", async () => {
     const { headers } = await signedIn();
     await rotateSession(headers, db.sql);
     await db.sql`update coatcheck.sessions set last_seen_at = last_seen_at - interval '1 hour'`;
     assert.equal((await validateSession(headers, db.sql)).session?.version, 0);
   });
 
-  test("writes nothing to a session that is over, nor for another secret", async () => {
+  test("writes nothing to a session that has ended, nor for another secret", async () => {
     const { id, headers } = await signedIn({ a: 1 });
     const forged = new Headers({ cookie: `__Host-session=${id}.${createToken().secret}` });
     assert.equal((await updateSession(forged, { a: 2 }, db.sql)).reason, "unknown");
     await revokeSession(headers, db.sql);
-    const visit = await updateSession(headers, { a: 2 }, db.sql);
-    assert.deepEqual([visit.session, visit.reason], [null, "revoked"]);
+    const result = await updateSession(headers, { a: 2 }, db.sql);
+    assert.deepEqual([result.session, result.reason], [null, "revoked"]);
     const [row] = await db.sql`select data, version from coatcheck.sessions where id = ${id}`;
     assert.deepEqual({ ...row }, { data: { a: 1 }, version: 0 });
     assert.equal((await updateSession(new Headers(), { a: 2 }, db.sql)).reason, "absent");
   });
 
-  test("refuses a merge that has become too large, and leaves the data as it was", async () => {
+  test("rejects a merge that would be too large, and leaves the data as it was", async () => {
     const { headers } = await signedIn();
     const half = "x".repeat(60_000);
     await updateSession(headers, { a: half }, db.sql);
     await updateSession(headers, { b: half }, db.sql);
     await assert.rejects(updateSession(headers, { c: half }, db.sql), {
       name: "RangeError",
-      message: "Cannot proceed as patch must leave at most 131072 bytes of data: " +
-        "received 180027 bytes",
+      message: "updateSession: patch must leave at most 131072 bytes of data, got 180027 bytes",
     });
     const { session } = await updateSession(headers, { a: undefined }, db.sql);
     assert.deepEqual(Object.keys(session!.data), ["b"]);

@@ -23,7 +23,7 @@ afterAll(() => db.close());
 
 const DAY = 86_400;
 
-/** A session whose instants all lie some seconds further back: time passes by ageing the row. */
+/** A session whose instants are some seconds older: time passes by ageing the row. */
 async function aged(
   seconds: number,
   columns = "created_at authenticated_at last_seen_at expires_at",
@@ -55,16 +55,16 @@ describe("validateSession", () => {
     test(`finds the session of a cookie with one SELECT, through ${client}`, async () => {
       const created = await createSession("ada", db.sql, { data: { cart: [1] } });
       const { sql, statements } = counted(db.clients[client]!);
-      const visit = await validateSession(withCookie(created.headers), sql);
-      assert.deepEqual(visit.session, created.session);
-      assert.equal(visit.reason, undefined);
-      assert.deepEqual([...visit.headers], []);
+      const result = await validateSession(withCookie(created.headers), sql);
+      assert.deepEqual(result.session, created.session);
+      assert.equal(result.reason, undefined);
+      assert.deepEqual([...result.headers], []);
       assert.equal(statements.length, 1);
       assert.doesNotMatch(statements[0]!, /insert|update|delete/);
     });
   }
 
-  test("asks the database nothing where no token is presented", async () => {
+  test("sends no SQL if no token is presented", async () => {
     const { sql, statements } = counted(db.sql);
     const { id, token } = createToken();
     const cookies = [
@@ -81,20 +81,24 @@ describe("validateSession", () => {
       },
     ];
     for (const { name, cookie, reason } of cookies) {
-      const visit = await validateSession(new Headers({ cookie }), sql);
-      assert.deepEqual([visit.session, visit.reason, [...visit.headers]], [null, reason, []], name);
+      const result = await validateSession(new Headers({ cookie }), sql);
+      assert.deepEqual(
+        [result.session, result.reason, [...result.headers]],
+        [null, reason, []],
+        name,
+      );
     }
     assert.deepEqual(statements, []);
   });
 
-  test("takes the token from the cookie alone", async () => {
+  test("reads the token from the cookie only", async () => {
     const { headers } = await createSession("ada", db.sql);
     const [, token] = headers.get("set-cookie")!.match(/=([^;]+)/)!;
-    const visit = await validateSession(new Headers({ authorization: `Bearer ${token}` }), db.sql);
-    assert.equal(visit.reason, "absent");
+    const result = await validateSession(new Headers({ authorization: `Bearer ${token}` }), db.sql);
+    assert.equal(result.reason, "absent");
   });
 
-  test("knows no session by another secret, another id or a digest", async () => {
+  test("opens no session with another secret, another id or a digest", async () => {
     const { session, headers } = await createSession("ada", db.sql);
     const secret = secretOf(headers);
     const [{ digest }] = await db
@@ -112,15 +116,15 @@ describe("validateSession", () => {
         `00000000-0000-0000-0000-000000000000.${zeros}`,
       ]
     ) {
-      const visit = await validateSession(
+      const result = await validateSession(
         new Headers({ cookie: `__Host-session=${token}` }),
         db.sql,
       );
-      assert.deepEqual([visit.session, visit.reason, [...visit.headers]], [null, "unknown", []]);
+      assert.deepEqual([result.session, result.reason, [...result.headers]], [null, "unknown", []]);
     }
   });
 
-  test("never tells the reason to somebody with the wrong secret", async () => {
+  test("never reports the reason for a wrong secret", async () => {
     const { session, headers } = await createSession("ada", db.sql);
     await revokeSession(withCookie(headers), db.sql);
     const guess = new Headers({ cookie: `__Host-session=${session.id}.${createToken().secret}` });
@@ -132,19 +136,19 @@ describe("validateSession", () => {
     const alive = await aged(7 * DAY - 60, "last_seen_at");
     assert.ok((await validateSession(alive.headers, db.sql)).session);
     const idle = await aged(7 * DAY, "last_seen_at");
-    const visit = await validateSession(idle.headers, db.sql);
-    assert.deepEqual([visit.session, visit.reason], [null, "idle"]);
+    const result = await validateSession(idle.headers, db.sql);
+    assert.deepEqual([result.session, result.reason], [null, "idle"]);
   });
 
   test("ends a session at its deadline, however much it is used", async () => {
     const alive = await aged(30 * DAY - 60, "created_at authenticated_at expires_at");
     assert.ok((await validateSession(alive.headers, db.sql)).session);
     const expired = await aged(30 * DAY, "created_at authenticated_at expires_at");
-    const visit = await validateSession(expired.headers, db.sql);
-    assert.deepEqual([visit.session, visit.reason], [null, "expired"]);
+    const result = await validateSession(expired.headers, db.sql);
+    assert.deepEqual([result.session, result.reason], [null, "expired"]);
   });
 
-  test("ends a session sooner by a shorter policy, and tells the deadline by it", async () => {
+  test("ends a session sooner under a shorter policy, and reports that deadline", async () => {
     const { headers } = await aged(3600, "created_at authenticated_at");
     const shorter = { absoluteTimeout: 3600 };
     assert.equal((await validateSession(headers, db.sql, shorter)).reason, "expired");
@@ -153,20 +157,20 @@ describe("validateSession", () => {
     assert.equal((await validateSession(headers, db.sql, { idleTimeout: 60 })).reason, undefined);
   });
 
-  test("ends a session at its stored deadline, whatever a longer policy says", async () => {
+  test("ends a session at its stored deadline, even under a longer policy", async () => {
     const { session, headers } = await createSession("ada", db.sql, { absoluteTimeout: 60 });
     await age(session.id, 60, "created_at authenticated_at expires_at");
-    const visit = await validateSession(withCookie(headers), db.sql, {
+    const result = await validateSession(withCookie(headers), db.sql, {
       absoluteTimeout: 400 * DAY,
     });
-    assert.equal(visit.reason, "expired");
+    assert.equal(result.reason, "expired");
   });
 
-  test("counts the very instant of a deadline as past", async () => {
+  test("treats the exact instant of a deadline as past", async () => {
     const at = "2026-01-01 00:00:00.123456+00";
     const headers = withCookie((await createSession("ada", db.sql)).headers);
     const id = headers.get("cookie")!.slice(15, 51);
-    // The same statement, at an instant of our choice.
+    // The same statement, at a fixed instant.
     const frozen: Sql = async (strings, ...values) => {
       const text = strings.map((part, i) => i ? `$${i}${part}` : part).join("");
       const then = text.replaceAll("statement_timestamp()", `timestamptz '${at}'`);
@@ -189,13 +193,45 @@ describe("validateSession", () => {
           `update coatcheck.sessions set ${before} + interval '${shift}' where id = '${id}'`
             .replaceAll("$1", `timestamptz '${at}'`),
         );
-        const visit = await validateSession(headers, frozen, { touchInterval: false });
-        assert.equal(visit.reason, expected, `${column} + ${shift}`);
+        const result = await validateSession(headers, frozen, { touchInterval: false });
+        assert.equal(result.reason, expected, `${column} + ${shift}`);
       }
     }
   });
 
-  test("goes by the database's clock, whatever the app's own says", async () => {
+  test("reports idleExpiresAt, idleTimeout after lastSeenAt and no later than expiresAt", async () => {
+    const { headers } = await aged(DAY, "created_at authenticated_at expires_at");
+    const cases = [
+      { name: "the defaults", policy: {}, seconds: 7 * DAY },
+      { name: "a shorter timeout", policy: { idleTimeout: 60 }, seconds: 60 },
+      { name: "its deadline", policy: { idleTimeout: 30 * DAY }, seconds: 29 * DAY },
+      {
+        name: "a shorter deadline",
+        policy: { absoluteTimeout: 2 * DAY, idleTimeout: 2 * DAY },
+        seconds: DAY,
+      },
+    ];
+    for (const { name, policy, seconds } of cases) {
+      const { session } = await validateSession(headers, db.sql, policy);
+      const { lastSeenAt, expiresAt, idleExpiresAt } = session!;
+      const after = (idleExpiresAt.getTime() - lastSeenAt.getTime()) / 1000;
+      assert.equal(after, seconds, name);
+      assert.ok(idleExpiresAt <= expiresAt, name);
+    }
+  });
+
+  test("moves idleExpiresAt with a touch", async () => {
+    const { headers } = await aged(DAY, "last_seen_at");
+    const read = await validateSession(headers, db.sql, { touchInterval: false });
+    const touched = await validateSession(headers, db.sql);
+    for (const { session } of [read, touched]) {
+      assert.equal(+session!.idleExpiresAt - +session!.lastSeenAt, 7 * DAY * 1000);
+    }
+    const moved = +touched.session!.idleExpiresAt - +read.session!.idleExpiresAt;
+    assert.ok(moved >= DAY * 1000, `${moved} ms`);
+  });
+
+  test("uses the database's clock, not the app's", async () => {
     const { headers } = await createSession("ada", db.sql);
     const { now } = Date;
     try {
@@ -219,7 +255,7 @@ describe("validateSession", () => {
     });
   });
 
-  test("sees time pass inside a long transaction, as every other verb does", async () => {
+  test("sees time pass inside a long transaction, as all other functions do", async () => {
     const made = await Promise.all([1, 2, 3].map(() => createSession("grace", db.sql)));
     const [first, second, third] = made.map(({ headers }) => withCookie(headers));
     const used = await aged(60, "last_seen_at");
@@ -241,7 +277,7 @@ describe("validateSession", () => {
       assert.equal((await reauthenticateSession(second!, transaction)).reason, "expired");
       assert.equal((await updateSession(third!, { a: 1 }, transaction)).reason, "expired");
       assert.deepEqual(await listSessions(2, transaction), []);
-      // What has ended by itself is not ended once more.
+      // A session that has expired is not revoked.
       assert.deepEqual(await revokeSessions({ userId: 2 }, transaction), []);
       const later = await createSession("grace", transaction, { maxSessions: 1 });
       assert.ok(later.session.createdAt > before);
@@ -255,7 +291,7 @@ describe("validateSession", () => {
     });
   });
 
-  test("notes a use once an interval, and tells when", async () => {
+  test("records a use once per touchInterval, and reports when", async () => {
     const { id, headers } = await aged(299, "last_seen_at");
     const before = await lastSeen(id);
     await validateSession(headers, db.sql);
@@ -270,17 +306,28 @@ describe("validateSession", () => {
     assert.equal(statements.length, 3);
   });
 
-  test("is one session where the view has its user twice", async () => {
+  test("fails if the view has two rows for the user, even if they are equal", async () => {
     const { headers } = await createSession("ada", db.sql);
+    const request = withCookie(headers);
     await db.sql`create or replace view coatcheck.users as
       select id, username from users union all select id, username from users`;
     try {
-      assert.ok((await validateSession(withCookie(headers), db.sql)).session);
-      const { reason } = await updateSession(withCookie(headers), {}, db.sql, { version: 9 });
-      assert.equal(reason, "conflict");
+      const calls = {
+        validateSession: () => validateSession(request, db.sql),
+        updateSession: () => updateSession(request, {}, db.sql, { version: 9 }),
+      };
+      for (const [name, call] of Object.entries(calls)) {
+        await assert.rejects(call, {
+          name: "SessionError",
+          code: "UNEXPECTED_RESULT",
+          message: `${name}: coatcheck.users has more than one row for the user; ` +
+            "make id and username unique in it",
+        });
+      }
     } finally {
       await db.sql`create or replace view coatcheck.users as select id, username from users`;
     }
+    assert.ok((await validateSession(request, db.sql)).session);
   });
 
   test("touches a due session once for 100 parallel requests", async () => {
@@ -291,14 +338,14 @@ describe("validateSession", () => {
       if (strings.join().includes("update coatcheck")) touched += rows.length;
       return rows;
     };
-    const visits = await Promise.all(
+    const results = await Promise.all(
       Array.from({ length: 100 }, () => validateSession(headers, counting)),
     );
-    assert.ok(visits.every(({ session }) => session));
+    assert.ok(results.every(({ session }) => session));
     assert.equal(touched, 1);
   });
 
-  test("does not wait for somebody who holds the row", async () => {
+  test("does not wait for a row that another transaction has locked", async () => {
     const { headers, id } = await aged(600, "last_seen_at");
     const other = await db.sql.reserve();
     await other`begin`;
@@ -309,24 +356,24 @@ describe("validateSession", () => {
     other.release();
   });
 
-  test("writes nothing where touching is switched off", async () => {
+  test("writes nothing with touchInterval: false", async () => {
     const { headers } = await aged(600, "last_seen_at");
     const { sql, statements } = counted(db.sql);
     assert.ok((await validateSession(headers, sql, { touchInterval: false })).session);
     assert.equal(statements.length, 1);
   });
 
-  test("works where nothing can be written, while nothing is due", async () => {
+  test("works in a read-only transaction while nothing is due", async () => {
     const { headers } = await createSession("ada", db.sql);
     await db.sql.begin("read only", async (transaction) => {
       assert.ok((await validateSession(withCookie(headers), transaction)).session);
     });
   });
 
-  test("never brings a revoked session back by a touch", async () => {
+  test("never revives a revoked session by a touch", async () => {
     const { id, headers } = await aged(600, "last_seen_at");
     const other = await db.sql.reserve();
-    // The touch begins when the row was read as alive, and finds it revoked.
+    // The row was live when it was read, and is revoked before the touch.
     const paused: Sql = async (strings, ...values) => {
       if (strings.join().includes("update coatcheck")) {
         await other`update coatcheck.sessions set revoked_at = now(), revoked_reason = 'admin'
@@ -336,43 +383,43 @@ describe("validateSession", () => {
     };
     await validateSession(headers, paused);
     other.release();
-    const visit = await validateSession(headers, db.sql);
-    assert.deepEqual([visit.reason, visit.revokedReason], ["revoked", "admin"]);
+    const result = await validateSession(headers, db.sql);
+    assert.deepEqual([result.reason, result.revokedReason], ["revoked", "admin"]);
     assert.ok(Date.now() - new Date(await lastSeen(id)).getTime() > 300_000);
   });
 
-  test("finds no session for a user who is out of the view, and keeps it", async () => {
+  test("refuses the session of a user who left the view, and keeps its row", async () => {
     await db.sql`insert into users values (5, 'eve')`;
     const { headers } = await createSession("eve", db.sql);
     await db.sql`create or replace view coatcheck.users as
       select id, username from users where username <> 'eve'`;
-    const visit = await validateSession(withCookie(headers), db.sql);
-    assert.deepEqual([visit.session, visit.reason, [...visit.headers]], [null, "user", []]);
+    const result = await validateSession(withCookie(headers), db.sql);
+    assert.deepEqual([result.session, result.reason, [...result.headers]], [null, "user", []]);
     await db.sql`create or replace view coatcheck.users as select id, username from users`;
     assert.ok((await validateSession(withCookie(headers), db.sql)).session);
   });
 
-  test("finds no session for a user who was deleted", async () => {
+  test("knows no session of a user who was deleted", async () => {
     await db.sql`insert into users values (6, 'mallory')`;
     const { headers } = await createSession("mallory", db.sql);
     await db.sql`delete from users where id = 6`;
     assert.equal((await validateSession(withCookie(headers), db.sql)).reason, "unknown");
   });
 
-  test("finds no session with an instant that is not finite, and survives those that are odd", async () => {
+  test("refuses a session with an infinite instant, and accepts unusual ones", async () => {
     for (const column of ["created_at", "last_seen_at", "expires_at", "authenticated_at"]) {
       for (const instant of ["infinity", "-infinity", "4000-01-01 BC", "20000-01-01"]) {
         const { session, headers } = await createSession("ada", db.sql);
         await db.sql`update coatcheck.sessions
           set ${db.sql(column)} = ${instant}::text::timestamptz where id = ${session.id}`;
-        const { session: visited, reason } = await validateSession(withCookie(headers), db.sql);
+        const { session: found, reason } = await validateSession(withCookie(headers), db.sql);
         if (/infinity/.test(instant)) assert.match(reason ?? "", /^(expired|idle)$/, column);
-        assert.ok(!visited || !Number.isNaN(visited.expiresAt.getTime()));
+        assert.ok(!found || !Number.isNaN(found.expiresAt.getTime()));
       }
     }
   });
 
-  test("writes no row for anybody who is not signed in", async () => {
+  test("stores no row for a visitor who is not signed in", async () => {
     const rows = async () => (await db.sql`select from coatcheck.sessions`).length;
     const before = await rows();
     await Promise.all(Array.from({ length: 500 }, async () => {
