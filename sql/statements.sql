@@ -571,7 +571,9 @@ with asked as materialized (
   from pg_catalog.jsonb_populate_record(null::coatcheck.sessions,
     pg_catalog.jsonb_build_object('user_id', $2::text)) r
 ), before as materialized (
-  select o.last_seen_at from coatcheck.sessions o where o.id = $6::text::uuid
+  select o.last_seen_at
+  from coatcheck.sessions o
+  where o.id = $6::text::uuid and o.user_id = (select a.user_id from asked a)
 )
 select $1::text as call,
   s.id::text as id,

@@ -42,10 +42,10 @@ const ABOUT_ALL = /^(08|25|3F|53|57|58|XX|42P01|42703)/;
  * Wraps a SQL client so that concurrent calls of the same function are sent as one statement.
  *
  * It batches `validateSession`, `createSession` and `insertSession`, and passes every other statement
- * through. The first call is sent at once. At most two statements are in flight for validations, and two for
- * the others; calls that arrive meanwhile are queued, and sent as soon as one of the two is answered, at most
- * 128 in a statement. There is no timer, so a single call takes no longer. A call whose `queryTimeout` is
- * over leaves the queue.
+ * through. A call is sent at once if fewer than two statements are in flight. Calls that arrive meanwhile are
+ * queued, and sent together as soon as one of the two is answered, at most 128 in a statement. No call waits
+ * for a timer. A call whose `queryTimeout` is over leaves the queue. Validations have a queue of their own,
+ * with two statements of their own.
  *
  * If a batch fails because of one call, it was rolled back, and each call is sent again by itself. The same
  * happens after half a second of waiting for a locked user row, and on a server that does not support the

@@ -73,15 +73,16 @@ export interface SessionRecord<Data extends object = Record<string, unknown>> {
  *    now, `expires_at` is `absoluteTimeout` later. It only inserts, and never changes an existing row.
  * 4. Compares the id of the returned row with its own, so that another query's row is never read as this
  *    session.
- * 5. With `replaces`: revokes the session that those headers present, with a second statement, whichever user
- *    it belongs to. The reason is `replaced`.
+ * 5. With `replaces`: revokes the session that those headers present, whichever user it belongs to, with a
+ *    second statement. The reason is `replaced`.
  * 6. With `maxSessions`: revokes the user's sessions above the limit, with one more statement, the least
  *    recently used first. The reason is `limit`. The new session stays.
- * 7. Writes the cookie: `HttpOnly`, `Secure`, `SameSite=Lax`, `Path=/` unless the policy says otherwise, and
- *    a `Max-Age` of `absoluteTimeout` seconds if it is persistent. `Cache-Control: no-store` goes with it.
+ * 7. Writes the cookie: always `HttpOnly`; `Secure`, `SameSite=Lax` and `Path=/` unless the policy says
+ *    otherwise; and a `Max-Age` of `absoluteTimeout` seconds if it is persistent. `Cache-Control: no-store`
+ *    goes with it.
  *
- * If step 5 or 6 fails, it tries to delete the new row again. If that fails too, the row stays until it
- * expires, and no cookie opens it.
+ * If step 5 or 6 fails, it deletes the new row if it can. Otherwise the row stays until it expires, and no
+ * cookie opens it.
  *
  * It descends from a function in Go, `CreateSession(username, db, w)`, which queried the user id, used a
  * UUIDv4 as session id and as credential, inserted it, and set the cookie on a `ResponseWriter`. Here the

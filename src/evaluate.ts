@@ -2,7 +2,7 @@ import type { ResolvedPolicy } from "./policy.ts";
 import type { RefusalReason } from "./events.ts";
 import {
   readBoolean,
-  readInstant,
+  readNumber,
   readSession,
   SESSION_CELLS,
   type StoredSession,
@@ -37,12 +37,12 @@ export function readState(caller: string, cells: readonly Cell[], id: string): S
   );
   return {
     ...session,
-    clock: readInstant(caller, clock),
+    clock: readNumber(caller, clock),
     isRevoked: readBoolean(caller, isRevoked),
     revokedReason: reason ?? null,
     isRotated: readBoolean(caller, isRotated),
-    rotatedAt: rotated === null ? null : readInstant(caller, rotated),
-    rotationSeenAt: seen === null ? null : readInstant(caller, seen),
+    rotatedAt: rotated === null ? null : readNumber(caller, rotated),
+    rotationSeenAt: seen === null ? null : readNumber(caller, seen),
     isCurrent: readBoolean(caller, isCurrent),
     authenticated: cells[5] ?? null,
   };
@@ -55,10 +55,10 @@ export interface Evaluation {
   /** Whether the last rotation is settled: the previous secret is no longer accepted. */
   readonly isSettled: boolean;
   /**
-   * What to write: the use, a rotation by age, or nothing. `heir`: the previous secret was presented, and the
+   * What to write: the use, a rotation by age, or nothing. `reissue`: the previous secret was presented, and the
    * current one never was. The answer with it was lost, so it is issued again.
    */
-  readonly due: "touch" | "rotation" | "heir" | null;
+  readonly due: "touch" | "rotation" | "reissue" | null;
 }
 
 /**
@@ -89,7 +89,7 @@ export function evaluate(state: StoredState, policy: ResolvedPolicy): Evaluation
   let due: Evaluation["due"] = null;
   const isOld = rotateAfter !== false &&
     hasPassed(state, state.rotatedAt ?? state.authenticatedAt, rotateAfter);
-  if (isUnseen && !isCurrent) due = "heir";
+  if (isUnseen && !isCurrent) due = "reissue";
   else if (isOld && isCurrent && isSettled) due = "rotation";
   else if (isUnseen) due = "touch";
   else if (touchInterval !== false && hasPassed(state, state.lastSeenAt, touchInterval)) {

@@ -27,12 +27,12 @@ export type RefusalReason =
 /**
  * An event in the life of a session, as {@linkcode Policy.onEvent} gets it.
  *
- * - `created`, `rotated`, `reauthenticated`, `updated`: a call did so.
+ * - `created`, `rotated`, `reauthenticated`, `updated`: what a call has done.
  * - `revoked`: a session was revoked. `reason` is the caller's, or `replaced` or `limit` of
  *   {@linkcode createSession}.
  * - `reused`: the previous secret came back after the grace period. Two parties hold the session, so it was
  *   revoked.
- * - `refused`: a cookie opened no session. A request without a cookie emits none.
+ * - `refused`: a request with a cookie got no session. A request without a cookie emits no event.
  *
  * An event contains ids and reasons, and never a token, so you can log it as it is.
  */
@@ -52,17 +52,17 @@ export type SessionEvent =
     readonly id: string;
     /** The user's key. */
     readonly userId: string | number;
-    /** Why the session was revoked: what the caller gave, `replaced` or `limit`. */
+    /** For `revoked`: why the session was revoked. */
     readonly reason: string;
   }
   | {
     /** What happened. */
     readonly type: "refused";
-    /** Why there is no session. */
+    /** For `refused`: why there is no session. */
     readonly reason: Exclude<RefusalReason, "absent">;
-    /** The presented session id; unset if the cookie was malformed. */
+    /** For `refused`: the presented session id; unset if the cookie was malformed. */
     readonly id?: string;
-    /** The user's key; set only if the secret was right. */
+    /** For `refused`: the user's key; set only if the secret was right. */
     readonly userId?: string | number;
   };
 

@@ -27,12 +27,12 @@ export type WithSessionOptions = ValidateSessionOptions & CrossOriginOptions;
  * argument. The session may be null: a page for signed-in users must check it. What your handler throws, the
  * wrapped handler throws.
  *
- * What it adds to your handler's response:
+ * Your handler's response gets:
  *
- * - It adds `Vary: Cookie`.
- * - It adds the session cookie if the session has a new secret, unless your handler set a cookie of that
- *   name, as a sign-in does.
- * - It sets `Cache-Control: no-store` if the response has either cookie.
+ * - `Vary: Cookie`.
+ * - The session cookie, if the session has a new secret, unless your handler set a cookie of that name, as a
+ *   sign-in does.
+ * - `Cache-Control: no-store`, if it has either cookie.
  *
  * The response is your handler's own object, or a copy if it gets the session cookie or its headers are
  * immutable (`Response.redirect`, `fetch`). The body is not read. A WebSocket upgrade is returned as it is.
@@ -123,7 +123,7 @@ export function wrap<
 }
 
 function refusal(): Response {
-  return new Response("Refused, as a page of another origin sent this\n", {
+  return new Response("Cross-origin request refused\n", {
     status: 403,
     headers: { "content-type": "text/plain; charset=utf-8", "cache-control": "no-store" },
   });

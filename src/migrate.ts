@@ -55,7 +55,7 @@ const APPLIED = statement(
  *
  * @example
  * ```ts
- * import { migrate } from "@coatcheck/coatcheck";
+ * import { migrate } from "coatcheck";
  * import assert from "node:assert/strict";
  * import postgres from "postgres";
  *

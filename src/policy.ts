@@ -26,7 +26,7 @@ export interface CookiePolicy {
   readonly name?: string;
   /** The host whose subdomains get the cookie too, without a leading dot. Unset: this host only. */
   readonly domain?: string;
-  /** The path of the requests that carry the cookie, and of those below it. @default {"/"} */
+  /** The path that the cookie is sent to, with all paths below it. @default {"/"} */
   readonly path?: string;
   /** Whether browsers send the cookie over https only. @default {true} */
   readonly secure?: boolean;
@@ -60,8 +60,8 @@ export interface Policy {
   readonly absoluteTimeout?: number;
   /**
    * Minimum seconds between updates of `last_seen_at`; 0 to less than `idleTimeout`. An idle session may end
-   * that much early, never late. `false`: a validation never writes, for a standby, or a transaction
-   * with REPEATABLE READ.
+   * that much early, never late. `false`: a validation never writes, for a standby or a REPEATABLE READ
+   * transaction.
    *
    * @default {300}, or a tenth of `idleTimeout` if that is shorter.
    */
@@ -136,15 +136,21 @@ const defaults = {
 } as const;
 
 /**
- * The overall timeout of NIST SP 800-63B-4 for AAL1, section 2.1.3: 30 days. Use it as
- * `configure({ ...AAL1 })`.
+ * The overall timeout of NIST SP 800-63B-4 for AAL1, section 2.1.3: 30 days. `configure({ ...AAL1 })` sets
+ * it.
  */
 export const AAL1: Policy = { absoluteTimeout: 30 * DAY };
 
-/** The timeouts of NIST SP 800-63B-4 for AAL2, section 2.2.3: 24 hours, and 1 hour without use. */
+/**
+ * The timeouts of NIST SP 800-63B-4 for AAL2, section 2.2.3: 24 hours, and 1 hour without use.
+ * `configure({ ...AAL2 })` sets them.
+ */
 export const AAL2: Policy = { absoluteTimeout: DAY, idleTimeout: 3600 };
 
-/** The timeouts of NIST SP 800-63B-4 for AAL3, section 2.3.3: 12 hours, and 15 minutes without use. */
+/**
+ * The timeouts of NIST SP 800-63B-4 for AAL3, section 2.3.3: 12 hours, and 15 minutes without use.
+ * `configure({ ...AAL3 })` sets them.
+ */
 export const AAL3: Policy = { absoluteTimeout: 12 * 3600, idleTimeout: 900 };
 
 const POLICY_KEYS: readonly (keyof Policy)[] = [

@@ -3,7 +3,7 @@ import { readToken, type RequestHeaders } from "./cookie.ts";
 import { emit } from "./events.ts";
 import { type Policy, readOptions } from "./policy.ts";
 import { granted, refused, type SessionResult } from "./result.ts";
-import { readInstant, readSession, SESSION_CELLS } from "./session.ts";
+import { readNumber, readSession, SESSION_CELLS } from "./session.ts";
 import { requireSql, type Sql } from "./sql.ts";
 import { EXPLAIN, REAUTHENTICATE } from "./statements.ts";
 import { keyOf, renewToken } from "./token.ts";
@@ -12,10 +12,10 @@ import { write } from "./write.ts";
 /**
  * Records that the user has proved their identity again, and replaces the secret immediately.
  *
- * It checks nothing: call it after your own check of the password or of a second factor. `authenticatedAt` is
- * now, and both timeouts start again (NIST SP 800-63B-4, section 5.2). The new secret is random, so an
- * attacker who holds the old one is locked out (OWASP Session Management, Renew the Session ID After Any
- * Privilege Level Change).
+ * It does not check who the user is: call it after your own check of the password or of a second factor.
+ * `authenticatedAt` is now, and both timeouts start again (NIST SP 800-63B-4, section 5.2). The new secret is
+ * random, not derived: an attacker who holds the old one is locked out (OWASP Session Management, Renew the
+ * Session ID After Any Privilege Level Change).
  *
  * There is no grace period. A request of the user that is in flight with the old cookie is `unknown`; its
  * response leaves the new cookie alone. It sends one UPDATE. If that changes no row, a second statement reads
@@ -76,7 +76,7 @@ export async function reauthenticate<Data extends object>(
     explanation: EXPLAIN,
     changed: (cells) => {
       const session = readSession(caller, cells, token.id);
-      const clock = readInstant(caller, cells[SESSION_CELLS]);
+      const clock = readNumber(caller, cells[SESSION_CELLS]);
       emit(policy.onEvent, { type: "reauthenticated", id: session.id, userId: session.userId });
       return granted<Data>(context, session, { token, clock });
     },

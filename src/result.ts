@@ -8,13 +8,13 @@ import type { Token } from "./token.ts";
 /** What a cookie opens: a live session, or null and the reason. */
 export type SessionResult<Data extends object = Record<string, unknown>> =
   | {
-    /** The session, as its row is now. */
+    /** The session as it is stored now. */
     readonly session: Session<Data>;
     readonly reason?: undefined;
     readonly revokedReason?: undefined;
     /**
-     * A `Set-Cookie` and `Cache-Control: no-store` if the session has a new secret, else empty. Append each
-     * entry to your response.
+     * With a session: `Set-Cookie` and `Cache-Control: no-store` if it has a new secret, else empty. Append
+     * each entry to your response.
      */
     readonly headers: Headers;
   }
@@ -24,7 +24,7 @@ export type SessionResult<Data extends object = Record<string, unknown>> =
     readonly reason: RefusalReason;
     /** Why the session was revoked, if the reason is `revoked`. */
     readonly revokedReason?: string;
-    /** Empty, unless a `stale` session has a new secret. They never clear the cookie. */
+    /** Without a session: empty, unless a `stale` session has a new secret. They never clear the cookie. */
     readonly headers: Headers;
   };
 

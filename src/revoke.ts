@@ -5,7 +5,7 @@ import { emit } from "./events.ts";
 import { copyOptions, kindOf, refuse, requireText } from "./input.ts";
 import { type Policy, readOptions } from "./policy.ts";
 import {
-  readInstant,
+  readNumber,
   readSession,
   type Session,
   SESSION_CELLS,
@@ -169,7 +169,7 @@ export type RevokeTarget =
  * It sends one UPDATE, which locks the sessions in the order of their ids, so that concurrent calls do not
  * deadlock. Each form of the target names the user, so an id from a form cannot revoke another user's
  * session. Sessions past their stored deadline are neither revoked nor returned. The revocations are on disk
- * when the call returns.
+ * when the call returns (in a transaction: when it commits).
  *
  * It sees committed sessions only. To lock a user out, first make new sign-ins fail (disable the user, or
  * change the password), then commit, then revoke.
@@ -231,13 +231,13 @@ export async function revokeMany<Data extends object>(
   return sessions;
 }
 
-interface ReadTarget {
+interface Selection {
   readonly userIds: readonly (string | number)[];
   readonly id: string | null;
   readonly except: string | null;
 }
 
-function readTarget(caller: string, target: RevokeTarget): ReadTarget {
+function readTarget(caller: string, target: RevokeTarget): Selection {
   const subject = `${caller}: target`;
   const desired = "be { userId }, { userId, id }, { userId, except } or { userIds }";
   const known = ["userId", "id", "except", "userIds"];
@@ -285,7 +285,7 @@ function readRevoked<Data extends object>(
   const session = withDates<Data>(readSession(caller, cells, asked));
   const [revoked, revokedReason] = cells.slice(SESSION_CELLS);
   if (typeof revokedReason !== "string") throw unexpectedRow(caller);
-  return { ...session, revokedAt: toDate(readInstant(caller, revoked)), revokedReason };
+  return { ...session, revokedAt: toDate(readNumber(caller, revoked)), revokedReason };
 }
 
 function emitRevoked<Data extends object>(

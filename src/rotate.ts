@@ -6,7 +6,7 @@ import { evaluate, readState, STATE_CELLS, type StoredState } from "./evaluate.t
 import { emit } from "./events.ts";
 import { type Policy, readOptions } from "./policy.ts";
 import { granted, type NewToken, refused, type SessionResult } from "./result.ts";
-import { readInstant, readSession, SESSION_CELLS } from "./session.ts";
+import { readNumber, readSession, SESSION_CELLS } from "./session.ts";
 import { type Cell, requireSql, type Sql } from "./sql.ts";
 import { EXPLAIN, EXPLAIN_DUE, ROTATE, ROTATE_DUE } from "./statements.ts";
 import { deriveToken, keyOf, type PresentedToken, type Token } from "./token.ts";
@@ -16,9 +16,9 @@ import { queryPresented, refuseState, touch, write } from "./write.ts";
  * Gives a session a new secret, and keeps its id, data, deadline and `persistent`.
  *
  * OWASP calls this renewing the session ID. It is race-safe: the new secret is derived from the old one, so
- * parallel requests that rotate the same secret get the same new one, and a lost response is repeated. The
- * previous secret is accepted until the new one is first presented, and for `rotationGrace` seconds after
- * that. If it comes back later, two parties hold the session, and the session is revoked.
+ * parallel requests that rotate the same secret get the same new one, and so does a request after a lost
+ * response. The previous secret is accepted until the new one is first presented, and for `rotationGrace`
+ * seconds after that. If it comes back later, two parties hold the session, and the session is revoked.
  *
  * | presented secret | last rotation | result |
  * | --- | --- | --- |
@@ -102,7 +102,7 @@ export async function rotate<Data extends object>(
 export async function rotateDue<Data extends object>(
   context: Context,
   presented: PresentedToken,
-  due: "rotation" | "heir",
+  due: "rotation" | "reissue",
 ): Promise<SessionResult<Data> | undefined> {
   const { caller, policy } = context;
   if (due === "rotation") {
@@ -132,7 +132,7 @@ function rotated<Data extends object>(
 ): SessionResult<Data> {
   const { caller, policy } = context;
   const session = readSession(caller, cells, token.id);
-  const clock = readInstant(caller, cells[SESSION_CELLS]);
+  const clock = readNumber(caller, cells[SESSION_CELLS]);
   emit(policy.onEvent, { type: "rotated", id: session.id, userId: session.userId });
   return granted<Data>(context, session, { token, clock });
 }
@@ -148,8 +148,8 @@ async function handOut<Data extends object>(
   state: StoredState,
   cells: readonly Cell[],
 ): Promise<SessionResult<Data>> {
-  const heir = heirOf(context, presented, state, cells);
-  return granted<Data>(context, await touch(context, presented, state), heir);
+  const renewed = reissue(context, presented, state, cells);
+  return granted<Data>(context, await touch(context, presented, state), renewed);
 }
 
 /**
@@ -158,7 +158,7 @@ async function handOut<Data extends object>(
  *
  * @throws {SessionError} `UNEXPECTED_RESULT` if salt and digest of the row do not belong together.
  */
-function heirOf(
+function reissue(
   { caller }: Context,
   presented: PresentedToken,
   state: StoredState,

@@ -1,7 +1,7 @@
 import { unexpectedRow } from "./errors.ts";
 import type { Cell } from "./sql.ts";
 
-/** A session, as its row is stored. It never contains the token, the secret or the digest. */
+/** A session as it is stored. It never contains the token, the secret or the digest. */
 export interface Session<Data extends object = Record<string, unknown>> {
   /** The session id, a UUID: safe to log, list and show. */
   readonly id: string;
@@ -62,12 +62,12 @@ export function readSession(caller: string, cells: readonly Cell[], id?: string)
     id: ownId,
     userId: readUserId(caller, key, isNumber),
     username: username ?? null,
-    createdAt: readInstant(caller, created),
-    authenticatedAt: readInstant(caller, authenticated),
-    lastSeenAt: readInstant(caller, lastSeen),
-    expiresAt: readInstant(caller, expires),
+    createdAt: readNumber(caller, created),
+    authenticatedAt: readNumber(caller, authenticated),
+    lastSeenAt: readNumber(caller, lastSeen),
+    expiresAt: readNumber(caller, expires),
     persistent: readBoolean(caller, persistent),
-    version: readInstant(caller, version),
+    version: readNumber(caller, version),
     data: readData(caller, data),
   };
 }
@@ -89,7 +89,7 @@ export function readBoolean(caller: string, cell: Cell | undefined): boolean {
 }
 
 /** Reads seconds since 1970, or another number, as PostgreSQL writes a numeric. */
-export function readInstant(caller: string, cell: Cell | undefined): number {
+export function readNumber(caller: string, cell: Cell | undefined): number {
   if (typeof cell !== "string" || !/^-?(\d+(\.\d+)?|Infinity)$/.test(cell)) {
     throw unexpectedRow(caller);
   }

@@ -1,4 +1,4 @@
-import { driverError, SessionError, storeError, timedOut, unexpected } from "./errors.ts";
+import { driverError, type SessionError, storeError, timedOut, unexpected } from "./errors.ts";
 import { kindOf, refuse } from "./input.ts";
 
 /**

@@ -420,7 +420,7 @@ where s.id = $2::text::uuid
   and pg_catalog.decode($3::text, 'hex') in (s.digest, s.previous_digest)
 for share of s${lock}`;
 
-const HEIR = `pg_catalog.encode(s.digest, 'hex') as digest,
+const CURRENT_SECRET = `pg_catalog.encode(s.digest, 'hex') as digest,
   pg_catalog.encode(s.rotation_salt, 'hex') as salt`;
 
 /**
@@ -431,7 +431,7 @@ const HEIR = `pg_catalog.encode(s.digest, 'hex') as digest,
  */
 export const EXPLAIN: Statement = statement(
   21,
-  explanation(HEIR, ""),
+  explanation(CURRENT_SECRET, ""),
 );
 
 /**
@@ -441,7 +441,7 @@ export const EXPLAIN: Statement = statement(
  */
 export const EXPLAIN_DUE: Statement = statement(
   21,
-  explanation(HEIR, " skip locked"),
+  explanation(CURRENT_SECRET, " skip locked"),
 );
 
 /**
@@ -469,7 +469,9 @@ export const LIST: Statement = statement(
   from pg_catalog.jsonb_populate_record(null::coatcheck.sessions,
     pg_catalog.jsonb_build_object('user_id', $2::text)) r
 ), before as materialized (
-  select o.last_seen_at from coatcheck.sessions o where o.id = $6::text::uuid
+  select o.last_seen_at
+  from coatcheck.sessions o
+  where o.id = $6::text::uuid and o.user_id = (select a.user_id from asked a)
 )
 select $1::text as call,
   ${SESSION}

@@ -10,7 +10,7 @@ export interface SweepSessionsOptions {
   /**
    * Seconds for which a revoked session is kept, with its reason; 0 to 34,560,000.
    *
-   * @default {2592000}, 30 days: a cookie of it may be presented for as long, and get the reason `revoked`.
+   * @default {2592000}, 30 days: for as long, its cookie gets the reason `revoked`, and after that `unknown`.
    */
   readonly retention?: number;
   /** Called with the progress after each batch, and awaited. An error that it throws stops the sweep. */
@@ -39,7 +39,7 @@ export interface SweepProgress {
  * It sends one DELETE for each 100 blocks of the table (800 KiB), each in its own transaction. It waits for
  * no lock, and leaves a locked row to the next sweep. Any number of processes can sweep at the same time. On
  * a server without block ranges (Citus), it goes by key: for each 5,000 rows one SELECT, and one DELETE if
- * some of them are dead.
+ * some of them are dead. There, the DELETE waits for locked rows.
  *
  * @example
  * ```ts
@@ -107,7 +107,7 @@ async function* sweepBlocks(
   dead: readonly (string | null)[],
   signal: AbortSignal | undefined,
 ): AsyncGenerator<Batch> {
-  // The first batch says how many blocks there are. Rows that are inserted meanwhile are not dead.
+  // The number of blocks is that of the first batch. Rows that are inserted meanwhile are not dead.
   let blocks = 1;
   for (let block = 0; block < blocks; block += BLOCKS_A_BATCH) {
     signal?.throwIfAborted();
@@ -127,6 +127,7 @@ async function* sweepBlocks(
   }
 }
 
+/** Sweeps the table key by key: reads a page of rows, and deletes those of it that are dead. */
 async function* sweepKeys(
   context: Context,
   dead: readonly (string | null)[],
@@ -146,7 +147,7 @@ async function* sweepKeys(
       );
     }
     last = rows.at(-1)?.[0];
-    // Keys are random: their first digits tell how far in the table this is.
+    // Keys are random, so their first digits are the progress.
     const part = last ? parseInt(last.slice(0, 4), 16) / 0x10000 : 1;
     yield { deleted, scanned: Math.floor(part * PARTS), blocks: PARTS };
   }
@@ -154,7 +155,7 @@ async function* sweepKeys(
 
 function readCount({ caller }: Context, cell: Cell | undefined): number {
   if (typeof cell !== "string" || !/^\d+$/.test(cell)) {
-    throw unexpected(caller, "two numbers", "something else");
+    throw unexpected(caller, "a number of rows or blocks", "something else");
   }
   return Number(cell);
 }

@@ -10,7 +10,7 @@ import {
 } from "./input.ts";
 import { type Policy, readOptions } from "./policy.ts";
 import { granted, refused, type SessionResult } from "./result.ts";
-import { readInstant, readSession, type Session } from "./session.ts";
+import { readNumber, readSession, type Session } from "./session.ts";
 import { requireSql, type Sql } from "./sql.ts";
 import { STATE_CELLS } from "./evaluate.ts";
 import { EXPLAIN_UPDATE, MAX_MERGED_DATA_BYTES, UPDATE } from "./statements.ts";
@@ -126,7 +126,7 @@ export async function update<Data extends object>(
       if (version !== undefined && state.version !== version) {
         return { ...granted<Data>(context, state), reason: "conflict" };
       }
-      const size = readInstant(caller, cells[STATE_CELLS]);
+      const size = readNumber(caller, cells[STATE_CELLS]);
       if (size <= MAX_MERGED_DATA_BYTES) return undefined;
       const desired = `leave at most ${MAX_MERGED_DATA_BYTES} bytes of data`;
       refuse(RangeError, `${caller}: patch`, desired, `${size} bytes`);

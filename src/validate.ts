@@ -24,10 +24,10 @@ export interface ValidateSessionOptions {
  *
  * - If the cookie is absent or malformed, no SQL is sent.
  * - Otherwise it sends one SELECT, by id and digest. The database's clock decides what is idle or expired.
- * - A second statement follows only if something is due: the last recorded use is `touchInterval` ago, a new
- *   secret is presented for the first time, the secret is `rotateAfter` seconds old, or the previous secret
- *   came back after its grace period. If the previous secret comes back because the response with the new one
- *   was lost, two follow. With `touchInterval: false`, none follows.
+ * - A second statement follows only if something is due: it records a use (once in `touchInterval`, and when
+ *   a new secret is first presented), rotates a secret that is `rotateAfter` seconds old, or revokes the
+ *   session of a reused secret. If the current secret must be issued again, as a response was lost or a
+ *   parallel request has rotated, two more follow. With `touchInterval: false`, there is only the SELECT.
  *
  * No session is a result, not an error: `session` is null, and `reason` says why. Only a failing store
  * throws. Show users no more than that they are signed out: the reason is for your log.
@@ -114,7 +114,7 @@ async function writeDue<Data extends object>(
   context: Context,
   presented: PresentedToken,
   state: StoredState,
-  due: "touch" | "rotation" | "heir",
+  due: "touch" | "rotation" | "reissue",
 ): Promise<SessionResult<Data>> {
   if (due === "touch") {
     return granted<Data>(context, await touch(context, presented, state));

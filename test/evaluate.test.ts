@@ -155,7 +155,7 @@ const cases: Case[] = [
     name: "hands the new secret to the old one while nobody has come with it",
     state: rotated({ rotationSeenAt: null }),
     previous: true,
-    due: "heir",
+    due: "reissue",
   },
   {
     name: "lets the old secret in a microsecond before the grace is over",
@@ -306,13 +306,13 @@ describe("evaluate, and the conditions in SQL", () => {
         const outcome = refusal ?? `due: ${due}`;
         said.set(outcome, (said.get(outcome) ?? 0) + 1);
         // A rotation that is due is no touch, but its session may be due for one as well.
-        if (due === "rotation" || due === "heir") continue;
+        if (due === "rotation" || due === "reissue") continue;
         const isTouched = await writes(TOUCH, token, [String(touchInterval)]);
         assert.equal(isTouched, isLive && due === "touch", text);
       }
     }
     const outcomes =
-      "due: heir,due: null,due: rotation,due: touch,expired,idle,reused,revoked,user";
+      "due: reissue,due: null,due: rotation,due: touch,expired,idle,reused,revoked,user";
     assert.equal([...said.keys()].sort().join(), outcomes);
     for (const [outcome, times] of said) assert.ok(times >= 5, `${outcome}: ${times}`);
   });

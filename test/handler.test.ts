@@ -109,7 +109,7 @@ describe("withSession", () => {
         for (const [key, value] of Object.entries(from)) own.set(key, value);
         const response = await handle(ask(own, method));
         assert.equal(response.status, 403, name);
-        assert.equal(await response.text(), "Refused, as a page of another origin sent this\n");
+        assert.equal(await response.text(), "Cross-origin request refused\n");
         assert.deepEqual([...response.headers], [
           ["cache-control", "no-store"],
           ["content-type", "text/plain; charset=utf-8"],

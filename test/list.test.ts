@@ -1,6 +1,13 @@
 import { afterAll, beforeAll, describe, test } from "bun:test";
 import assert from "node:assert/strict";
-import { createSession, listSessions, revokeSession, rotateSession } from "../mod.ts";
+import {
+  configure,
+  createSession,
+  listSessions,
+  revokeSession,
+  revokeSessions,
+  rotateSession,
+} from "../mod.ts";
 import { counted, type Database, openDatabase, secretOf, withCookie } from "./runner/database.ts";
 
 let db: Database;
@@ -10,7 +17,7 @@ beforeAll(async () => {
 });
 afterAll(() => db.close());
 
-/** A user whom no other test has. */
+/** A user of this test only. */
 async function newUser(): Promise<number> {
   const id = users++;
   await db.sql`insert into users values (${id}, ${`user${id}`})`;
@@ -43,7 +50,7 @@ describe("listSessions", () => {
     });
   }
 
-  test("lists live sessions alone, by the policy of the moment", async () => {
+  test("lists only sessions that are live under the policy of the call", async () => {
     const userId = await newUser();
     const live = await signIn(userId);
     await revokeSession((await signIn(userId)).headers, db.sql);
@@ -57,18 +64,18 @@ describe("listSessions", () => {
     assert.deepEqual(await ids({ idleTimeout: 3600 }), [live.id]);
   });
 
-  test("holds nothing that opens a session", async () => {
+  test("contains nothing that opens a session", async () => {
     const userId = await newUser();
     const { headers, response } = await signIn(userId);
     const rotated = await rotateSession(headers, db.sql);
     const text = JSON.stringify(await listSessions(userId, db.sql));
-    for (const handedOut of [response, rotated.headers]) {
-      assert.ok(!text.includes(secretOf(handedOut)));
+    for (const issued of [response, rotated.headers]) {
+      assert.ok(!text.includes(secretOf(issued)));
     }
     assert.doesNotMatch(text, /digest|salt|secret/);
   });
 
-  test("lists none for a user who is unknown, deleted, or out of the view", async () => {
+  test("lists none for a user who is unknown, deleted, or not in the view", async () => {
     assert.deepEqual(await listSessions(404, db.sql), []);
     const userId = await newUser();
     await signIn(userId);
@@ -81,8 +88,8 @@ describe("listSessions", () => {
     assert.deepEqual(await listSessions(userId, db.sql), []);
   });
 
-  test("says of a key that no user could have that there is no such user", async () => {
-    // Also where the planner knows that there is nothing to read.
+  test("rejects a key that no user can have as USER_NOT_FOUND", async () => {
+    // Even if the planner knows that there is nothing to read.
     for (
       const change of [
         "",
@@ -96,5 +103,110 @@ describe("listSessions", () => {
         await assert.rejects(listSessions(userId, db.sql), { code: "USER_NOT_FOUND" });
       }
     }
+  });
+
+  test("reports idleExpiresAt under the policy of the call", async () => {
+    const userId = await newUser();
+    await signIn(userId, 60);
+    for (const [idleTimeout, seconds] of [[undefined, 7 * 86_400], [3600, 3600]] as const) {
+      const policy = idleTimeout === undefined ? {} : { idleTimeout };
+      const [session] = await listSessions(userId, db.sql, policy);
+      assert.equal(+session!.idleExpiresAt - +session!.lastSeenAt, seconds * 1000);
+    }
+  });
+});
+
+describe("a page of listSessions", () => {
+  const ids = async (userId: number, page?: { limit?: number; after?: string }) =>
+    (await listSessions(userId, db.sql, page)).map(({ id }) => id);
+
+  /** A user with sessions that were used some minutes ago. */
+  async function userWith(...minutes: number[]): Promise<number> {
+    const userId = await newUser();
+    for (const ago of minutes) await signIn(userId, ago * 60);
+    return userId;
+  }
+
+  /** Sets when all sessions of a user were last used. */
+  const useAllAt = async (userId: number, instant: string) => {
+    await db.sql`update coatcheck.sessions set last_seen_at = ${instant}::text::timestamptz
+      where user_id = ${userId}`;
+  };
+
+  for (const limit of [1, 2, 3, 7, 10_000]) {
+    test(`of ${limit} continues where the last one stopped, and all add up to the list`, async () => {
+      const userId = await userWith(3, 1, 4, 1, 5, 9, 2);
+      const all = await ids(userId);
+      assert.equal(all.length, 7);
+      const found: string[] = [];
+      for (let after: string | undefined;; after = found.at(-1)) {
+        const page = await ids(userId, after === undefined ? { limit } : { limit, after });
+        if (page.length === 0) break;
+        assert.equal(page.length, Math.min(limit, all.length - found.length));
+        found.push(...page);
+      }
+      assert.deepEqual(found, all);
+    });
+  }
+
+  test("is ordered by id if sessions were last used at the same microsecond", async () => {
+    const userId = await userWith(0, 0, 0, 0, 0);
+    const instant = new Date().toISOString().replace("Z", "123Z");
+    await useAllAt(userId, instant);
+    const all = await ids(userId);
+    assert.deepEqual(all, all.toSorted());
+    for (const [index, after] of all.entries()) {
+      assert.deepEqual(await ids(userId, { after }), all.slice(index + 1));
+      assert.deepEqual(await ids(userId, { after, limit: 1 }), all.slice(index + 1, index + 2));
+    }
+  });
+
+  test("takes the id in any letter case", async () => {
+    const userId = await userWith(1, 2, 3);
+    const [first, ...rest] = await ids(userId);
+    assert.deepEqual(await ids(userId, { after: first!.toUpperCase() }), rest);
+  });
+
+  test("continues after a session that was revoked or has expired meanwhile", async () => {
+    const userId = await userWith(1, 2, 3, 4);
+    const [first, second, ...rest] = await ids(userId);
+    await revokeSessions({ userId, id: first! }, db.sql);
+    await db.sql`update coatcheck.sessions set expires_at = now() - interval '1 day'
+      where id = ${second!}`;
+    assert.deepEqual(await ids(userId, { after: first! }), rest);
+    assert.deepEqual(await ids(userId, { after: second! }), rest);
+  });
+
+  test("is empty after the last session, and after an unknown one", async () => {
+    const userId = await userWith(1, 2);
+    const all = await ids(userId);
+    assert.deepEqual(await ids(userId, { after: all[1]! }), []);
+    assert.deepEqual(await ids(userId, { after: crypto.randomUUID() }), []);
+  });
+
+  test("is empty after another user's session, and reveals nothing of when that was used", async () => {
+    const userId = await userWith(5, 10);
+    for (const minutes of [1, 7, 15]) {
+      const other = await userWith(minutes);
+      const [after] = await ids(other);
+      assert.deepEqual(await ids(userId, { after: after! }), [], `${minutes} minutes ago`);
+    }
+  });
+
+  test("sends one statement", async () => {
+    const userId = await userWith(1, 2, 3);
+    const { sql, statements } = counted(db.sql);
+    const [first] = await listSessions(userId, sql, { limit: 1 });
+    await listSessions(userId, sql, { limit: 1, after: first!.id });
+    assert.equal(statements.length, 2);
+    assert.equal(statements[0], statements[1]);
+  });
+
+  test("is the same with configure", async () => {
+    const userId = await userWith(1, 2, 3);
+    const functions = configure();
+    const [first, second] = await ids(userId);
+    const page = await functions.listSessions(userId, db.sql, { limit: 1, after: first! });
+    assert.deepEqual(page.map(({ id }) => id), [second]);
   });
 });

@@ -1143,13 +1143,13 @@ describe("a wrong row", () => {
         { name: "no number of rows", rows: [{ swept: null, blocks: "1" }] },
         { name: "a fraction", rows: [{ swept: "0.5", blocks: "1" }] },
         { name: "words", rows: [{ swept: "SECRET", blocks: "1" }] },
-      ].map((it) => ({ ...it, function_, expected: "two numbers: something else" }))
+      ].map((it) => ({ ...it, function_, expected: "a number of rows or blocks: something else" }))
     ),
     {
       function_: "sweepSessions",
       name: "blocks of null",
       rows: [{ swept: "1", blocks: null }],
-      expected: "two numbers: something else",
+      expected: "a number of rows or blocks: something else",
     },
     {
       function_: "sweepSessions",

@@ -1,10 +1,15 @@
 import { afterAll, beforeAll, describe, test } from "bun:test";
 import assert from "node:assert/strict";
 import {
+  AAL1,
+  AAL2,
+  configure,
   createSession,
+  type Policy,
   revokeSession,
   type SweepProgress,
   sweepSessions,
+  type SweepSessionsOptions,
   validateSession,
 } from "../mod.ts";
 import { counted, type Database, openDatabase, withCookie } from "./runner/database.ts";
@@ -17,7 +22,7 @@ afterAll(() => db.close());
 
 const DAY = 86_400;
 
-/** A session some of whose instants lie further back. */
+/** A session some of whose instants are older. */
 async function aged(columns: Record<string, number>, revoked = false): Promise<string> {
   const { session, headers } = await createSession("ada", db.sql);
   if (revoked) await revokeSession(withCookie(headers), db.sql);
@@ -28,7 +33,7 @@ async function aged(columns: Record<string, number>, revoked = false): Promise<s
   return session.id;
 }
 
-/** A table of nothing but what a test puts there. */
+/** Empties the table. */
 const fresh = async () => {
   await db.sql`truncate coatcheck.sessions`;
 };
@@ -48,7 +53,7 @@ describe("sweepSessions", () => {
   for (const client of ["postgres.js", "Bun.SQL"]) {
     if (client === "Bun.SQL" && !("Bun" in globalThis)) continue;
 
-    test(`deletes what is over, and nothing else, through ${client}`, async () => {
+    test(`deletes dead rows, and nothing else, through ${client}`, async () => {
       await fresh();
       const live = await aged({});
       const idle = await aged({ last_seen_at: 8 * DAY });
@@ -63,7 +68,7 @@ describe("sweepSessions", () => {
     });
   }
 
-  test("keeps a revoked session for as long as retention says", async () => {
+  test("keeps a revoked session for retention", async () => {
     await fresh();
     await aged({ revoked_at: 60 }, true);
     assert.deepEqual(await sweepSessions(db.sql, { retention: 61 }), { swept: 0 });
@@ -72,7 +77,7 @@ describe("sweepSessions", () => {
     assert.deepEqual(await sweepSessions(db.sql, { retention: 0 }), { swept: 1 });
   });
 
-  test("deletes idle sessions only where a timeout is named, by that", async () => {
+  test("deletes idle sessions only if idleTimeout is set", async () => {
     await fresh();
     await aged({ last_seen_at: 3600 });
     assert.deepEqual(await sweepSessions(db.sql), { swept: 0 });
@@ -80,7 +85,41 @@ describe("sweepSessions", () => {
     assert.deepEqual(await sweepSessions(db.sql, { idleTimeout: 3600 }), { swept: 1 });
   });
 
-  test("looks at the whole table in batches, and tells how far it has come", async () => {
+  const policies: { name: string; policy: Policy; idle: readonly number[] }[] = [
+    { name: "no policy", policy: {}, idle: [] },
+    { name: "idleTimeout", policy: { idleTimeout: 3600 }, idle: [3600, 8 * DAY] },
+    { name: "the default idleTimeout", policy: { idleTimeout: 7 * DAY }, idle: [8 * DAY] },
+    { name: "absoluteTimeout alone", policy: { absoluteTimeout: 3600 }, idle: [] },
+    { name: "AAL1", policy: AAL1, idle: [] },
+    { name: "AAL2", policy: AAL2, idle: [3600, 8 * DAY] },
+    { name: "idleTimeout: undefined", policy: { idleTimeout: undefined } as object, idle: [] },
+  ];
+  for (const { name, policy, idle } of policies) {
+    test(`deletes the same rows by ${name} in its options and with configure`, async () => {
+      const sweeps: ((options: SweepSessionsOptions) => Promise<{ swept: number }>)[] = [
+        (options) => sweepSessions(db.sql, { ...policy, ...options }),
+        (options) => configure(policy).sweepSessions(db.sql, options),
+      ];
+      for (const sweep of sweeps) {
+        await fresh();
+        const live = await aged({});
+        const kept = [live];
+        for (const seconds of [3600, 8 * DAY]) {
+          const id = await aged({ last_seen_at: seconds });
+          if (!idle.includes(seconds)) kept.push(id);
+        }
+        await aged({ expires_at: 30 * DAY });
+        await aged({ revoked_at: 60, last_seen_at: 8 * DAY }, true);
+        const tombstone = await aged({ revoked_at: 30, last_seen_at: 8 * DAY }, true);
+        assert.deepEqual(await sweep({ retention: 60 }), { swept: 2 + idle.length });
+        assert.deepEqual(await left(), [...kept, tombstone].sort());
+        assert.deepEqual(await sweep({ retention: 0 }), { swept: 1 });
+        assert.deepEqual(await left(), kept.sort());
+      }
+    });
+  }
+
+  test("reads the whole table in batches, and reports its progress", async () => {
     await fresh();
     await fill(20_000, "-1 second");
     const live = await aged({});
@@ -99,7 +138,7 @@ describe("sweepSessions", () => {
     assert.equal(progress.at(-1)!.swept, 20_000);
   });
 
-  test("stops before its next batch when its signal says so, and what it did stays done", async () => {
+  test("stops before its next batch if its signal is aborted, and keeps what it has deleted", async () => {
     await fresh();
     await fill(20_000, "-1 second");
     const stop = new AbortController();
@@ -117,7 +156,7 @@ describe("sweepSessions", () => {
     assert.deepEqual(statements, []);
   });
 
-  test("waits for an observer, and ends with what it throws or rejects with", async () => {
+  test("awaits onProgress, and rejects with what that throws", async () => {
     for (
       const onProgress of [() => Promise.reject(new Error("full")), () => {
         throw new Error("full");
@@ -127,7 +166,7 @@ describe("sweepSessions", () => {
     }
   });
 
-  test("waits for nobody: a row that somebody holds is left for the next time", async () => {
+  test("waits for no lock: a locked row is left for the next sweep", async () => {
     await fresh();
     const held = await aged({ expires_at: 30 * DAY });
     await aged({ expires_at: 30 * DAY });
@@ -140,7 +179,7 @@ describe("sweepSessions", () => {
     assert.deepEqual(await sweepSessions(db.sql), { swept: 1 });
   });
 
-  test("deletes each session once by four sweepers at a time, beside sign-ins", async () => {
+  test("deletes each session once with four sweepers at a time, beside sign-ins", async () => {
     await fresh();
     await fill(20_000, "-1 second");
     const sweeping = Array.from({ length: 4 }, () => sweepSessions(db.sql));
@@ -155,7 +194,7 @@ describe("sweepSessions", () => {
     }
   });
 
-  test("finds its way in an empty table", async () => {
+  test("reads an empty table", async () => {
     await fresh();
     assert.deepEqual(await sweepSessions(db.sql), { swept: 0 });
   });
