@@ -36,7 +36,7 @@ const claims = {
   ],
   "The module has no slow types": deno("publish", "--dry-run", "--allow-dirty"),
   "The files in sql/ are what the source says": [bin("bun"), "scripts/sql.mjs", "--check"],
-  "Rooms import as docs/architecture.md says": rooms,
+  "Modules import as docs/architecture.md says": modules,
   "The package builds": [process.execPath, "scripts/build.mjs"],
   "The tools of users accept the package": [process.execPath, "scripts/users.mjs"],
   "Every test passes": [process.execPath, "scripts/test.mjs", "--all"],
@@ -48,22 +48,22 @@ for (const [claim, proof] of Object.entries(claims)) {
   if (!holds) process.exit(1);
 }
 
-/** Compares the imports of each room with its row in the table of docs/architecture.md. */
-function rooms() {
+/** Compares the imports of each module with its row in the table of docs/architecture.md. */
+function modules() {
   const table = readFileSync(join(root, "docs", "architecture.md"), "utf8");
   const said = new Map(
     [...table.matchAll(/^\| `(\w+\.ts)` \|[^|]*\|([^|]*)\|/gm)]
-      .map(([, room, imports]) => [room, imports.match(/\w+(?=\.ts)/g) ?? []]),
+      .map(([, module, imports]) => [module, imports.match(/\w+(?=\.ts)/g) ?? []]),
   );
   let holds = true;
-  for (const room of readdirSync(join(root, "src"))) {
-    const code = readFileSync(join(root, "src", room), "utf8");
+  for (const module of readdirSync(join(root, "src"))) {
+    const code = readFileSync(join(root, "src", module), "utf8");
     const found = [...code.matchAll(/^(?:import|\}) (?!type\b)[^;]*?from "\.\/(\w+)\.ts"/gm)]
       .map(([, name]) => name);
-    if (String(found.sort()) === String(said.get(room)?.sort())) continue;
+    if (String(found.sort()) === String(said.get(module)?.sort())) continue;
     holds = false;
-    console.error(`${room} imports ${found}; docs/architecture.md says ${said.get(room)}`);
+    console.error(`${module} imports ${found}; docs/architecture.md says ${said.get(module)}`);
   }
-  if (holds) console.log(`${said.size} rooms`);
+  if (holds) console.log(`${said.size} modules`);
   return holds;
 }

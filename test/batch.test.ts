@@ -23,14 +23,14 @@ afterAll(() => db.close());
 
 const users = (count: number) => Array.from({ length: count }, (_, i) => `user${100 + i}`);
 
-/** A client that answers nothing before it is told to, and what has been asked of it. */
+/** A client that answers a statement on demand, and the statements that were sent to it. */
 function paused(sql: Sql) {
-  const asked: { text: string; values: unknown[]; answer: () => void }[] = [];
+  const sent: { text: string; values: unknown[]; answer: () => void }[] = [];
   return {
-    asked,
+    sent,
     sql: ((strings, ...values) => {
       const { promise, resolve } = gate();
-      asked.push({ text: strings.join("?"), values, answer: resolve });
+      sent.push({ text: strings.join("?"), values, answer: resolve });
       return promise.then(() => sql(strings, ...values));
     }) as Sql,
   };
@@ -42,12 +42,12 @@ function gate() {
   return { promise, resolve };
 }
 
-/** Answers everything that is asked, until all that waits for it is done. */
-async function settle(asked: { answer: () => void }[], ...all: Promise<unknown>[]) {
+/** Answers every statement until the calls are settled. */
+async function settle(sent: { answer: () => void }[], ...all: Promise<unknown>[]) {
   let done = false;
   const end = Promise.allSettled(all).then(() => done = true);
   for (let next = 0; !done;) {
-    if (next < asked.length) asked[next++]!.answer();
+    if (next < sent.length) sent[next++]!.answer();
     else await new Promise((resolve) => setTimeout(resolve, 1));
   }
   await end;
@@ -59,22 +59,22 @@ describe("batched", () => {
 
     const shares = [{ calls: 2, sent: 1 }, { calls: 15, sent: 1 }, { calls: 16, sent: 2 }];
     for (const { calls, sent } of shares) {
-      test(`sends ${calls} calls that come at once as ${sent}, through ${client}`, async () => {
+      test(`sends ${calls} concurrent calls in ${sent} of its statements, through ${client}`, async () => {
         const { sql, statements } = counted(db.clients[client]!);
-        const together = batched(sql);
+        const batch = batched(sql);
         const created = await Promise.all(
           users(calls).map((user) =>
-            createSession(user, together, { data: { user, "": "\\ $1 'é" } })
+            createSession(user, batch, { data: { user, "": "\\ $1 'é" } })
           ),
         );
         assert.equal(statements.length, sent);
         assert.deepEqual(created.map(({ session }) => session.username), users(calls));
-        const visits = await Promise.all(
-          created.map(({ headers }) => validateSession(withCookie(headers), together)),
+        const results = await Promise.all(
+          created.map(({ headers }) => validateSession(withCookie(headers), batch)),
         );
         assert.equal(statements.length, 2 * sent);
         assert.deepEqual(
-          visits.map(({ session }) => session),
+          results.map(({ session }) => session),
           created.map(({ session }) => session),
         );
         assert.equal(new Set(created.map(({ headers }) => secretOf(headers))).size, calls);
@@ -82,7 +82,7 @@ describe("batched", () => {
     }
   }
 
-  test("answers each as the plain client does, whatever the others ask", async () => {
+  test("returns to each call what the plain client returns, whatever the other calls are", async () => {
     const sql = batched(db.sql);
     const [ada, grace] = [await createSession("ada", db.sql), await createSession("grace", db.sql)];
     const revoked = await createSession("ada", db.sql);
@@ -104,71 +104,76 @@ describe("batched", () => {
       (sql) => validateSession(withCookie(aged.headers), sql, { authenticatedWithin: 60 }),
       (sql) => validateSession(withCookie(ada.headers), sql),
     ];
-    const apart = [];
-    for (const call of calls) apart.push(await call(db.sql));
-    const told = (visits: Awaited<ReturnType<typeof validateSession>>[]) =>
-      visits.map(({ headers, ...visit }) => [visit, headers.get("set-cookie")?.slice(0, 95)]);
-    assert.deepEqual(told(await Promise.all(calls.map((call) => call(sql)))), told(apart));
+    const plain = [];
+    for (const call of calls) plain.push(await call(db.sql));
+    const shown = (results: Awaited<ReturnType<typeof validateSession>>[]) =>
+      results.map(({ headers, ...result }) => [result, headers.get("set-cookie")?.slice(0, 95)]);
+    assert.deepEqual(shown(await Promise.all(calls.map((call) => call(sql)))), shown(plain));
   });
 
-  test("sends a call that is alone as it is", async () => {
+  test("sends a single call as the plain client does", async () => {
     const plain = counted(db.sql);
     const { headers } = await createSession("ada", plain.sql);
     await validateSession(withCookie(headers), plain.sql);
     const { sql, statements } = counted(db.sql);
-    const together = batched(sql);
-    await createSession("ada", together);
-    await validateSession(withCookie(headers), together);
+    const batch = batched(sql);
+    await createSession("ada", batch);
+    await validateSession(withCookie(headers), batch);
     assert.deepEqual(statements, plain.statements);
   });
 
-  test("gathers what comes while two statements are under way, and waits for nothing else", async () => {
-    const { asked, sql } = paused(db.sql);
-    const together = batched(sql);
+  test("batches the calls that come while two statements are in flight, and waits for nothing else", async () => {
+    const { sent, sql } = paused(db.sql);
+    const batch = batched(sql);
     const calls: Promise<unknown>[] = [];
     const sizes: number[] = [];
     const replaces = new Headers({ cookie: `__Host-session=${createToken().token}` });
     for (const [i, user] of users(12).entries()) {
-      calls.push(createSession(user, together, i % 2 ? { replaces } : {}));
+      calls.push(createSession(user, batch, i % 2 ? { replaces } : {}));
       await Promise.resolve().then(() => {});
-      sizes.push(asked.length);
+      sizes.push(sent.length);
     }
-    // The first leaves, then the second; the other ten wait for one of them.
+    // The first is sent, then the second; the other ten wait for one of them.
     assert.deepEqual([sizes[0], sizes[1], sizes[11]], [1, 2, 2]);
-    await settle(asked, ...calls);
-    assert.equal(asked.length, 3);
-    assert.equal(JSON.parse(asked[2]!.values[0] as string).length, 10);
+    await settle(sent, ...calls);
+    const creations = sent.filter(({ text }) => /insert into/.test(text));
+    assert.equal(creations.length, 3);
+    assert.equal(JSON.parse(creations[2]!.values[0] as string).length, 10);
+    // Each of the six revocations is a statement of its own.
+    assert.equal(sent.length, 3 + 6);
     await Promise.all(calls);
   });
 
-  test("sends no more than 128 calls as one, in the order in which they came", async () => {
-    const { asked, sql } = paused(db.sql);
-    const together = batched(sql);
-    // What is left are too few to be shared out.
-    const calls = users(270).map((user) => createSession(user, together));
-    await settle(asked, ...calls);
+  test("sends at most 128 calls in one statement, in their order", async () => {
+    const { sent, sql } = paused(db.sql);
+    const batch = batched(sql);
+    // The rest is too small to be split.
+    const calls = users(270).map((user) => createSession(user, batch));
+    await settle(sent, ...calls);
     assert.deepEqual(
-      asked.map(({ values }) =>
-        JSON.parse(values[0] as string).map(([, user]: string[]) => JSON.parse(user!).username)
-      ),
+      sent.map(({ values }) => JSON.parse(values[0] as string).map(([, user]: string[]) => user)),
       [users(270).slice(0, 128), users(270).slice(128, 256), users(270).slice(256)],
     );
     assert.equal((await Promise.all(calls)).length, 270);
   });
 
-  test("lets an unknown user fail alone, in the same statement", async () => {
+  test("rejects only the call of an unknown user, in the same statement", async () => {
     const { sql, statements } = counted(db.sql);
-    const together = batched(sql);
+    const batch = batched(sql);
     const before = await createSession("ada", db.sql);
     const other = await createSession("ada", db.sql);
     const results = await Promise.allSettled([
-      createSession("ada", together),
-      createSession("nobody", together, { replaces: withCookie(before.headers) }),
-      createSession({ userId: 2 }, together),
-      createSession({ userId: 404 }, together),
-      createSession("user100", together, { replaces: withCookie(other.headers) }),
+      createSession("ada", batch),
+      createSession("nobody", batch, { replaces: withCookie(before.headers) }),
+      createSession({ userId: 2 }, batch),
+      createSession({ userId: 404 }, batch),
+      createSession("user100", batch, { replaces: withCookie(other.headers) }),
     ]);
-    assert.equal(statements.length, 1);
+    // By username, by key, and one revocation.
+    assert.equal(statements.length, 3);
+    const creations = statements.filter((text) => /insert into/.test(text));
+    assert.equal(creations.length, 2);
+    assert.ok(creations.every((text) => /jsonb_array_elements/.test(text)));
     assert.deepEqual(
       results.map((it) => it.status === "fulfilled" ? it.value.session.username : it.reason.code),
       ["ada", "USER_NOT_FOUND", "grace", "USER_NOT_FOUND", "user100"],
@@ -177,9 +182,9 @@ describe("batched", () => {
     assert.equal((await validateSession(withCookie(other.headers), db.sql)).reason, "revoked");
   });
 
-  test("lets what fails a whole statement fail alone, and stores the others once", async () => {
+  test("rejects only the call that fails a whole statement, and stores the others once", async () => {
     const { sql, statements } = counted(db.sql);
-    const together = batched(sql);
+    const batch = batched(sql);
     const { session } = await createSession("grace", db.sql);
     const record = () => {
       const { id, digest } = createToken();
@@ -187,10 +192,10 @@ describe("batched", () => {
     };
     const [one, two] = [record(), record()];
     const results = await Promise.allSettled([
-      insertSession(one, together),
-      insertSession({ ...record(), id: session.id }, together),
-      createSession({ userId: "no number" }, together),
-      insertSession(two, together),
+      insertSession(one, batch),
+      insertSession({ ...record(), id: session.id }, batch),
+      createSession({ userId: "no number" }, batch),
+      insertSession(two, batch),
     ]);
     assert.deepEqual(results.map((it) => it.status === "fulfilled" || it.reason.code), [
       true,
@@ -203,8 +208,8 @@ describe("batched", () => {
     assert.equal(rows.length, 2);
   });
 
-  test("lets what is too deep, or against a trigger of the app's, fail alone", async () => {
-    const together = batched(db.sql);
+  test("rejects only the call whose data is nested too deep, or that a trigger of the app rejects", async () => {
+    const batch = batched(db.sql);
     let deep: unknown = [];
     for (let depth = 0; depth < 20_000; depth++) deep = [deep];
     await db.sql.unsafe(`
@@ -216,10 +221,10 @@ describe("batched", () => {
       create trigger refuse before insert on coatcheck.sessions
         for each row execute function refuse()`);
     const results = await Promise.allSettled([
-      createSession("ada", together),
-      createSession("ada", together, { data: { deep } }),
-      createSession("user300", together),
-      createSession("grace", together),
+      createSession("ada", batch),
+      createSession("ada", batch, { data: { deep } }),
+      createSession("user300", batch),
+      createSession("grace", batch),
     ]);
     await db.sql`drop function refuse cascade`;
     assert.deepEqual(
@@ -228,9 +233,9 @@ describe("batched", () => {
     );
   });
 
-  test("sends no more at a time when calls are sent again, alone", async () => {
+  test("keeps its limit of concurrent statements if it sends calls again by themselves", async () => {
     let [inFlight, most] = [0, 0];
-    const together = batched(async (strings, ...values) => {
+    const batch = batched(async (strings, ...values) => {
       most = Math.max(most, ++inFlight);
       try {
         return await db.sql(strings as never, ...values);
@@ -239,128 +244,132 @@ describe("batched", () => {
       }
     });
     const calls = users(280).map((user, i) =>
-      createSession(i % 60 ? user : { userId: "no number" }, together)
+      createSession(i % 60 ? user : { userId: "no number" }, batch)
     );
     const results = await Promise.allSettled(calls);
     assert.equal(results.filter(({ status }) => status === "rejected").length, 5);
     assert.ok(most <= 10, `${most}`);
   });
 
-  test("tells each sign-in of what it has replaced itself", async () => {
+  test("emits to each sign-in only the session that it has replaced", async () => {
     const replaced: unknown[] = [];
     const onEvent = (event: SessionEvent) => {
       if (event.type === "revoked") replaced.push(event.id);
     };
-    const together = batched(db.sql);
+    const batch = batched(db.sql);
     const { session, headers } = await createSession("ada", db.sql);
     const forged = new Headers({ cookie: `__Host-session=${session.id}.${createToken().secret}` });
     await Promise.all(
       [withCookie(headers), forged, withCookie(headers)]
-        .map((replaces) => createSession("ada", together, { replaces, onEvent })),
+        .map((replaces) => createSession("ada", batch, { replaces, onEvent })),
     );
     assert.deepEqual(replaced, [session.id]);
   });
 
-  test("lets a user whose row is held hold up nobody else for long", async () => {
-    const together = batched(db.sql);
+  test("does not delay other calls for long if the row of one user is locked", async () => {
+    const batch = batched(db.sql);
     const other = await db.sql.reserve();
     await other`begin`;
     await other`select from users where id = 1 for update`;
-    const held = createSession("ada", together, { queryTimeout: 2 });
-    const free = createSession("grace", together, { queryTimeout: 2 });
+    const held = createSession("ada", batch, { queryTimeout: 2 });
+    const free = createSession("grace", batch, { queryTimeout: 2 });
     assert.equal((await free).session.username, "grace");
     await other`commit`;
     other.release();
     assert.equal((await held).session.username, "ada");
   });
 
-  test("ends the sessions that several sign-ins replace, in the same statement", async () => {
+  test("revokes the sessions that several sign-ins replace, each with a statement of its own", async () => {
     const [one, two] = [await createSession("ada", db.sql), await createSession("grace", db.sql)];
     const { sql, statements } = counted(db.sql);
-    const together = batched(sql);
+    const batch = batched(sql);
     await Promise.all([
-      createSession("grace", together, { replaces: withCookie(one.headers) }),
-      createSession("ada", together, { replaces: withCookie(two.headers) }),
-      createSession("ada", together, { replaces: withCookie(two.headers) }),
+      createSession("grace", batch, { replaces: withCookie(one.headers) }),
+      createSession("ada", batch, { replaces: withCookie(two.headers) }),
+      createSession("ada", batch, { replaces: withCookie(two.headers) }),
     ]);
-    assert.equal(statements.length, 1);
+    assert.equal(statements.length, 1 + 3);
+    assert.match(
+      statements[0]!,
+      /insert into .* jsonb_array_elements|jsonb_array_elements .* insert into/,
+    );
     for (const { headers } of [one, two]) {
-      const visit = await validateSession(withCookie(headers), db.sql);
-      assert.deepEqual([visit.reason, visit.revokedReason], ["revoked", "replaced"]);
+      const result = await validateSession(withCookie(headers), db.sql);
+      assert.deepEqual([result.reason, result.revokedReason], ["revoked", "replaced"]);
     }
   });
 
   test("passes every other statement through", async () => {
     const { sql, statements } = counted(db.sql);
-    const verbs = configure({ maxSessions: 2 });
-    const { session, headers } = await verbs.createSession("user400", batched(sql));
+    const functions = configure({ maxSessions: 2 });
+    const { session, headers } = await functions.createSession("user400", batched(sql));
     const request = withCookie(headers);
-    await verbs.updateSession(request, { a: 1 }, batched(sql));
-    assert.equal((await verbs.listSessions(session.userId, batched(sql))).length, 1);
-    await verbs.rotateSession(request, batched(sql));
-    await verbs.revokeSessions({ userId: session.userId }, batched(sql));
-    await verbs.sweepSessions(batched(sql));
-    assert.equal(await verbs.getUserId("user400", batched(sql)), 400);
+    await functions.updateSession(request, { a: 1 }, batched(sql));
+    assert.equal((await functions.listSessions(session.userId, batched(sql))).length, 1);
+    await functions.rotateSession(request, batched(sql));
+    await functions.revokeSessions({ userId: session.userId }, batched(sql));
+    await functions.sweepSessions(batched(sql));
+    assert.equal(await functions.getUserId("user400", batched(sql)), 400);
     assert.equal(statements.length, 8);
   });
 
-  test("gives each caller its own deadline, and drops whom nobody waits for any more", async () => {
-    const { asked, sql } = paused(db.sql);
-    const together = batched(sql);
+  test("applies the queryTimeout of each call, and drops a call that has waited that long", async () => {
+    const { sent, sql } = paused(db.sql);
+    const batch = batched(sql);
     const rows = async () => (await db.sql`select from coatcheck.sessions`).length;
     const before = await rows();
-    const under = [createSession("ada", together, { queryTimeout: 60 })];
+    const under = [createSession("ada", batch, { queryTimeout: 60 })];
     await Promise.resolve();
-    under.push(createSession("ada", together, { queryTimeout: 60 }));
+    under.push(createSession("ada", batch, { queryTimeout: 60 }));
     await Promise.resolve();
-    const late = createSession("grace", together, { queryTimeout: 1 });
-    const patient = createSession("grace", together, { queryTimeout: 60 });
+    const late = createSession("grace", batch, { queryTimeout: 1 });
+    const patient = createSession("grace", batch, { queryTimeout: 60 });
     await assert.rejects(late, { code: "STORE_TIMEOUT" });
-    await settle(asked, ...under, patient);
+    await settle(sent, ...under, patient);
     await Promise.all([...under, patient]);
-    assert.equal(asked.length, 3);
+    assert.equal(sent.length, 3);
     assert.equal(await rows(), before + 3);
   });
 
-  test("goes on after statements that are never answered", async () => {
+  test("continues after statements that are never answered", async () => {
     let deaf = true;
-    const together = batched((strings, ...values) =>
+    const batch = batched((strings, ...values) =>
       deaf ? new Promise(() => {}) : db.sql(strings as never, ...values)
     );
     const lost = [];
     for (const user of users(6)) {
-      lost.push(createSession(user, together, { queryTimeout: 1 }));
+      lost.push(createSession(user, batch, { queryTimeout: 1 }));
       await Promise.resolve();
     }
     for (const { status } of await Promise.allSettled(lost)) assert.equal(status, "rejected");
     deaf = false;
-    assert.equal((await createSession("ada", together)).session.username, "ada");
+    assert.equal((await createSession("ada", batch)).session.username, "ada");
   });
 
-  test("sends nothing in place of a statement that somebody still waits for", async () => {
-    const { asked, sql } = paused(db.sql);
-    const together = batched(sql);
+  test("sends no statement in place of one that a call still waits for", async () => {
+    const { sent, sql } = paused(db.sql);
+    const batch = batched(sql);
     const calls = users(16).map((user, i) =>
-      createSession(user, together, { queryTimeout: i % 8 ? 60 : 1 })
+      createSession(user, batch, { queryTimeout: i % 8 ? 60 : 1 })
     );
     await assert.rejects(calls[0]!, { code: "STORE_TIMEOUT" });
     await assert.rejects(calls[8]!, { code: "STORE_TIMEOUT" });
-    const late = createSession("ada", together);
+    const late = createSession("ada", batch);
     await new Promise((resolve) => setTimeout(resolve, 1));
-    assert.equal(asked.length, 2);
-    await settle(asked, ...calls, late);
-    assert.equal(asked.length, 3);
+    assert.equal(sent.length, 2);
+    await settle(sent, ...calls, late);
+    assert.equal(sent.length, 3);
     assert.equal((await late).session.username, "ada");
   });
 
   for (const code of ["57P01", "ECONNRESET", undefined]) {
-    test(`tells everybody of ${code ?? "an error without a code"}, and sends it no more`, async () => {
+    test(`rejects all calls with ${code ?? "an error without a code"}, and sends none again`, async () => {
       let sent = 0;
-      const together = batched(() => {
+      const batch = batched(() => {
         sent++;
         return Promise.reject(Object.assign(new Error("gone"), { code }));
       });
-      const results = await Promise.allSettled(users(10).map((it) => createSession(it, together)));
+      const results = await Promise.allSettled(users(10).map((it) => createSession(it, batch)));
       for (const result of results) {
         assert.equal(result.status === "rejected" && result.reason.code, "STORE_UNAVAILABLE");
       }
@@ -368,37 +377,57 @@ describe("batched", () => {
     });
   }
 
-  test("refuses what its queue cannot hold", async () => {
-    const together = batched(() => new Promise(() => {}));
+  test("rejects a call that its queue cannot hold", async () => {
+    const batch = batched(() => new Promise(() => {}));
     const options = { queryTimeout: 1 };
-    const calls = Array.from({ length: 10_001 }, () => createSession("ada", together, options));
+    const calls = Array.from({ length: 10_001 }, () => createSession("ada", batch, options));
+    const settled = Promise.allSettled(calls);
     await assert.rejects(calls.pop()!, {
       code: "STORE_UNAVAILABLE",
-      message: "Cannot store the session as the database must be reachable, got QUEUE_FULL",
+      message: "createSession: the database is unreachable (QUEUE_FULL)",
     });
-    await Promise.allSettled(calls);
+    await settled;
   });
 
-  test("gives nobody a row where it cannot tell whose it is", async () => {
-    for (const text of ["q0 {}", "{}", "", " {}", 1, null, `q{"a":1}`, "1 {}", "constructor {}"]) {
-      const together = batched((_, calls) => {
-        const [[number]] = JSON.parse(calls as string);
-        return Promise.resolve([{ json: `${number} {"of":"${number}"}` }, { json: text }]);
+  test("rejects all calls if a row belongs to none of them", async () => {
+    const stored = async () => (await db.sql`select from coatcheck.sessions`).length;
+    for (
+      const call of ["q0", "", " ", "0", 0, 1, null, undefined, "constructor", "__proto__", {}]
+    ) {
+      const batch = batched(async (strings, ...values) => {
+        const rows = await db.sql(strings as never, ...values) as unknown as object[];
+        return [...rows, { ...rows[0], call }];
       });
+      const before = await stored();
       const results = await Promise.allSettled([
-        createSession("ada", together),
-        createSession("grace", together),
+        createSession("ada", batch),
+        createSession("grace", batch),
+      ]);
+      for (const result of results) {
+        assert.equal(result.status === "rejected" && result.reason.code, "UNEXPECTED_RESULT");
+      }
+      // Rows that no cookie opens.
+      assert.equal(await stored(), before + 2);
+    }
+    for (const row of [{}, [], "", "row", 1, null, undefined]) {
+      const batch = batched(async (strings, ...values) => [
+        ...await db.sql(strings as never, ...values) as unknown as object[],
+        row,
+      ]);
+      const results = await Promise.allSettled([
+        createSession("ada", batch),
+        createSession("grace", batch),
       ]);
       for (const result of results) {
         assert.equal(result.status === "rejected" && result.reason.code, "UNEXPECTED_RESULT");
       }
     }
     for (const answer of [undefined, null, {}, { rows: 1 }, "rows"]) {
-      const together = batched(() => Promise.resolve(answer as unknown as []));
+      const batch = batched(() => Promise.resolve(answer as unknown as []));
       const { headers } = await createSession("ada", db.sql);
       const results = await Promise.allSettled([
-        validateSession(withCookie(headers), together),
-        validateSession(withCookie(headers), together),
+        validateSession(withCookie(headers), batch),
+        validateSession(withCookie(headers), batch),
       ]);
       for (const result of results) {
         assert.equal(result.status === "rejected" && result.reason.code, "UNEXPECTED_RESULT");
@@ -406,41 +435,40 @@ describe("batched", () => {
     }
   });
 
-  test("passes over holes, as postgres.js leaves in the answer after one that broke off", async () => {
+  test("ignores holes, which postgres.js leaves in the result after one that broke off", async () => {
     const [ada, grace] = [await createSession("ada", db.sql), await createSession("grace", db.sql)];
-    const together = batched(async (strings, ...values) => {
+    const batch = batched(async (strings, ...values) => {
       const rows = await db.sql(strings as never, ...values);
       return Object.assign([], { 3: rows[0], 4: rows[1] });
     });
-    const visits = await Promise.all([
-      validateSession(withCookie(ada.headers), together),
-      validateSession(withCookie(grace.headers), together),
+    const results = await Promise.all([
+      validateSession(withCookie(ada.headers), batch),
+      validateSession(withCookie(grace.headers), batch),
     ]);
-    assert.deepEqual(visits.map(({ session }) => session?.username), ["ada", "grace"]);
+    assert.deepEqual(results.map(({ session }) => session?.username), ["ada", "grace"]);
   });
 
-  test("gives nobody another caller's session, however the rows are numbered", async () => {
+  test("rejects both calls if each gets the row of the other", async () => {
     const [ada, grace] = [await createSession("ada", db.sql), await createSession("grace", db.sql)];
     const crossed: Sql = async (strings, ...values) => {
-      const rows = await db.sql(strings as never, ...values) as unknown as { json: string }[];
-      const numbers = rows.map(({ json }) => json.split(" ")[0]).reverse();
-      return rows.map(({ json }, i) => ({ json: numbers[i] + json.slice(json.indexOf(" ")) }));
+      const rows = await db.sql(strings as never, ...values) as unknown as { call: string }[];
+      const numbers = rows.map(({ call }) => call).reverse();
+      return rows.map((row, i) => ({ ...row, call: numbers[i] }));
     };
-    const together = batched(crossed);
+    const batch = batched(crossed);
     const results = await Promise.allSettled([
-      validateSession(withCookie(ada.headers), together),
-      validateSession(withCookie(grace.headers), together),
+      validateSession(withCookie(ada.headers), batch),
+      validateSession(withCookie(grace.headers), batch),
     ]);
     for (const result of results) {
       assert.equal(result.status === "rejected" && result.reason.code, "UNEXPECTED_RESULT");
     }
   });
 
-  test("refuses a client that is no function", () => {
+  test("rejects a client that is not a function", () => {
     assert.throws(() => batched(null as never), {
       name: "TypeError",
-      message:
-        "Cannot proceed as sql must be a tagged-template client, like postgres(url), got null",
+      message: "batched: sql must be a tagged-template client, like postgres(url), got null",
     });
   });
 });
