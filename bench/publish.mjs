@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { root } from "../scripts/run.mjs";
 import { picture } from "./picture.mjs";
 import { comparisonOf, ratiosOf } from "./ratios.mjs";
-import { report, summary } from "./tables.mjs";
+import { report } from "./tables.mjs";
 
 const folder = join(root, "bench", "results");
 
@@ -19,10 +19,7 @@ export function publish(measured) {
   keep(isFull ? "latest.json" : "quick.json", json);
   const image = picture(results);
   if (image !== null) keep(isFull ? "throughput.svg" : "quick.svg", image);
-  if (isFull) {
-    insert(join(root, "docs", "performance.md"), "bench", text);
-    insert(join(root, "README.md"), "bench", summary(results));
-  }
+  if (isFull) insert(join(root, "docs", "performance.md"), "bench", text);
 }
 
 export function keep(name, text) {

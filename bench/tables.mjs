@@ -1,9 +1,7 @@
 // The figures as Markdown.
-import { best } from "./ratios.mjs";
 
 const IN_FLIGHT = [1, 16, 64];
 const OPERATIONS = ["create", "validate"];
-const SUMMARISED = ["batched", "plain", "scratch", "peer"];
 
 export const whole = (value) => Math.round(value).toLocaleString("en");
 const spread = ({ median, min, max }) => `${whole(median)} (${whole(min)}–${whole(max)})`;
@@ -62,21 +60,6 @@ export function circumstances(
     } sessions, medians of ${rounds} rounds of ` +
     `${window} ms a figure, ${seconds} s in all.\n\n` +
     `${database.version.split(" on ")[0]} (${settings.join(", ")}). ${named}.`;
-}
-
-/** Each contestant at 64 in flight, with its fastest client and runtime. */
-export function summary({ cells }) {
-  const of = cells.filter(({ kind, group, inFlight }) =>
-    kind === "function" && SUMMARISED.includes(group) && inFlight === 64
-  );
-  const titleOf = ({ name }) => name.split(",")[0];
-  const rows = [...new Set(of.map(titleOf))].map((title) => [
-    title.replace(" batched", ", `batched`"),
-    ...OPERATIONS.map((operation) =>
-      whole(best(of.filter((it) => titleOf(it) === title && it.operation === operation)))
-    ),
-  ]);
-  return table(["a second, with 64 calls in flight", ...OPERATIONS], rows);
 }
 
 function functionRows(cells, operation) {

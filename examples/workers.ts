@@ -29,7 +29,11 @@ export default {
   },
 };
 
-async function respond(request: Request, result: SessionResult, sql: postgres.Sql): Promise<Response> {
+async function respond(
+  request: Request,
+  result: SessionResult,
+  sql: postgres.Sql,
+): Promise<Response> {
   switch (`${request.method} ${new URL(request.url).pathname}`) {
     case "POST /sign-in":
       return await signIn(request, sql);

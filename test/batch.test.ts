@@ -59,7 +59,8 @@ describe("batched", () => {
 
     const shares = [{ calls: 2, sent: 1 }, { calls: 15, sent: 1 }, { calls: 16, sent: 2 }];
     for (const { calls, sent } of shares) {
-      test(`sends ${calls} concurrent calls in ${sent} of its statements, through ${client}`, async () => {
+      const count = sent === 1 ? "one statement" : "two statements";
+      test(`sends ${calls} concurrent calls as ${count}, through ${client}`, async () => {
         const { sql, statements } = counted(db.clients[client]!);
         const batch = batched(sql);
         const created = await Promise.all(
@@ -291,7 +292,7 @@ describe("batched", () => {
     assert.equal(statements.length, 1 + 3);
     assert.match(
       statements[0]!,
-      /insert into .* jsonb_array_elements|jsonb_array_elements .* insert into/,
+      /jsonb_array_elements.*insert into/,
     );
     for (const { headers } of [one, two]) {
       const result = await validateSession(withCookie(headers), db.sql);

@@ -359,10 +359,10 @@ describe("the conformance suite", () => {
   }
 });
 
-describe("the README", () => {
+describe("docs/clients.md", () => {
   test("has a table of the clients that ran here, and of their versions", async () => {
-    const readme = await readFile(join(root, "README.md"), "utf8");
-    const [header = [], , ...rows] = readme.match(/^\| client \|(?:.*\n)+?(?=\n)/m)![0].trim()
+    const page = await readFile(join(root, "docs/clients.md"), "utf8");
+    const [header = [], , ...rows] = page.match(/^\| client \|(?:.*\n)+?(?=\n)/m)![0].trim()
       .split("\n")
       .map((line) => line.split("|").slice(1, -1).map((cell) => cell.trim().replaceAll("`", "")));
     const column = header.indexOf(`${runtime.name} ${runtime.major}`);

@@ -1,5 +1,5 @@
 // An older release of the package, out of the tarball that npm would install.
-import { Buffer } from "node:buffer";
+import type { Buffer } from "node:buffer";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
