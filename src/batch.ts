@@ -110,7 +110,7 @@ function openQueue(sql: Sql, kinds: readonly Kind[]) {
   const batches = openSender(BATCH_CONCURRENCY, chooseBatch, async (calls) => {
     const [{ kind }] = calls as [QueuedCall];
     if (calls.length === 1) return await singles.send(calls);
-    if (unsupported.has(kind)) return calls.forEach(singles.push);
+    if (unsupported.has(kind)) return calls.forEach((call) => singles.push(call));
     try {
       const json = JSON.stringify(calls.map(({ values }) => values));
       resolveEach(calls, await sql(kind.many.strings, json));
