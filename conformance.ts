@@ -43,44 +43,44 @@ import {
   validateSession,
 } from "./mod.ts";
 
-/** A client to be tested. */
+/** A SQL client to test. */
 export interface Client {
-  /** The client, as the verbs get it. */
+  /** The client, as the functions get it. */
   readonly sql: Sql;
   /**
-   * Runs a function in a transaction, with the client of that transaction; what the function throws
-   * rolls it back. Unset: the client has none, and no test asks for one.
+   * Runs a function in a transaction, with the client of that transaction, and rolls back what throws.
+   * Unset: the client has no transactions, and their tests are skipped.
    */
   readonly begin?: (run: (sql: Sql) => Promise<void>) => PromiseLike<unknown>;
-  /** Closes it, after the last test. */
+  /** Closes the client, after the last test. */
   readonly close?: () => unknown;
 }
 
-/** What {@linkcode conformance} needs: a test framework, and a client. */
+/** Options of {@linkcode conformance}: a test framework, and a client. */
 export interface ConformanceOptions {
   /** Registers a test. The tests run one after the other. */
   readonly test: (name: string, run: () => Promise<void>) => unknown;
-  /** Registers what runs after them. */
+  /** Registers a function that runs after them. */
   readonly afterAll: (run: () => Promise<void>) => unknown;
   /**
-   * Makes the client, once. Its database is an empty one, and its role may create schemas in there: the
-   * tests make two, `coatcheck` and `coatcheck_conformance`, and delete them in the end.
+   * Creates the client, once. Its database must be empty, and its role must be allowed to create schemas: the
+   * tests create `coatcheck` and `coatcheck_conformance`, and drop both at the end.
    */
   readonly open: () => Client | Promise<Client>;
 }
 
 /**
- * Registers the tests of a client: what it makes of parameters, rows, errors and transactions, and
- * whether every verb does through it what it does through all others.
+ * Registers the tests of a client: its parameters, rows, errors and transactions, and every function of
+ * coatcheck through it.
  *
- * A client that passes works with coatcheck. It takes a second or two, one of them to wait for a deadline.
+ * A client that passes works with coatcheck. The tests take about two seconds, one of them for a timeout.
  *
- * @param options A test framework's two functions, and how to make the client.
+ * @param options The two functions of a test framework, and the function that creates the client.
  */
 export function conformance({ test, afterAll, open }: ConformanceOptions): void {
   let opened: Promise<Client> | undefined;
   const ready = (): Promise<Client> => opened ??= prepare(open);
-  for (const [name, run] of Object.entries({ ...CLIENT, ...VERBS })) {
+  for (const [name, run] of Object.entries({ ...CLIENT, ...FUNCTIONS })) {
     test(name, async () => await run(await ready()));
   }
   afterAll(async () => {
@@ -98,10 +98,10 @@ type Claims = Readonly<Record<string, (client: Client) => Promise<void>>>;
 
 // ── The client ───────────────────────────────────────────────────────────────────────────────────
 
-/** 240 KB, in which no power of two is a good place to cut: an answer may be of 128 KB, a batch of more. */
+/** 240 KB that no cut at a power of two leaves intact: data takes up to 128 KB, a batch more. */
 const LONG = "ÅØ𝒳 \\ \" ' ".repeat(16_384);
 
-/** Parameters, the type that the statement gives them, and the text that they are in PostgreSQL. */
+/** Parameters, the type that the statement casts them to, and their text in PostgreSQL. */
 const PARAMETERS: readonly (readonly [value: SqlValue, type: string, text: string | null])[] = [
   ...[
     "",
@@ -143,9 +143,9 @@ const PARAMETERS: readonly (readonly [value: SqlValue, type: string, text: strin
   ["00000000-0000-4000-8000-00000000000a", "uuid", "00000000-0000-4000-8000-00000000000a"],
 ];
 
-/** What PostgreSQL refuses, and how all clients must tell it. */
+/** Errors of PostgreSQL, and the code that they must have through every client. */
 const REFUSALS = [
-  { sqlstate: "21000", code: "STORE_REJECTED" },
+  { sqlstate: "21000", code: "UNEXPECTED_RESULT" },
   { sqlstate: "22001", code: "STORE_REJECTED" },
   { sqlstate: "22012", code: "STORE_REJECTED" },
   { sqlstate: "23503", code: "STORE_REJECTED" },
@@ -155,9 +155,9 @@ const REFUSALS = [
   { sqlstate: "P0001", code: "STORE_REJECTED" },
   { sqlstate: "QUOTA", code: "STORE_REJECTED" },
   { sqlstate: "XX000", code: "STORE_REJECTED" },
-  { sqlstate: "3F000", code: "SCHEMA_MISSING", hint: "; run migrate(sql)" },
-  { sqlstate: "42P01", code: "SCHEMA_MISSING", hint: "; run migrate(sql)" },
-  { sqlstate: "42703", code: "SCHEMA_MISSING", hint: "; run migrate(sql)" },
+  { sqlstate: "3F000", code: "SCHEMA_MISSING" },
+  { sqlstate: "42P01", code: "SCHEMA_MISSING" },
+  { sqlstate: "42703", code: "SCHEMA_MISSING" },
   { sqlstate: "57014", code: "STORE_TIMEOUT" },
   { sqlstate: "55P03", code: "STORE_TIMEOUT" },
   { sqlstate: "08006", code: "STORE_UNAVAILABLE" },
@@ -168,24 +168,44 @@ const REFUSALS = [
   { sqlstate: "25006", code: "STORE_UNAVAILABLE" },
 ] as const;
 
+/** The message of an error of PostgreSQL, as validateSession throws it. */
+function messageOf(code: string, sqlstate: string): string {
+  if (code === "UNEXPECTED_RESULT") {
+    return "validateSession: coatcheck.users has more than one row for the user; " +
+      "make id and username unique in it";
+  }
+  return code === "SCHEMA_MISSING"
+    ? `validateSession: the schema coatcheck is missing or incomplete (SQLSTATE ${sqlstate}); run migrate(sql)`
+    : `validateSession: the database rejected the statement (SQLSTATE ${sqlstate})`;
+}
+
 const CLIENT: Claims = {
-  "hands over rows of one column of text": async ({ sql }) => {
-    const rows = await all(sql`select 'one'::text as json union all select 'two' order by 1`);
-    same("the rows", rows, ["one", "two"]);
+  "returns rows of text and null, with their columns in order": async ({ sql }) => {
+    const rows = await inTime(
+      sql`select n.call, n.id, n.reason, n.call as last_seen_at, null::text as "userId"
+        from (values ('one', 'a', null), ('two', null, '')) n (call, id, reason) order by n.call`,
+    );
+    same("the rows", cellsOf(rows), [["one", "a", null, "one", null], [
+      "two",
+      null,
+      "",
+      "two",
+      null,
+    ]]);
     same("the rows", await all(sql`select 'one'::text as json where false`), []);
   },
 
-  "hands over a thousand rows in their order": async ({ sql }) => {
+  "returns a thousand rows in their order": async ({ sql }) => {
     const rows = await all(sql`select n::text as json from generate_series(1, 1000) n order by n`);
     same("the rows", rows, Array.from({ length: 1000 }, (_, n) => String(n + 1)));
   },
 
-  "hands over JSON as the text that it is": async ({ sql }) => {
+  "returns JSON as text, and does not parse it": async ({ sql }) => {
     const text = JSON.stringify({ a: 1, b: [null, true, "ä\\\"'"], c: 1e21 });
     same("JSON", await all(sql`select ${text}::text as json`), [text]);
   },
 
-  "takes parameters as they are, and makes no text of them": async ({ sql }) => {
+  "sends parameters as values, and never as SQL text": async ({ sql }) => {
     for (const [value, type, text] of PARAMETERS) {
       same(`${type} ${spell(value).slice(0, 60)}`, await all(tag(sql, type, value)), [text]);
     }
@@ -196,7 +216,7 @@ const CLIENT: Claims = {
     same("the users", users, "4");
   },
 
-  "takes a dozen parameters in their order, and one twice": async ({ sql }) => {
+  "sends twelve parameters in their order, two of them equal": async ({ sql }) => {
     const rows = await all(
       sql`select concat_ws(',', ${1}::integer, ${"b"}::text, ${true}::boolean, ${null}::text, ${5}::integer,
         ${"f"}::text, ${7}::integer, ${"b"}::text, ${9}::integer, ${10}::integer, ${11}::integer,
@@ -205,35 +225,33 @@ const CLIENT: Claims = {
     same("the parameters", rows, ["1,b,t,5,f,7,b,9,10,11,l"]);
   },
 
-  "takes the same statement many times, with another parameter each time": async ({ sql }) => {
+  "sends the same statement 50 times, each time with another parameter": async ({ sql }) => {
     for (let n = 0; n < 50; n++) {
-      same("the answer", await all(tag(sql, "text", `n${n}`)), [`n${n}`]);
+      same("the rows", await all(tag(sql, "text", `n${n}`)), [`n${n}`]);
     }
   },
 
-  "gives concurrent calls each its own answer": async ({ sql }) => {
+  "returns to each of 200 concurrent calls its own rows": async ({ sql }) => {
     const values = Array.from({ length: 200 }, (_, n) => n);
     const answers = await Promise.all(
       values.map(async (n) => await all(n % 2 ? tag(sql, "integer", n) : tag(sql, "text", `${n}`))),
     );
-    same("the answers", answers, values.map((n) => [`${n}`]));
+    same("the rows", answers, values.map((n) => [`${n}`]));
   },
 
-  "rejects with what PostgreSQL refuses, told in the same class, code and words": async (
+  "rejects with PostgreSQL's errors, as the same class, code and message": async (
     { sql },
   ) => {
-    for (const { sqlstate, code, ...rest } of REFUSALS) {
-      // The block's text is constant, as a block takes no parameters: the code goes in as a setting.
+    for (const { sqlstate, code } of REFUSALS) {
+      // A block takes no parameters, so the code is part of its text.
       const refused = once(
         sql,
         `do $$ begin raise exception using errcode = '${sqlstate}'; end $$`,
       );
-      const hint = "hint" in rest ? rest.hint : "";
-      await rejects(() => validateSession(anybody(), refused), {
+      await rejects(() => validateSession(stranger(), refused), {
         code,
-        sqlstate,
-        message: "Cannot validate the session as the database must accept the statement: " +
-          `received SQLSTATE ${sqlstate}${hint}`,
+        ...(code !== "UNEXPECTED_RESULT" && { sqlstate }),
+        message: messageOf(code, sqlstate),
       });
     }
     const texts = {
@@ -241,57 +259,57 @@ const CLIENT: Claims = {
       "select nothing": "42703",
       "select 1 / 0": "22012",
       "select (1 / (3 - n))::text as json from generate_series(1, 5) n": "22012",
-      // It is found at the commit, after the statement itself.
+      // The error comes at the commit, after the statement.
       "insert into coatcheck_conformance.deferred values (1), (1)": "23505",
     };
     for (const [text, sqlstate] of Object.entries(texts)) {
       const code = sqlstate === "42703" ? "SCHEMA_MISSING" : "STORE_REJECTED";
-      await rejects(() => validateSession(anybody(), once(sql, text)), { code, sqlstate });
+      await rejects(() => validateSession(stranger(), once(sql, text)), { code, sqlstate });
     }
   },
 
-  "answers the next call after an error, and those beside it": async ({ sql }) => {
+  "returns rows to the calls after and beside one that fails": async ({ sql }) => {
     const calls = Array.from({ length: 40 }, async (_, n) => {
       if (n % 4) return await all(tag(sql, "integer", n));
-      return await all(tag(sql, "integer", `not ${n}`)).catch(() => ["refused"]);
+      return await all(tag(sql, "integer", `not ${n}`)).catch(() => ["rejected"]);
     });
-    const expected = calls.map((_, n) => [n % 4 ? `${n}` : "refused"]);
-    same("the answers", await Promise.all(calls), expected);
+    const expected = calls.map((_, n) => [n % 4 ? `${n}` : "rejected"]);
+    same("the rows", await Promise.all(calls), expected);
   },
 
-  "keeps what is written beside a call that fails": async ({ sql }) => {
-    const visitors = await Promise.all(Array.from({ length: 8 }, () => ada(sql)));
-    await Promise.all(visitors.flatMap((visitor) => [
-      revokeSession(visitor, sql),
+  "keeps what calls beside one that fails have written": async ({ sql }) => {
+    const requests = await Promise.all(Array.from({ length: 8 }, () => ada(sql)));
+    await Promise.all(requests.flatMap((request) => [
+      revokeSession(request, sql),
       rejects(() => listSessions("no number", sql), { code: "USER_NOT_FOUND" }),
     ]));
-    const visits = await Promise.all(visitors.map((visitor) => validateSession(visitor, sql)));
-    same("the reasons", visits.map(({ reason }) => reason), visitors.map(() => "revoked"));
+    const results = await Promise.all(requests.map((request) => validateSession(request, sql)));
+    same("the reasons", results.map(({ reason }) => reason), requests.map(() => "revoked"));
   },
 
-  "commits a transaction, if it has any": async ({ sql, begin }) => {
+  "commits a transaction": async ({ sql, begin }) => {
     if (!begin) return;
-    const visitors: Headers[] = [];
+    const requests: Headers[] = [];
     await begin(async (transaction) => {
       const { session, headers } = await createSession("ada", transaction);
-      visitors.push(presenting(headers));
-      same("the session", (await validateSession(visitors[0]!, transaction)).session, session);
-      await updateSession(visitors[0]!, { seen: true }, transaction);
+      requests.push(presenting(headers));
+      same("the session", (await validateSession(requests[0]!, transaction)).session, session);
+      await updateSession(requests[0]!, { seen: true }, transaction);
     });
-    const { session } = await validateSession(visitors[0]!, sql);
+    const { session } = await validateSession(requests[0]!, sql);
     same("its data", session?.data, { seen: true });
   },
 
-  "rolls a transaction back with what the function throws": async ({ sql, begin }) => {
+  "rolls back a transaction, and throws what its function threw": async ({ sql, begin }) => {
     if (!begin) return;
     const before = await ada(sql);
-    const visitors: Headers[] = [];
+    const requests: Headers[] = [];
     await rollBack(begin, async (transaction) => {
-      visitors.push(await ada(transaction));
+      requests.push(await ada(transaction));
       await revokeSession(before, transaction);
       same("the reason", (await validateSession(before, transaction)).reason, "revoked");
     });
-    same("the reason", (await validateSession(visitors[0]!, sql)).reason, "unknown");
+    same("the reason", (await validateSession(requests[0]!, sql)).reason, "unknown");
     same("the user", (await validateSession(before, sql)).session?.username, "ada");
   },
 
@@ -303,24 +321,24 @@ const CLIENT: Claims = {
     same("the transaction", outcome, "rejected");
   },
 
-  "refuses every call in a transaction that has failed, and serves the next one": async (
+  "rejects every call in a failed transaction, and runs the next transaction": async (
     { sql, begin },
   ) => {
     if (!begin) return;
-    const visitor = await ada(sql);
+    const request = await ada(sql);
     await rollBack(begin, async (transaction) => {
       await all(transaction`select 1 / 0`).catch(() => {});
-      await rejects(() => validateSession(visitor, transaction), {
+      await rejects(() => validateSession(request, transaction), {
         code: "STORE_REJECTED",
         sqlstate: "25P02",
       });
     });
     await begin(async (transaction) => {
-      same("the user", (await validateSession(visitor, transaction)).session?.username, "ada");
+      same("the user", (await validateSession(request, transaction)).session?.username, "ada");
     });
   },
 
-  "serves several calls at once in a transaction": async ({ begin }) => {
+  "runs concurrent calls in a transaction": async ({ begin }) => {
     if (!begin) return;
     await begin(async (transaction) => {
       const names = ["ada", "grace", "ada", "grace"];
@@ -329,11 +347,11 @@ const CLIENT: Claims = {
     });
   },
 
-  "keeps what is written outside of a transaction that is rolled back": async (
+  "keeps what was written outside a transaction that is rolled back": async (
     { sql, begin },
   ) => {
     if (!begin) return;
-    const visitor = await ada(sql);
+    const request = await ada(sql);
     const begun = signal();
     const done = signal();
     const transaction = rollBack(begin, async (transaction) => {
@@ -342,18 +360,18 @@ const CLIENT: Claims = {
       await done.given;
     });
     await Promise.race([begun.given, transaction]);
-    const outside = Promise.all([createSession("grace", sql), revokeSession(visitor, sql)]);
-    // A database with one connection serves them afterwards.
+    const outside = Promise.all([createSession("grace", sql), revokeSession(request, sql)]);
+    // A database with one connection runs them afterwards.
     await Promise.race([outside, new Promise((resolve) => setTimeout(resolve, 200))]);
     done.give();
     await transaction;
     const [{ headers }] = await outside;
     const { session } = await validateSession(presenting(headers), sql);
     same("the user", session?.username, "grace");
-    same("the reason", (await validateSession(visitor, sql)).reason, "revoked");
+    same("the reason", (await validateSession(request, sql)).reason, "revoked");
   },
 
-  "has its connections back from 30 transactions that were rolled back": async (
+  "releases its connections after 30 transactions that are rolled back": async (
     { sql, begin },
   ) => {
     if (!begin) return;
@@ -365,18 +383,17 @@ const CLIENT: Claims = {
     same("the key", await getUserId("ada", sql), 1);
   },
 
-  "is given up at the deadline, and answers again later": async ({ sql }) => {
-    // A database in this very process holds everything up while it works: no timer can ring.
-    let rang = false;
-    const timer = setTimeout(() => rang = true, 500);
+  "is abandoned at queryTimeout, and returns rows again later": async ({ sql }) => {
+    // A database in this process blocks it while it works, so that no timer can fire.
+    let hasFired = false;
+    const timer = setTimeout(() => hasFired = true, 500);
     await show(sql, "username <> 'grace' or pg_sleep(1.5) is not null");
     const late = await getUserId("grace", sql, { queryTimeout: 1 }).catch((error) => error);
     clearTimeout(timer);
-    if (rang) {
+    if (hasFired) {
       same("the error", late instanceof SessionError && [late.code, late.message], [
         "STORE_TIMEOUT",
-        "Cannot find the user as the database must answer within queryTimeout: " +
-        "received nothing for 1 s",
+        "getUserId: the database did not answer within queryTimeout, 1 s",
       ]);
     }
     await show(sql, "true");
@@ -384,7 +401,7 @@ const CLIENT: Claims = {
   },
 };
 
-// ── The verbs ────────────────────────────────────────────────────────────────────────────────────
+// ── The functions ────────────────────────────────────────────────────────────────────────────────
 
 const DAY = 86_400_000;
 
@@ -397,8 +414,8 @@ const DATA = {
   long: LONG.slice(0, 20_000),
 };
 
-const VERBS: Claims = {
-  "migrates, and a second time nothing": async ({ sql }) => {
+const FUNCTIONS: Claims = {
+  "migrates, and applies nothing the second time": async ({ sql }) => {
     await all(sql`drop schema if exists coatcheck cascade`);
     same("what was applied", await migrate(sql, { users: USERS }), {
       applied: ["001_users", "002_sessions", "003_unique_users"],
@@ -406,7 +423,7 @@ const VERBS: Claims = {
     same("what was applied", await migrate(sql), { applied: [] });
   },
 
-  "creates a session, and validates the cookie that it hands out": async ({ sql }) => {
+  "creates a session, and validates its cookie": async ({ sql }) => {
     const { session, headers } = await createSession("ada", sql, { data: DATA });
     same("the session", { ...session, id: null, ...noInstants }, {
       id: null,
@@ -418,13 +435,14 @@ const VERBS: Claims = {
       data: DATA,
     });
     same("the deadline", +session.expiresAt - +session.createdAt, 30 * DAY);
+    same("the idle deadline", +session.idleExpiresAt - +session.lastSeenAt, 7 * DAY);
     same("the instants", [+session.authenticatedAt, +session.lastSeenAt], [
       +session.createdAt,
       +session.createdAt,
     ]);
     same("a date", session.createdAt instanceof Date, true);
     near("the clock", +session.createdAt, Date.now(), DAY);
-    same("the visit", await validateSession(presenting(headers), sql), {
+    same("the result", await validateSession(presenting(headers), sql), {
       session,
       headers: new Headers(),
     });
@@ -435,7 +453,7 @@ const VERBS: Claims = {
     }
   },
 
-  "replaces the session that a sign-in presents, and keeps the limit": async ({ sql }) => {
+  "revokes the session that replaces presents, and those beyond maxSessions": async ({ sql }) => {
     const first = await ada(sql);
     const { headers } = await createSession("grace", sql, { replaces: first });
     const { session, reason, revokedReason } = await validateSession(first, sql);
@@ -448,23 +466,25 @@ const VERBS: Claims = {
     same("the second", (await validateSession(presenting(headers), sql)).revokedReason, "limit");
   },
 
-  "touches when due": async ({ sql }) => {
-    const visitor = await ada(sql);
-    await age(sql, visitor, "last_seen_at", 3600);
-    const before = await validateSession(visitor, sql, { touchInterval: false });
-    const after = await validateSession(visitor, sql);
-    near("what was seen", +after.session!.lastSeenAt - +before.session!.lastSeenAt, 3.6e6, 60_000);
-    const again = await validateSession(visitor, sql);
-    same("what was seen", again.session, after.session);
+  "touches a session when due": async ({ sql }) => {
+    const request = await ada(sql);
+    await age(sql, request, "last_seen_at", 3600);
+    const before = await validateSession(request, sql, { touchInterval: false });
+    const after = await validateSession(request, sql);
+    near("the last use", +after.session!.lastSeenAt - +before.session!.lastSeenAt, 3.6e6, 60_000);
+    const again = await validateSession(request, sql);
+    same("the session", again.session, after.session);
   },
 
-  "rotates, and heals a lost answer, and ends what is reused": async ({ sql }) => {
+  "rotates, returns the same secret again after a lost answer, and revokes a reused one": async (
+    { sql },
+  ) => {
     const old = await ada(sql);
     const rotated = await rotateSession(old, sql);
     const again = await rotateSession(old, sql);
     const next = presenting(rotated.headers);
     same("the secret", presenting(again.headers).get("cookie"), next.get("cookie"));
-    same("the visit", (await validateSession(next, sql)).session?.id, idOf(old));
+    same("the result", (await validateSession(next, sql)).session?.id, idOf(old));
     same("the old secret", (await validateSession(old, sql)).session?.id, idOf(old));
     await age(sql, old, "rotation_seen_at", 60);
     same("the old secret", (await validateSession(old, sql)).reason, "reused");
@@ -472,15 +492,15 @@ const VERBS: Claims = {
     same("the new one", [reason, revokedReason], ["revoked", "reused"]);
   },
 
-  "rotates by age": async ({ sql }) => {
-    const verbs = configure({ rotateAfter: 3600, rotationGrace: 60 });
-    const visitor = await ada(sql);
-    await age(sql, visitor, "authenticated_at", 7200);
-    const { headers } = await verbs.validateSession(visitor, sql);
+  "rotates after rotateAfter": async ({ sql }) => {
+    const functions = configure({ rotateAfter: 3600, rotationGrace: 60 });
+    const request = await ada(sql);
+    await age(sql, request, "authenticated_at", 7200);
+    const { headers } = await functions.validateSession(request, sql);
     same(
-      "the visit",
-      (await verbs.validateSession(presenting(headers), sql)).session?.id,
-      idOf(visitor),
+      "the result",
+      (await functions.validateSession(presenting(headers), sql)).session?.id,
+      idOf(request),
     );
   },
 
@@ -488,7 +508,7 @@ const VERBS: Claims = {
     const old = await ada(sql);
     await age(sql, old, "authenticated_at", 3600);
     same(
-      "the visit",
+      "the result",
       (await validateSession(old, sql, { authenticatedWithin: 60 })).reason,
       "stale",
     );
@@ -500,38 +520,41 @@ const VERBS: Claims = {
     same("the old secret", (await validateSession(old, sql)).reason, "unknown");
   },
 
-  "updates data by key, and by version": async ({ sql }) => {
-    const visitor = await ada(sql, { kept: 1, removed: 2 });
+  "updates data by key and by version": async ({ sql }) => {
+    const request = await ada(sql, { kept: 1, removed: 2 });
     const patch = { ...DATA, removed: undefined };
-    const { session } = await updateSession(visitor, patch, sql, { version: 0 });
+    const { session } = await updateSession(request, patch, sql, { version: 0 });
     same("the session", [session?.version, session?.data], [1, { kept: 1, ...DATA }]);
-    const late = await updateSession(visitor, { kept: 2 }, sql, { version: 0 });
+    const late = await updateSession(request, { kept: 2 }, sql, { version: 0 });
     same("a late update", [late.reason, late.session?.version], ["conflict", 1]);
-    same("the data", (await validateSession(visitor, sql)).session?.data, { kept: 1, ...DATA });
+    same("the data", (await validateSession(request, sql)).session?.data, { kept: 1, ...DATA });
     const wishes = Array.from(
       { length: 10 },
-      (_, n) => updateSession(visitor, { [`k${n}`]: n }, sql),
+      (_, n) => updateSession(request, { [`k${n}`]: n }, sql),
     );
     await Promise.all(wishes);
-    same("the version", (await validateSession(visitor, sql)).session?.version, 11);
+    same("the version", (await validateSession(request, sql)).session?.version, 11);
   },
 
-  "lists and revokes": async ({ sql }) => {
+  "lists sessions, by pages too, and revokes them": async ({ sql }) => {
     await revokeSessions({ userId: 2 }, sql);
-    const visitors = [];
+    const requests = [];
     for (let n = 0; n < 4; n++) {
-      visitors.push(presenting((await createSession("grace", sql)).headers));
+      requests.push(presenting((await createSession("grace", sql)).headers));
     }
-    const ids = visitors.map(idOf);
-    same("the list", (await listSessions(2, sql)).map(({ id }) => id).sort(), [...ids].sort());
+    const ids = requests.map(idOf);
+    const listed = (await listSessions(2, sql)).map(({ id }) => id);
+    same("the list", listed.toSorted(), ids.toSorted());
+    const page = await listSessions(2, sql, { limit: 2, after: listed[0]! });
+    same("the page", page.map(({ id }) => id), listed.slice(1, 3));
 
-    const { session, headers } = await revokeSession(visitors[0]!, sql, { reason: "it's \\ 🔐" });
+    const { session, headers } = await revokeSession(requests[0]!, sql, { reason: "it's \\ 🔐" });
     same("the revoked", [session?.id, session?.revokedReason], [ids[0], "it's \\ 🔐"]);
     same("the cookie", headers.get("set-cookie")?.includes("1970"), true);
-    same("the second time", (await revokeSession(visitors[0]!, sql)).session, null);
+    same("the second time", (await revokeSession(requests[0]!, sql)).session, null);
     const one = await revokeSessions({ userId: 2, id: ids[1]! }, sql);
     same("one", one.map(({ id }) => id), [ids[1]]);
-    same("somebody else's", await revokeSessions({ userId: 1, id: ids[2]! }, sql), []);
+    same("another user's", await revokeSessions({ userId: 1, id: ids[2]! }, sql), []);
     const others = await revokeSessions({ userId: 2, except: ids[3]! }, sql);
     same("all others", others.map(({ id }) => id), [ids[2]]);
     same("the list", (await listSessions(2, sql)).map(({ id }) => id), [ids[3]]);
@@ -540,7 +563,7 @@ const VERBS: Claims = {
     same("the list", await listSessions(2, sql), []);
   },
 
-  "inserts, once, and sweeps what is dead": async ({ sql }) => {
+  "inserts a session once, and sweeps it when it is dead": async ({ sql }) => {
     const { id, digest, token } = createToken();
     const [createdAt, expiresAt] = [new Date("2026-01-31T12:00:00.007Z"), new Date("2999-12-31")];
     const record = { id, digest, userId: 2, createdAt, expiresAt, data: DATA };
@@ -549,23 +572,22 @@ const VERBS: Claims = {
     await rejects(() => insertSession(record, sql), {
       code: "STORE_REJECTED",
       sqlstate: "23505",
-      message: "Cannot store the session as the database must accept the statement: " +
-        "received SQLSTATE 23505",
+      message: "insertSession: the database rejected the statement (SQLSTATE 23505)",
     });
-    const visitor = new Headers({ cookie: `__Host-session=${token}` });
-    await revokeSession(visitor, sql);
-    same("the reason", (await validateSession(visitor, sql)).reason, "revoked");
+    const request = new Headers({ cookie: `__Host-session=${token}` });
+    await revokeSession(request, sql);
+    same("the reason", (await validateSession(request, sql)).reason, "revoked");
     const { swept } = await sweepSessions(sql, { retention: 0 });
     same("what was swept", swept > 0, true);
-    same("the reason", (await validateSession(visitor, sql)).reason, "unknown");
+    same("the reason", (await validateSession(request, sql)).reason, "unknown");
     same("what was swept", await sweepSessions(sql, { retention: 0 }), { swept: 0 });
   },
 
-  "gives the reasons": async ({ sql }) => {
-    const reasonOf = async (visitor: Headers) => (await validateSession(visitor, sql)).reason;
+  "returns every reason": async ({ sql }) => {
+    const reasonOf = async (request: Headers) => (await validateSession(request, sql)).reason;
     same("no cookie", await reasonOf(new Headers()), "absent");
     same("no token", await reasonOf(new Headers({ cookie: "__Host-session=x" })), "malformed");
-    same("no row", await reasonOf(anybody()), "unknown");
+    same("no row", await reasonOf(stranger()), "unknown");
     const [idle, expired, hidden] = [await ada(sql), await ada(sql), await ada(sql)];
     await age(sql, idle, "last_seen_at", 8 * 86_400);
     await age(sql, expired, "expires_at", 31 * 86_400);
@@ -577,16 +599,17 @@ const VERBS: Claims = {
     same("in the view again", await reasonOf(hidden), undefined);
   },
 
-  "says that nobody is there, in the same class, code and words": async ({ sql }) => {
-    const message =
-      "Cannot find the user as coatcheck.users must have one row for them: received none";
-    const nobody = { code: "USER_NOT_FOUND", message };
-    await rejects(() => createSession("nobody", sql), nobody);
-    await rejects(() => getUserId("Ada", sql), nobody);
-    await rejects(() => createSession({ userId: 99 }, sql), nobody);
-    await rejects(() => createSession({ userId: "no number" }, sql), nobody);
-    await rejects(() => createSession({ userId: 2 ** 40 }, sql), nobody);
-    await rejects(() => listSessions("no number", sql), nobody);
+  "rejects an unknown user with the same class, code and message": async ({ sql }) => {
+    const unknown = (caller: string) => ({
+      code: "USER_NOT_FOUND",
+      message: `${caller}: user not found in coatcheck.users`,
+    });
+    await rejects(() => createSession("nobody", sql), unknown("createSession"));
+    await rejects(() => getUserId("Ada", sql), unknown("getUserId"));
+    await rejects(() => createSession({ userId: 99 }, sql), unknown("createSession"));
+    await rejects(() => createSession({ userId: "no number" }, sql), unknown("createSession"));
+    await rejects(() => createSession({ userId: 2 ** 40 }, sql), unknown("createSession"));
+    await rejects(() => listSessions("no number", sql), unknown("listSessions"));
     const many = [
       createSession("nobody", sql),
       createSession("ada", sql),
@@ -596,50 +619,52 @@ const VERBS: Claims = {
     same("three at once", states, ["rejected", "fulfilled", "rejected"]);
   },
 
-  "tells a rule of the app's own from a user who is not there": async ({ sql }) => {
-    // Both are SQLSTATE 23514; by the table in the error it is told that this is about no user.
+  "distinguishes a check constraint of the app from an unknown user": async ({ sql }) => {
+    // A username against the rule of its domain is SQLSTATE 23514 too, and the error names no table.
     await all(sql`alter table coatcheck.sessions add constraint small check (data <> '{"a": 1}')`);
     const broken = createSession("ada", sql, { data: { a: 1 } });
     await rejects(() => broken, { code: "STORE_REJECTED", sqlstate: "23514" });
     await all(sql`alter table coatcheck.sessions drop constraint small`);
   },
 
-  "sends concurrent calls as one, and answers each": async ({ sql }) => {
-    const together = batched(sql);
+  "batches concurrent calls, and returns to each its own result": async ({ sql }) => {
+    const batch = batched(sql);
     const names = Array.from({ length: 40 }, (_, n) => n % 4 ? NAMES[n % 4 + 1]! : "nobody");
     const calls = await Promise.allSettled(
-      names.map((name) => createSession(name, together, { data: DATA })),
+      names.map((name) => createSession(name, batch, { data: DATA })),
     );
-    const visitors = calls.map((call) =>
-      call.status === "fulfilled" ? presenting(call.value.headers) : anybody()
+    const requests = calls.map((call) =>
+      call.status === "fulfilled" ? presenting(call.value.headers) : stranger()
     );
-    const visits = await Promise.all(visitors.map((visitor) => validateSession(visitor, together)));
-    const seen = visits.map(({ session, reason }) =>
+    const results = await Promise.all(requests.map((request) => validateSession(request, batch)));
+    const seen = results.map(({ session, reason }) =>
       session ? [session.username, session.data] : reason
     );
-    same("the visits", seen, names.map((name) => name === "nobody" ? "unknown" : [name, DATA]));
-    const refused = calls.flatMap((call) => call.status === "rejected" ? [call.reason.code] : []);
+    same("the results", seen, names.map((name) => name === "nobody" ? "unknown" : [name, DATA]));
+    const rejected = calls.flatMap((call) => call.status === "rejected" ? [call.reason.code] : []);
     same(
-      "the refused",
-      refused,
+      "the rejected",
+      rejected,
       names.filter((name) => name === "nobody").map(() => "USER_NOT_FOUND"),
     );
   },
 
-  "tells a schema that is missing": async ({ sql }) => {
+  "rejects if the schema is missing, and says what to do": async ({ sql }) => {
     await all(sql`drop schema if exists coatcheck cascade`);
-    const message = "Cannot store the session as the database must accept the statement: " +
-      "received SQLSTATE 3F000; run migrate(sql)";
-    await rejects(() => createSession("ada", sql), {
+    const missing = (caller: string, sqlstate: string) => ({
       code: "SCHEMA_MISSING",
-      sqlstate: "3F000",
-      message,
+      sqlstate,
+      message: `${caller}: the schema coatcheck is missing or incomplete (SQLSTATE ${sqlstate}); ` +
+        "run migrate(sql)",
     });
+    await rejects(() => createSession("ada", sql), missing("createSession", "42P01"));
+    await rejects(() => validateSession(stranger(), sql), missing("validateSession", "42P01"));
+    await rejects(() => getUserId("ada", sql), missing("getUserId", "3F000"));
     await migrate(sql, { users: USERS });
     same("the user", (await createSession("ada", sql)).session.username, "ada");
   },
 
-  "refuses a foreign object under its names, in its own words": async ({ sql }) => {
+  "rejects a foreign object with the message of the migration": async ({ sql }) => {
     await all(sql`drop schema if exists coatcheck cascade`);
     await all(sql`create schema coatcheck`);
     await all(sql`create table coatcheck.sessions (sid text)`);
@@ -653,8 +678,8 @@ const VERBS: Claims = {
     await migrate(sql, { users: USERS });
   },
 
-  "gives keys of every type as the same type": async ({ sql }) => {
-    // The text of the first two is what numbers would lose.
+  "returns keys of every type as the same type": async ({ sql }) => {
+    // A number would lose digits of the second.
     const keys = {
       smallint: 7,
       bigint: "9007199254740993",
@@ -678,7 +703,7 @@ const VERBS: Claims = {
       const { session, headers } = await createSession({ userId: key }, sql);
       same(`a key of type ${type}`, session.userId, key);
       same("the key", await getUserId("ada", sql), key);
-      same("the visit", (await validateSession(presenting(headers), sql)).session, session);
+      same("the result", (await validateSession(presenting(headers), sql)).session, session);
       same("the list", (await listSessions(key, sql)).map(({ userId }) => userId), [key]);
       same(
         "the revoked",
@@ -721,7 +746,7 @@ async function fill(sql: Sql): Promise<void> {
   if (taken === "taken") {
     throw nonconformity("the database", "be empty", "one with a schema coatcheck");
   }
-  same("the first answer", taken, "free");
+  same("the first row", taken, "free");
   await drop(sql);
   await all(sql`create schema coatcheck_conformance`);
   await all(
@@ -751,22 +776,22 @@ async function show(sql: Sql, condition: string): Promise<void> {
 }
 
 /** Time passes by ageing the row. */
-async function age(sql: Sql, visitor: Headers, column: string, seconds: number): Promise<void> {
+async function age(sql: Sql, request: Headers, column: string, seconds: number): Promise<void> {
   const set =
-    // Of functions that are immutable: Citus takes no others beside a column.
+    // With immutable functions only: Citus accepts no others beside a column.
     `update coatcheck.sessions set ${column} = pg_catalog.to_timestamp(
       extract(epoch from ${column} at time zone 'utc')::double precision - ${seconds})`;
-  await all(tag(sql, "uuid", idOf(visitor), `${set} where id = `, ""));
+  await all(tag(sql, "uuid", idOf(request), `${set} where id = `, ""));
 }
 
-// ── Statements and answers ───────────────────────────────────────────────────────────────────────
+// ── Statements and rows ──────────────────────────────────────────────────────────────────────────
 
-/** Calls a client with a text that is no literal, and no value. */
+/** Calls a client with a text that is not a literal, and no value. */
 function template(sql: Sql, ...texts: string[]): ReturnType<Sql> {
   return sql(literal(texts));
 }
 
-/** Calls a client with one value, as PostgreSQL's text of it. */
+/** Calls a client with one value, and selects its text in PostgreSQL. */
 function tag(
   sql: Sql,
   type: string,
@@ -779,7 +804,7 @@ function tag(
 
 const literals = new Map<string, TemplateStringsArray>();
 
-/** The array that a template literal would pass: constant, and with a `raw` that is not enumerable. */
+/** The array that a template literal would pass: constant, with a `raw` that is not enumerable. */
 function literal(texts: string[]): TemplateStringsArray {
   const key = texts.join("\0");
   const known = literals.get(key);
@@ -790,23 +815,27 @@ function literal(texts: string[]): TemplateStringsArray {
   return made;
 }
 
-/** A client that sends this text, whatever it is asked. */
+/** A client that sends this text instead of any statement. */
 function once(sql: Sql, text: string): Sql {
   return () => template(sql, text);
 }
 
 /** The only column of each row. */
 async function all(answer: ReturnType<Sql>): Promise<unknown[]> {
-  const result = await inTime(answer);
-  const rows = Array.isArray(result) ? result : (result as { rows?: unknown } | undefined)?.rows;
-  if (!Array.isArray(rows)) {
-    throw nonconformity("the answer", "be an array of rows, or { rows }", spell(result));
-  }
-  // As coatcheck does, it passes over holes (porsager/postgres #1181).
-  return rows.flatMap((row) => [Object.values(row as object)[0]]);
+  return cellsOf(await inTime(answer)).map(([cell]) => cell);
 }
 
-/** What a client promises, if it comes within ten seconds. */
+/** The columns of each row, in their order. */
+function cellsOf(result: unknown): unknown[][] {
+  const rows = Array.isArray(result) ? result : (result as { rows?: unknown } | undefined)?.rows;
+  if (!Array.isArray(rows)) {
+    throw nonconformity("the result", "be an array of rows, or { rows }", spell(result));
+  }
+  // Like coatcheck, it ignores holes (porsager/postgres #1181).
+  return rows.flatMap((row) => [Object.values(row as object)]);
+}
+
+/** Waits for a client, ten seconds at most. */
 async function inTime<T>(promised: PromiseLike<T>): Promise<T> {
   let timer: ReturnType<typeof setTimeout> | undefined;
   const deadline = new Promise<never>((_, reject) => {
@@ -820,7 +849,7 @@ async function inTime<T>(promised: PromiseLike<T>): Promise<T> {
   }
 }
 
-/** Runs a function in a transaction, and has it rolled back. */
+/** Runs a function in a transaction, and rolls it back. */
 async function rollBack(
   begin: NonNullable<Client["begin"]>,
   run: (sql: Sql) => Promise<void>,
@@ -836,7 +865,7 @@ async function rollBack(
   }
 }
 
-/** Something to wait for, and how to give it. */
+/** A promise, and the function that resolves it. */
 function signal(): { given: Promise<void>; give: () => void } {
   let give = (): void => {};
   const given = new Promise<void>((resolve) => give = resolve);
@@ -854,17 +883,23 @@ async function ada(sql: Sql, data = {}): Promise<Headers> {
   return presenting((await createSession("ada", sql, { data })).headers);
 }
 
-/** A visitor with a token that no row has. */
-const anybody = (): Headers => new Headers({ cookie: `__Host-session=${createToken().token}` });
+/** A request with a token that no row has. */
+const stranger = (): Headers => new Headers({ cookie: `__Host-session=${createToken().token}` });
 
-const idOf = (visitor: Headers): string => visitor.get("cookie")!.split(/[=.]/)[1]!;
+const idOf = (request: Headers): string => request.get("cookie")!.split(/[=.]/)[1]!;
 
-const noInstants = { createdAt: null, authenticatedAt: null, lastSeenAt: null, expiresAt: null };
+const noInstants = {
+  createdAt: null,
+  authenticatedAt: null,
+  lastSeenAt: null,
+  expiresAt: null,
+  idleExpiresAt: null,
+};
 
-// ── What was expected ────────────────────────────────────────────────────────────────────────────
+// ── Expectations ─────────────────────────────────────────────────────────────────────────────────
 
 function nonconformity(what: string, desired: string, actual: string): Error {
-  const error = new Error(`Cannot conform as ${what} must ${desired}: received ${actual}`);
+  const error = new Error(`conformance: ${what} must ${desired}, got ${actual}`);
   error.name = "Nonconformity";
   return error;
 }
@@ -872,7 +907,7 @@ function nonconformity(what: string, desired: string, actual: string): Error {
 function same(what: string, actual: unknown, expected: unknown): void {
   const [received, desired] = [spell(actual), spell(expected)];
   if (received === desired) return;
-  // Of what is long, the part where the two part.
+  // Of a long text, the part in which they differ.
   let start = 0;
   while (received[start] === desired[start]) start++;
   const shown = (text: string) =>
@@ -898,7 +933,7 @@ async function rejects(
   same("the error", { code, sqlstate, message }, { sqlstate: undefined, message, ...expected });
 }
 
-/** Spells a value, so that equal ones are spelt equally: keys in their order, and types that JSON has not. */
+/** Writes a value so that equal values have the same text: keys in order, and types that JSON does not have. */
 function spell(value: unknown): string {
   return JSON.stringify(value, (_, it) => {
     if (it instanceof Headers) return [...it];

@@ -134,14 +134,14 @@ select $1::text as call, s.id::text as id from s;
 -- Revokes the live sessions of one user above a number, the least recently used first, and never the one that
 -- was just created.
 --
--- It is a statement of its own, so that it sees what concurrent calls have inserted. It locks every live
--- session of the user in the order of ids. Of two that run at the same time, the second one sees what the
--- first one has revoked: they never revoke each other's session, and the last one leaves no more than the
--- number. In concurrent transactions of the caller, neither sees what the other one has inserted.
+-- It is a statement of its own, so that it sees what concurrent calls have inserted. It locks the user's live
+-- sessions, and skips those that another statement holds: it never waits with a lock, and so is in no
+-- deadlock. A skipped session is returned without its user, and the call tries again. A session that a
+-- concurrent call has just revoked is not counted, so that two calls never revoke each other's.
 --
 -- $1 the call; $2 the new session's id; $3 the number; $4 absoluteTimeout; $5 idleTimeout.
-with held as (
-  select s.id, s.last_seen_at
+with live as materialized (
+  select s.id
   from coatcheck.sessions s
   where s.user_id = (select o.user_id from coatcheck.sessions o where o.id = $2::text::uuid)
     and s.revoked_at is null
@@ -150,8 +150,12 @@ with held as (
     and s.last_seen_at > statement_timestamp() - $5::text::interval
     and isfinite(s.created_at) and isfinite(s.authenticated_at)
     and isfinite(s.last_seen_at) and isfinite(s.expires_at)
-  order by s.id
-  for no key update of s
+), held as materialized (
+  select h.id, h.last_seen_at
+  from coatcheck.sessions h
+  where h.id = any(array(select l.id from live l)) and h.revoked_at is null
+  order by h.id
+  for no key update of h skip locked
 ), excess as (
   select h.id
   from held h
@@ -167,7 +171,11 @@ select $1::text as call,
   s.id::text as id,
   s.user_id::text as user_id,
   (pg_catalog.pg_typeof(s.user_id)::oid in (21::oid, 23::oid))::text as user_id_is_number
-from s;
+from s
+union all
+select $1::text, l.id::text, null, null
+from live l
+where not l.id = any(array(select h.id from held h));
 
 -- LIMIT_UNLOCKED
 --
@@ -667,9 +675,10 @@ select $1::text as call, s.id::text as id from s;
 
 -- REVOKE_MANY
 --
--- Revokes the live sessions of users. Locks them in the order of ids before it changes the first one: without
--- an order, concurrent calls deadlock. `offset 0` keeps the planner on the index however many users it
--- expects. All keys are read first, so that a key that no user can have fails by itself.
+-- Revokes live sessions of users, up to 10,000. Locks them, and skips those that another statement holds: it
+-- never waits with a lock, and so is in no deadlock. A skipped session is returned without its user, for
+-- REVOKE_SKIPPED. `offset 0` keeps the planner on the index however many users it expects. All keys are read
+-- first, so that a key that no user can have fails by itself.
 --
 -- $1 the call; $2 the users' keys, as JSON; $3 the one session to revoke, or null; $4 the one to keep, or
 -- null; $5 reason.
@@ -681,24 +690,25 @@ with asked as materialized (
 ), durable as materialized (
   select pg_catalog.set_config('synchronous_commit', 'on', true)
   where pg_catalog.current_setting('synchronous_commit') = 'off'
-), held as (
+), live as materialized (
+  select t.id
+  from asked
+  cross join lateral (
+    select t.id, t.expires_at
+    from coatcheck.sessions t
+    where t.user_id = asked.user_id and t.revoked_at is null
+    offset 0
+  ) t
+  where ($3::text is null or t.id = $3::text::uuid)
+    and ($4::text is null or t.id <> $4::text::uuid)
+    and t.expires_at > statement_timestamp()
+  limit 10000
+), held as materialized (
   select h.id
   from coatcheck.sessions h
-  where h.revoked_at is null and h.id = any(array(
-    select t.id
-    from asked
-    cross join lateral (
-      select t.id, t.expires_at
-      from coatcheck.sessions t
-      where t.user_id = asked.user_id and t.revoked_at is null
-      offset 0
-    ) t
-    where ($3::text is null or t.id = $3::text::uuid)
-      and ($4::text is null or t.id <> $4::text::uuid)
-      and t.expires_at > statement_timestamp()
-  ))
+  where h.id = any(array(select l.id from live l)) and h.revoked_at is null
   order by h.id
-  for no key update of h
+  for no key update of h skip locked
 ), s as (
   update coatcheck.sessions s
   set revoked_at = statement_timestamp(), revoked_reason = $5::text
@@ -726,7 +736,47 @@ select $1::text as call,
   extract(epoch from s.revoked_at)::text as revoked,
   s.revoked_reason as reason
 from s
-order by s.id;
+union all
+select $1::text, l.id::text, null, null, null, null, null, null, null, null, null, null, null, null
+from live l
+where not l.id = any(array(select h.id from held h));
+
+-- REVOKE_SKIPPED
+--
+-- Revokes one session that REVOKE_MANY has skipped. Locks the row, and waits for it with no other lock.
+--
+-- $1 the call; $2 id; $3 reason.
+with durable as materialized (
+  select pg_catalog.set_config('synchronous_commit', 'on', true)
+  where pg_catalog.current_setting('synchronous_commit') = 'off'
+), s as (
+  update coatcheck.sessions s
+  set revoked_at = statement_timestamp(), revoked_reason = $3::text
+  where s.id = $2::text::uuid
+    and s.revoked_at is null
+    and s.expires_at > statement_timestamp()
+    and (select count(*) from durable) >= 0
+  returning s.*
+)
+select $1::text as call,
+  s.id::text as id,
+  s.user_id::text as user_id,
+  (pg_catalog.pg_typeof(s.user_id)::oid in (21::oid, 23::oid))::text as user_id_is_number,
+  (
+    select case when count(*) = 1 then min(u.username::text) end
+    from coatcheck.users u
+    where u.id = s.user_id
+  ) as username,
+  extract(epoch from s.created_at)::text as created,
+  extract(epoch from s.authenticated_at)::text as authenticated,
+  extract(epoch from s.last_seen_at)::text as last_seen,
+  extract(epoch from s.expires_at)::text as expires,
+  s.persistent::text as persistent,
+  s.version::text as version,
+  s.data::text as data,
+  extract(epoch from s.revoked_at)::text as revoked,
+  s.revoked_reason as reason
+from s;
 
 -- REVOKE_MANY_UNLOCKED
 --
@@ -771,8 +821,7 @@ select $1::text as call,
   s.data::text as data,
   extract(epoch from s.revoked_at)::text as revoked,
   s.revoked_reason as reason
-from s
-order by s.id;
+from s;
 
 -- SWEEP
 --

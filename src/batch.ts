@@ -36,7 +36,7 @@ const MAX_QUEUED_CALLS = 10_000;
 // Classes and codes of PostgreSQL 18, appendix A: a server that is overloaded, unreachable or out of time, or
 // without our schema. All others may be about one of the calls. The statement was rolled back as a whole, so
 // each call can be sent again by itself.
-const ABOUT_ALL = /^(08|25|3F|53|57|58|XX|42P01|42703)/;
+const ABOUT_ALL = /^(08|25|3F|53|57|58|XX|42P01|42703|42704)/;
 
 /**
  * Wraps a SQL client so that concurrent calls of the same function are sent as one statement.

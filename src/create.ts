@@ -286,15 +286,28 @@ async function replace(context: Context, presented: PresentedToken): Promise<Ses
   return [{ type: "revoked", id, userId, reason }];
 }
 
-/** Revokes the user's live sessions beyond `maxSessions`, but not the one just created. */
+/**
+ * Revokes what is more than `maxSessions` of the user who has just signed in. A session whose row another
+ * statement holds is tried again for half a second; then it stays, until the user's next sign-in.
+ */
 async function limitSessions(context: Context, created: string): Promise<SessionEvent[]> {
   const { maxSessions, absoluteTimeout, idleTimeout } = context.policy;
   const values = [created, ...[maxSessions, absoluteTimeout, idleTimeout].map(String)];
-  const rows = await queryEither(context, [LIMIT, LIMIT_UNLOCKED], values);
-  return rows.map(([id, key, isNumber]) => ({
-    type: "revoked",
-    id: id!,
-    userId: readUserId(context.caller, key, isNumber),
-    reason: "limit",
-  }));
+  const events: SessionEvent[] = [];
+  for (let wait = 2;; wait *= 2) {
+    let skipped = 0;
+    for (const [id, key, isNumber] of await queryEither(context, [LIMIT, LIMIT_UNLOCKED], values)) {
+      if (key === null && isNumber === null) skipped++;
+      else {
+        const userId = readUserId(context.caller, key, isNumber);
+        events.push({ type: "revoked", id: id!, userId, reason: "limit" });
+      }
+    }
+    if (skipped === 0 || wait > MAX_LIMIT_WAIT) return events;
+    // Random, as two sign-ins that have skipped each other's rows would meet again.
+    await new Promise((resolve) => setTimeout(resolve, wait * (0.5 + Math.random())));
+  }
 }
+
+/** Milliseconds. */
+const MAX_LIMIT_WAIT = 256;

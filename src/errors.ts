@@ -115,7 +115,7 @@ export function storeError(caller: string, error: unknown, received: string): Se
 
 // Classes and codes are those of PostgreSQL 18, appendix A.
 function codeOf(sqlstate: string): SessionErrorCode {
-  if (/^(3F000|42P01|42703)$/.test(sqlstate)) return "SCHEMA_MISSING";
+  if (/^(3F000|42P01|42703|42704)$/.test(sqlstate)) return "SCHEMA_MISSING";
   if (/^(57014|55P03|25P04)$/.test(sqlstate)) return "STORE_TIMEOUT";
   if (/^(08|53|57P|40|25006|25P03)/.test(sqlstate)) return "STORE_UNAVAILABLE";
   return "STORE_REJECTED";

@@ -83,7 +83,7 @@ export async function migrate(sql: Sql, options: MigrateOptions = {}): Promise<M
   const missing = steps.filter(({ name }) => !done.includes(name));
   for (const { name, text } of missing) {
     try {
-      await query(call, script(text), []);
+      await query({ ...call, caller: `migrate, step ${name}` }, script(text), []);
     } catch (error) {
       // If the database's default is repeatable read, a step that waited for another server's does not
       // see what that one made, and fails.

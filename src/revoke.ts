@@ -13,7 +13,13 @@ import {
   withDates,
 } from "./session.ts";
 import { type Cell, query, requireSql, type Sql } from "./sql.ts";
-import { REVOKE, REVOKE_MANY, REVOKE_MANY_UNLOCKED } from "./statements.ts";
+import {
+  MAX_REVOKED,
+  REVOKE,
+  REVOKE_MANY,
+  REVOKE_MANY_UNLOCKED,
+  REVOKE_SKIPPED,
+} from "./statements.ts";
 import { type PresentedToken, requireSessionId, UUID } from "./token.ts";
 import { queryUsers, requireUserId } from "./user.ts";
 
@@ -225,8 +231,20 @@ export async function revokeMany<Data extends object>(
   // An id that is not a UUID is not a session's.
   if (userIds.length === 0 || id !== null && !UUID.test(id.toLowerCase())) return [];
   const values = [JSON.stringify(userIds), id, except, reason];
-  const rows = await queryUsers(context, [REVOKE_MANY, REVOKE_MANY_UNLOCKED], values);
-  const sessions = rows.map((cells) => readRevoked<Data>(context, cells));
+  const revoked: Cell[][] = [];
+  const skipped = new Set<Cell | undefined>();
+  let rows: Cell[][];
+  do {
+    rows = await queryUsers(context, [REVOKE_MANY, REVOKE_MANY_UNLOCKED], values);
+    for (const cells of rows) {
+      if (cells.slice(1).every((cell) => cell === null)) skipped.add(cells[0]);
+      else revoked.push(cells);
+    }
+  } while (rows.length === MAX_REVOKED && skipped.size < MAX_REVOKED);
+  // One by one: each waits for its row with no other lock.
+  for (const id of skipped) revoked.push(...await query(context, REVOKE_SKIPPED, [id!, reason]));
+  const sessions = revoked.map((cells) => readRevoked<Data>(context, cells))
+    .sort((a, b) => a.id < b.id ? -1 : 1);
   for (const session of sessions) emitRevoked(context, session);
   return sessions;
 }

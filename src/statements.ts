@@ -190,22 +190,26 @@ select $1::text as call, s.id::text as id from s`,
  * Revokes the live sessions of one user above a number, the least recently used first, and never the one that
  * was just created.
  *
- * It is a statement of its own, so that it sees what concurrent calls have inserted. It locks every live
- * session of the user in the order of ids. Of two that run at the same time, the second one sees what the
- * first one has revoked: they never revoke each other's session, and the last one leaves no more than the
- * number. In concurrent transactions of the caller, neither sees what the other one has inserted.
+ * It is a statement of its own, so that it sees what concurrent calls have inserted. It locks the user's live
+ * sessions, and skips those that another statement holds: it never waits with a lock, and so is in no
+ * deadlock. A skipped session is returned without its user, and the call tries again. A session that a
+ * concurrent call has just revoked is not counted, so that two calls never revoke each other's.
  *
  * $1 the call; $2 the new session's id; $3 the number; $4 absoluteTimeout; $5 idleTimeout.
  */
 export const LIMIT: Statement = statement(
   4,
-  `with held as (
-  select s.id, s.last_seen_at
+  `with live as materialized (
+  select s.id
   from coatcheck.sessions s
   where s.user_id = (select o.user_id from coatcheck.sessions o where o.id = $2::text::uuid)
     and ${LIVE}
-  order by s.id
-  for no key update of s
+), held as materialized (
+  select h.id, h.last_seen_at
+  from coatcheck.sessions h
+  where h.id = any(array(select l.id from live l)) and h.revoked_at is null
+  order by h.id
+  for no key update of h skip locked
 ), excess as (
   select h.id
   from held h
@@ -219,7 +223,11 @@ export const LIMIT: Statement = statement(
 )
 select $1::text as call,
   ${KEY}
-from s`,
+from s
+union all
+select $1::text, l.id::text, null, null
+from live l
+where not l.id = any(array(select h.id from held h))`,
 );
 
 /**
@@ -551,34 +559,39 @@ const ASKED = `asked as materialized (
   where pg_catalog.current_setting('synchronous_commit') = 'off'
 )`;
 
+/** How many sessions {@linkcode REVOKE_MANY} revokes at most: a second's work. */
+export const MAX_REVOKED = 10_000;
+
 /**
- * Revokes the live sessions of users. Locks them in the order of ids before it changes the first one: without
- * an order, concurrent calls deadlock. `offset 0` keeps the planner on the index however many users it
- * expects. All keys are read first, so that a key that no user can have fails by itself.
+ * Revokes live sessions of users, up to 10,000. Locks them, and skips those that another statement holds: it
+ * never waits with a lock, and so is in no deadlock. A skipped session is returned without its user, for
+ * REVOKE_SKIPPED. `offset 0` keeps the planner on the index however many users it expects. All keys are read
+ * first, so that a key that no user can have fails by itself.
  *
  * $1 the call; $2 the users' keys, as JSON; $3 the one session to revoke, or null; $4 the one to keep, or
  * null; $5 reason.
  */
 export const REVOKE_MANY: Statement = statement(
   14,
-  `with ${ASKED}, held as (
+  `with ${ASKED}, live as materialized (
+  select t.id
+  from asked
+  cross join lateral (
+    select t.id, t.expires_at
+    from coatcheck.sessions t
+    where t.user_id = asked.user_id and t.revoked_at is null
+    offset 0
+  ) t
+  where ($3::text is null or t.id = $3::text::uuid)
+    and ($4::text is null or t.id <> $4::text::uuid)
+    and t.expires_at > statement_timestamp()
+  limit ${MAX_REVOKED}
+), held as materialized (
   select h.id
   from coatcheck.sessions h
-  where h.revoked_at is null and h.id = any(array(
-    select t.id
-    from asked
-    cross join lateral (
-      select t.id, t.expires_at
-      from coatcheck.sessions t
-      where t.user_id = asked.user_id and t.revoked_at is null
-      offset 0
-    ) t
-    where ($3::text is null or t.id = $3::text::uuid)
-      and ($4::text is null or t.id <> $4::text::uuid)
-      and t.expires_at > statement_timestamp()
-  ))
+  where h.id = any(array(select l.id from live l)) and h.revoked_at is null
   order by h.id
-  for no key update of h
+  for no key update of h skip locked
 ), s as (
   update coatcheck.sessions s
   set revoked_at = statement_timestamp(), revoked_reason = $5::text
@@ -590,7 +603,34 @@ export const REVOKE_MANY: Statement = statement(
 select $1::text as call,
   ${REVOKED}
 from s
-order by s.id`,
+union all
+select $1::text, l.id::text, null, null, null, null, null, null, null, null, null, null, null, null
+from live l
+where not l.id = any(array(select h.id from held h))`,
+);
+
+/**
+ * Revokes one session that REVOKE_MANY has skipped. Locks the row, and waits for it with no other lock.
+ *
+ * $1 the call; $2 id; $3 reason.
+ */
+export const REVOKE_SKIPPED: Statement = statement(
+  14,
+  `with durable as materialized (
+  select pg_catalog.set_config('synchronous_commit', 'on', true)
+  where pg_catalog.current_setting('synchronous_commit') = 'off'
+), s as (
+  update coatcheck.sessions s
+  set revoked_at = statement_timestamp(), revoked_reason = $3::text
+  where s.id = $2::text::uuid
+    and s.revoked_at is null
+    and s.expires_at > statement_timestamp()
+    and (select count(*) from durable) >= 0
+  returning s.*
+)
+select $1::text as call,
+  ${REVOKED}
+from s`,
 );
 
 /**
@@ -614,8 +654,7 @@ export const REVOKE_MANY_UNLOCKED: Statement = statement(
 )
 select $1::text as call,
   ${REVOKED}
-from s
-order by s.id`,
+from s`,
 );
 
 // ── Sweep ───────────────────────────────────────────────────────────────────────────────────────────

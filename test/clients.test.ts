@@ -39,11 +39,11 @@ sideBySide(
   ),
 );
 
-describe("a client that has ways of its own to write PostgreSQL's types", () => {
-  test("is as good as any", async () => {
+describe("a client with its own parsers and serializers of PostgreSQL's types", () => {
+  test("works, as only text is sent and read", async () => {
     const { url, sql, close } = await openDatabase();
     const refuse = () => {
-      throw new Error("Nobody asked for this");
+      throw new Error("No value of this type was sent");
     };
     const type = (oid: number) => ({ to: oid, from: [oid], serialize: refuse, parse: refuse });
     const types = { date: type(1184), uuid: type(2950), bool: type(16), bytea: type(17) };
@@ -57,9 +57,9 @@ describe("a client that has ways of its own to write PostgreSQL's types", () => 
       const times = { createdAt: new Date("2026-01-01"), expiresAt: new Date("2099-01-01") };
       const inserted = await insertSession({ id, digest, userId: 1, ...times }, own.sql);
       assert.deepEqual(inserted.expiresAt, times.expiresAt);
-      const visitor = withCookie(rotated.headers);
-      assert.equal((await updateSession(visitor, { a: 1 }, own.sql)).session?.version, 1);
-      assert.equal((await revokeSession(visitor, own.sql)).session?.id, session.id);
+      const request = withCookie(rotated.headers);
+      assert.equal((await updateSession(request, { a: 1 }, own.sql)).session?.version, 1);
+      assert.equal((await revokeSession(request, own.sql)).session?.id, session.id);
       await revokeSessions({ userId: 1, except: session.id }, own.sql);
       assert.deepEqual(await listSessions(1, sql), []);
     } finally {
@@ -69,21 +69,21 @@ describe("a client that has ways of its own to write PostgreSQL's types", () => 
   });
 });
 
-describe("what befalls the server", () => {
+describe("an error of the server", () => {
   let database: Database;
   beforeAll(async () => {
     database = await openDatabase();
   });
   afterAll(() => database.close());
 
-  /** Asks through a client until the server works on it, and then has something done to its backend. */
+  /** Sends a statement through a client, and cancels or terminates its backend as soon as it runs. */
   async function during(action: "cancel" | "terminate", sql: Sql): Promise<unknown> {
     const text = `select pg_sleep(9)::text as ${action}`;
-    const call = told(sql, text);
+    const call = codesOf(sql, text);
     let isOver = false;
     void call.finally(() => isOver = true);
     while (!isOver) {
-      // Again until it is over: between two messages of a call, a server hears no cancelling.
+      // Again until it is over: between two messages of a call, a server ignores the cancellation.
       await database.sql`
         select ${database.sql(`pg_${action}_backend`)}(pid) from pg_stat_activity
         where query = ${text} and state = 'active' and datname = current_database()`;
@@ -93,25 +93,25 @@ describe("what befalls the server", () => {
 
   const urlWith = (change: object) => (Object.assign(new URL(database.url), change) as URL).href;
 
-  /** How a failure is told. */
-  async function told(sql: Sql, text: string): Promise<unknown> {
+  /** The codes of the error of a statement. */
+  async function codesOf(sql: Sql, text: string): Promise<unknown> {
     const strings = Object.freeze(
       Object.defineProperty([text], "raw", { value: Object.freeze([text]) }),
     );
-    const asked: Sql = () => sql(strings as unknown as TemplateStringsArray);
-    const visitor = new Headers({ cookie: `__Host-session=${createToken().token}` });
-    const error = await validateSession(visitor, asked, { queryTimeout: 5 }).catch((it) => it);
+    const sending: Sql = () => sql(strings as unknown as TemplateStringsArray);
+    const request = new Headers({ cookie: `__Host-session=${createToken().token}` });
+    const error = await validateSession(request, sending, { queryTimeout: 5 }).catch((it) => it);
     return error instanceof SessionError ? [error.code, error.sqlstate] : error;
   }
 
   for (const [name, open] of Object.entries(clients)) {
-    test(`is told in the same codes through ${name}`, async () => {
+    test(`has the same codes through ${name}`, async () => {
       const { sql, close } = await open(database.url);
       try {
         assert.deepEqual(await during("cancel", sql), ["STORE_TIMEOUT", "57014"]);
         const [code] = await during("terminate", sql) as [string];
         assert.equal(code, "STORE_UNAVAILABLE");
-        // A pool may hand the broken connection out once more.
+        // A pool may return the broken connection once more.
         const ask = () => getUserId("ada", sql);
         assert.equal(await ask().catch(ask), 1);
       } finally {
@@ -119,12 +119,12 @@ describe("what befalls the server", () => {
       }
     });
 
-    test(`leaves nothing in the answers after one that broke off through ${name}`, async () => {
+    test(`leaves no row in the results after one that broke off through ${name}`, async () => {
       const { sql, close } = await open(database.url);
       try {
         const broken = "select (1 / (3 - n))::text as json from generate_series(1, 5) n";
         const [one, ...keys] = await Promise.all([
-          told(sql, broken),
+          codesOf(sql, broken),
           ...Array.from({ length: 8 }, () => getUserId("ada", sql)),
         ]);
         assert.deepEqual([one, ...keys], [["STORE_REJECTED", "22012"], ...Array(8).fill(1)]);
@@ -139,9 +139,9 @@ describe("what befalls the server", () => {
       { what: "no such database", change: { pathname: "/nowhere" }, code: "STORE_REJECTED" },
     ];
     for (const { what, change, code } of unusable) {
-      // It asks the server something when it is made, before there is a client.
+      // It sends a statement before there is a client.
       if (name === "slonik") continue;
-      test(`is told as ${code} for ${what} through ${name}`, async () => {
+      test(`is ${code} for ${what} through ${name}`, async () => {
         const { sql, close } = await open(urlWith(change));
         try {
           await assert.rejects(getUserId("ada", sql), { name: "SessionError", code });
@@ -153,14 +153,14 @@ describe("what befalls the server", () => {
   }
 });
 
-describe("pg's query, which is no tagged template", () => {
-  test("is refused with a sentence that says so, and takes no process down", async () => {
+describe("pg's query, which is not a tagged template", () => {
+  test("is rejected with a message that says so, and the process survives", async () => {
     const [program = "", ...args] = [...runtime.run, "test/runner/query.ts"];
     const { stdout } = await execute(join(root, "node_modules", ".bin", program), args, {
       cwd: root,
       env: { ...process.env, NO_COLOR: "1" },
     });
-    const refusal = "TypeError: Cannot proceed as sql must be a tagged-template client, " +
+    const refusal = "TypeError: createSession: sql must be a tagged-template client, " +
       "like postgres(url), got a function of 3 parameters, like pg's query\n";
     assert.equal(stdout, `${refusal.repeat(4)}goes on\n`);
   });
@@ -181,12 +181,17 @@ describe("the conformance suite", () => {
     return { cases, finish: () => finish() };
   }
 
-  test("refuses a database with sessions in it, and touches nothing", async () => {
+  test("rejects a database with sessions in it, and changes nothing", async () => {
     const { sql, close } = await openDatabase();
     try {
       const { session } = await createSession("ada", sql);
       const { cases, finish } = suiteOf({ sql });
-      for (const run of cases.values()) await assert.rejects(run, /the database must be empty/);
+      for (const run of cases.values()) {
+        await assert.rejects(
+          run,
+          /^Nonconformity: conformance: the database must be empty, got one with a schema coatcheck$/,
+        );
+      }
       await finish();
       assert.deepEqual((await listSessions(1, sql)).map(({ id }) => id), [session.id]);
     } finally {
@@ -194,20 +199,30 @@ describe("the conformance suite", () => {
     }
   });
 
-  test("says what it could not read, and closes a client that it could not use", async () => {
+  test("reports what it could not read, and closes a client that it cannot use", async () => {
     let isClosed = false;
     const sql: Sql = () => Promise.resolve([{ json: true }]);
     const { cases } = suiteOf({ sql, close: () => isClosed = true });
     const [run] = cases.values();
-    await assert.rejects(run!, /the first answer must be "free", got true/);
+    await assert.rejects(
+      run!,
+      /^Nonconformity: conformance: the first row must be "free", got true$/,
+    );
     assert.ok(isClosed);
   });
 
-  type Rows = readonly Record<string, string>[];
-  const reading = (change: (rows: Rows) => unknown) => (sql: Sql): Client => ({
+  type Row = Readonly<Record<string, string | null>>;
+  const reading = (change: (rows: readonly Row[]) => unknown) => (sql: Sql): Client => ({
     sql: async (strings, ...values) =>
-      change(await sql(strings, ...values) as unknown as Rows) as Rows,
+      change(await sql(strings, ...values) as unknown as Row[]) as Row[],
   });
+  /** A client that changes every column. */
+  const mapping = (change: (text: string | null) => unknown) =>
+    reading((rows) =>
+      rows.map((row) =>
+        Object.fromEntries(Object.entries(row).map(([name, text]) => [name, change(text)]))
+      )
+    );
   const failing = (change: (error: Record<string, unknown>) => unknown) => (sql: Sql): Client => ({
     sql: async (strings, ...values) => {
       try {
@@ -220,44 +235,70 @@ describe("the conformance suite", () => {
   interface Wrong {
     readonly name: string;
     readonly open: (sql: postgres.Sql, url: string) => Client;
-    /** The test that finds it out. */
+    /** The test that detects it. */
     readonly claim: string;
   }
   const wrong: Wrong[] = [
     {
       name: "parses JSON",
-      open: reading((rows) =>
-        rows.map(({ json }) => ({ json: json?.startsWith("{") ? JSON.parse(json) : json }))
-      ),
-      claim: "hands over JSON as the text that it is",
+      open: mapping((text) => text?.startsWith("{") ? JSON.parse(text) : text),
+      claim: "returns JSON as text, and does not parse it",
     },
     {
       name: "loses a row",
       open: reading((rows) => rows.length > 999 ? rows.slice(1) : rows),
-      claim: "hands over a thousand rows in their order",
+      claim: "returns a thousand rows in their order",
     },
     {
       name: "trims what it reads",
-      open: reading((rows) => rows.map(({ json }) => ({ json: json?.trim() }))),
-      claim: "takes parameters as they are, and makes no text of them",
+      open: mapping((text) => text?.trim() ?? null),
+      claim: "sends parameters as values, and never as SQL text",
     },
     {
       name: "reads no more than 64 KiB",
-      open: reading((rows) => rows.map(({ json }) => ({ json: json?.slice(0, 65_536) }))),
-      claim: "takes parameters as they are, and makes no text of them",
+      open: mapping((text) => text?.slice(0, 65_536) ?? null),
+      claim: "sends parameters as values, and never as SQL text",
     },
     {
-      name: "speaks another encoding than it says",
+      name: "uses another encoding than it declares",
       open: (_, url) => openPostgres(url, { connection: { client_encoding: "LATIN1" } }),
-      claim: "takes parameters as they are, and makes no text of them",
+      claim: "sends parameters as values, and never as SQL text",
     },
     {
-      name: "answers with the first row alone",
+      name: "returns the first row only",
       open: reading((rows) => rows[0]),
-      claim: "hands over rows of one column of text",
+      claim: "returns rows of text and null, with their columns in order",
     },
     {
-      name: "answers with the rows before an error",
+      name: "sorts the columns",
+      open: reading((rows) =>
+        rows.map((row) =>
+          Object.fromEntries(Object.entries(row).sort(([a], [b]) => a < b ? -1 : 1))
+        )
+      ),
+      claim: "returns rows of text and null, with their columns in order",
+    },
+    {
+      name: "leaves out columns that are null",
+      open: reading((rows) =>
+        rows.map((row) =>
+          Object.fromEntries(Object.entries(row).filter(([, text]) => text !== null))
+        )
+      ),
+      claim: "returns rows of text and null, with their columns in order",
+    },
+    {
+      name: "returns undefined for null",
+      open: mapping((text) => text ?? undefined),
+      claim: "returns rows of text and null, with their columns in order",
+    },
+    {
+      name: "returns null for empty text",
+      open: mapping((text) => text || null),
+      claim: "returns rows of text and null, with their columns in order",
+    },
+    {
+      name: "returns the rows before an error",
       open: (sql) => ({
         sql: async (strings, ...values) => {
           const rows: unknown[] = [];
@@ -269,20 +310,20 @@ describe("the conformance suite", () => {
           return rows;
         },
       }),
-      claim: "rejects with what PostgreSQL refuses, told in the same class, code and words",
+      claim: "rejects with PostgreSQL's errors, as the same class, code and message",
     },
     {
-      name: "has a code for some errors alone",
+      name: "has a code for some errors only",
       open: failing(({ code, ...rest }) => code === "23514" ? rest : { code, ...rest }),
-      claim: "rejects with what PostgreSQL refuses, told in the same class, code and words",
+      claim: "rejects with PostgreSQL's errors, as the same class, code and message",
     },
     {
       name: "does not say which table an error is about",
       open: failing(({ code, message }) => ({ code, message })),
-      claim: "tells a rule of the app's own from a user who is not there",
+      claim: "distinguishes a check constraint of the app from an unknown user",
     },
     {
-      name: "sends what comes at once as one transaction",
+      name: "sends concurrent calls as one transaction",
       open: (sql) => {
         const calls: ((sql: Sql) => Promise<unknown>)[] = [];
         const flush = async (tx: Sql) => {
@@ -294,14 +335,14 @@ describe("the conformance suite", () => {
             new Promise((resolve, reject) => {
               if (calls.length === 0) setTimeout(() => sql.begin(flush).catch(() => {}));
               calls.push(async (tx) => {
-                const answer = Promise.resolve(tx(strings, ...values));
-                answer.then(resolve, reject);
-                await answer;
+                const rows = Promise.resolve(tx(strings, ...values));
+                rows.then(resolve, reject);
+                await rows;
               });
             }),
         };
       },
-      claim: "keeps what is written beside a call that fails",
+      claim: "keeps what calls beside one that fails have written",
     },
     {
       name: "does not wait for the commit",
@@ -315,7 +356,7 @@ describe("the conformance suite", () => {
       claim: "rejects a transaction that fails at its commit",
     },
     {
-      name: "has one connection for its transactions and for all else",
+      name: "has one connection for its transactions and for all other calls",
       open: (_, url) => {
         const { sql, close } = openPostgres(url, { max: 1 });
         return {
@@ -333,11 +374,11 @@ describe("the conformance suite", () => {
           },
         };
       },
-      claim: "keeps what is written outside of a transaction that is rolled back",
+      claim: "keeps what was written outside a transaction that is rolled back",
     },
   ];
   for (const { name, open, claim } of wrong) {
-    test(`finds out a client that ${name}`, async () => {
+    test(`detects a client that ${name}`, async () => {
       const { sql, url, close } = await openDatabase({ bare: true });
       const broken = open(sql, url);
       let it: Client = { sql, begin: (run) => sql.begin(run) };
@@ -360,9 +401,10 @@ describe("the conformance suite", () => {
 });
 
 describe("docs/clients.md", () => {
-  test("has a table of the clients that ran here, and of their versions", async () => {
+  test("has a table of the clients that ran here, with their versions", async () => {
     const page = await readFile(join(root, "docs/clients.md"), "utf8");
-    const [header = [], , ...rows] = page.match(/^\| client \|(?:.*\n)+?(?=\n)/m)![0].trim()
+    const [header = [], , ...rows] = page.match(/^\| client \| version \|(?:.*\n)+?(?=\n)/m)![0]
+      .trim()
       .split("\n")
       .map((line) => line.split("|").slice(1, -1).map((cell) => cell.trim().replaceAll("`", "")));
     const column = header.indexOf(`${runtime.name} ${runtime.major}`);
@@ -376,7 +418,7 @@ describe("docs/clients.md", () => {
     }
   });
 
-  test("leads to lines of code that are those which ran", async () => {
+  test("shows the adapters that ran", async () => {
     const squeeze = (text: string) => text.replace(/\s+/g, "");
     const [, lines = ""] = (await readFile(join(root, "docs/clients.md"), "utf8"))
       .match(/## Adapters.*?```ts ignore\n(.*?)```/s)!;

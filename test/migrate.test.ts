@@ -258,8 +258,7 @@ describe("migrate", () => {
     await assert.rejects(migrate(db.sql, { users: { table: "app.people", id: "id" } }), {
       code: "STORE_REJECTED",
       sqlstate: "42830",
-      message: "Cannot apply 002_sessions as the database must accept the statement: " +
-        "received SQLSTATE 42830",
+      message: "migrate, step 002_sessions: the database rejected the statement (SQLSTATE 42830)",
     });
     await db.sql.unsafe("alter table app.people add primary key (id)");
     const users = { table: "app.people", id: "id" };
@@ -288,7 +287,7 @@ describe("migrate", () => {
       {
         options: { users: "users" },
         error: TypeError,
-        names: /users must be an object: received string/,
+        names: /^migrate: users must be an object, got string$/,
       },
       {
         options: { users: { table: 1 } },
@@ -326,13 +325,13 @@ describe("migrate", () => {
     }
   });
 
-  test("tells a verb that comes before it", async () => {
+  test("is asked for by a function that comes before it", async () => {
     await reset();
     await assert.rejects(createSession("ada", db.sql), {
       code: "SCHEMA_MISSING",
-      sqlstate: "3F000",
-      message: "Cannot store the session as the database must accept the statement: " +
-        "received SQLSTATE 3F000; run migrate(sql)",
+      sqlstate: "42P01",
+      message: "createSession: the schema coatcheck is missing or incomplete (SQLSTATE 42P01); " +
+        "run migrate(sql)",
     });
   });
 });

@@ -8,7 +8,7 @@ import { openDatabase } from "./runner/database.ts";
 import process from "node:process";
 import { pgbouncer, postgres15, startPgBouncer } from "./runner/servers.ts";
 
-// On one runtime: what is looked at is the server. It is there once the tests run.
+// On one runtime, as the server is tested. It starts before the tests run.
 if ("Bun" in globalThis) {
   let old: { url: string; stop: () => Promise<void> };
   let bouncer: { url: string; close: () => Promise<void> };
@@ -43,7 +43,7 @@ if ("Bun" in globalThis) {
     }
   }
 
-  // What other people's databases are set to, and what stands in them.
+  // Settings and objects of the databases of other apps.
   const settings = {
     timezone: "'Asia/Kathmandu'",
     datestyle: "'SQL, DMY'",
@@ -68,31 +68,32 @@ if ("Bun" in globalThis) {
     "format(text, variadic text[]) returns text",
   ];
   for (const name of ["Bun.SQL", "pg"]) {
-    cells[`${name} to a database of odd settings, with sessions of somebody else`] = async () => {
-      const database = await openDatabase({ bare: true });
-      const { sql } = database;
-      for (const [setting, value] of Object.entries(settings)) {
-        const place = new URL(database.url).pathname.slice(1);
-        await sql.unsafe(`alter database ${place} set ${setting} to ${value}`);
-      }
-      // As Rails' and Laravel's are, with the names of ours; connect-pg-simple's is called session.
-      await sql`create schema odd`;
-      await sql`create table odd.sessions (id text primary key, user_id bigint, payload text)`;
-      await sql`create index sessions_user_id on odd.sessions (user_id)`;
-      await sql`insert into odd.sessions values ('theirs', 1, 'kept')`;
-      await sql`create table session (sid varchar primary key, sess json, expire timestamp)`;
-      // Functions of somebody's own that suit our calls better than PostgreSQL's.
-      for (const signature of theirs) {
-        await sql.unsafe(
-          `create function ${signature} language plpgsql as $$ begin raise 'theirs'; end $$`,
-        );
-      }
-      return closing(await clients[name]!(database.url), async () => {
-        const rows = await sql`select * from odd.sessions`;
-        assert.deepEqual([...rows], [{ id: "theirs", user_id: "1", payload: "kept" }]);
-        await database.close();
-      });
-    };
+    cells[`${name} to a database with unusual settings, and with sessions of another library`] =
+      async () => {
+        const database = await openDatabase({ bare: true });
+        const { sql } = database;
+        for (const [setting, value] of Object.entries(settings)) {
+          const place = new URL(database.url).pathname.slice(1);
+          await sql.unsafe(`alter database ${place} set ${setting} to ${value}`);
+        }
+        // Like those of Rails and Laravel, with the names of ours; that of connect-pg-simple is called session.
+        await sql`create schema odd`;
+        await sql`create table odd.sessions (id text primary key, user_id bigint, payload text)`;
+        await sql`create index sessions_user_id on odd.sessions (user_id)`;
+        await sql`insert into odd.sessions values ('theirs', 1, 'kept')`;
+        await sql`create table session (sid varchar primary key, sess json, expire timestamp)`;
+        // Functions of the app that fit our calls better than PostgreSQL's.
+        for (const signature of theirs) {
+          await sql.unsafe(
+            `create function ${signature} language plpgsql as $$ begin raise 'theirs'; end $$`,
+          );
+        }
+        return closing(await clients[name]!(database.url), async () => {
+          const rows = await sql`select * from odd.sessions`;
+          assert.deepEqual([...rows], [{ id: "theirs", user_id: "1", payload: "kept" }]);
+          await database.close();
+        });
+      };
   }
 
   sideBySide(cells);

@@ -200,6 +200,7 @@ const rows: Record<string, (values: readonly unknown[]) => Row> = {
   REVOKE_REUSED: () => ({ id: mine.id }),
   REVOKE_MANY: () => revoked(),
   REVOKE_MANY_UNLOCKED: () => revoked(),
+  REVOKE_SKIPPED: () => revoked(),
   SWEEP: () => ({ swept: "2", blocks: "1" }),
   FIND_DEAD: () => ({ id: mine.id, dead: "true" }),
   DELETE_DEAD: () => ({ swept: "1" }),
@@ -313,6 +314,16 @@ const later: Function[] = [
     statement: "EXPLAIN_UPDATE",
     about: "a token",
     call: (sql, policy) => updateSession(headers, patch, after([nothing], sql), policy),
+  },
+  {
+    name: "revokeSessions of a session that another statement holds",
+    statement: "REVOKE_SKIPPED",
+    about: "neither",
+    call: (sql, policy) => {
+      const skip = (row: () => Row) =>
+        Object.fromEntries(Object.keys(row()).map((key) => [key, key === "id" ? mine.id : null]));
+      return revokeSessions({ userId }, after([skip], sql), { ...policy, reason: REASON });
+    },
   },
   {
     name: "revokeSessions on a server that cannot lock many rows",
@@ -1298,6 +1309,7 @@ describe("a failing client", () => {
       { name: "no schema", sqlstate: "3F000", code: "SCHEMA_MISSING" },
       { name: "no table", sqlstate: "42P01", code: "SCHEMA_MISSING" },
       { name: "no column", sqlstate: "42703", code: "SCHEMA_MISSING" },
+      { name: "no view of users", sqlstate: "42704", code: "SCHEMA_MISSING" },
       { name: "the statement_timeout", sqlstate: "57014", code: "STORE_TIMEOUT" },
       { name: "the lock_timeout", sqlstate: "55P03", code: "STORE_TIMEOUT" },
       { name: "the transaction_timeout", sqlstate: "25P04", code: "STORE_TIMEOUT" },
