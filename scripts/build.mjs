@@ -25,9 +25,15 @@ for (const name of ["mod.d.ts", "conformance.js", "conformance.d.ts"]) {
 const module = join(root, "dist", "mod.js");
 const made =
   /^var (\w+) = (?=[a-z]\w*\(|`)(.*?);\n(?=\n*(?:var |(?:async )?function |\/\/ |export ))/gms;
+// Statements lose the line breaks that they are sent without.
+const statements = /^\/\/ src\/statements\.ts\n[^]*?(?=^\/\/ src\/)/m;
+const withoutBreaks = (code) =>
+  code.replaceAll(/`[^`]*`/g, (literal) => literal.replaceAll(/\n\s*/g, " "));
 writeFileSync(
   module,
-  readFileSync(module, "utf8").replace(made, "var $1 = /* @__PURE__ */ (() => $2)();\n"),
+  readFileSync(module, "utf8")
+    .replace(made, "var $1 = /* @__PURE__ */ (() => $2)();\n")
+    .replace(statements, withoutBreaks),
 );
 
 // Both are under the MIT licence, as we are: the text differs in its copyright line alone.

@@ -204,6 +204,7 @@ if ("Bun" in globalThis) {
         "sql/002_sessions.sql",
         "sql/003_unique_users.sql",
         "sql/grants.sql",
+        "sql/statements.sql",
       ]);
     });
 

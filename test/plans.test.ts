@@ -184,6 +184,22 @@ describe("the plan of a hot statement", () => {
       },
     })),
     {
+      name: "a revocation of a locked session",
+      call: async (sql) => {
+        const { userId, id } = await fresh();
+        const other = await db.sql.reserve();
+        await other`begin`;
+        await other`select from coatcheck.sessions where id = ${id} for update`;
+        let statements = 0;
+        await functions.revokeSessions({ userId }, async (strings, ...values) => {
+          if (++statements === 2) await other`rollback`;
+          return await sql(strings, ...values);
+        });
+        other.release();
+        assert.equal(statements, 2);
+      },
+    },
+    {
       name: "a revocation of all others",
       call: async (sql) => {
         const { userId, id } = await fresh();

@@ -268,6 +268,53 @@ describe("revokeSessions", () => {
     }
   });
 
+  test("revokes the other sessions at once if one is locked, and waits for that one", async () => {
+    const { userId, all, ids } = await newUser(3);
+    const [locked, ...others] = all;
+    const other = await db.sql.reserve();
+    await other`begin`;
+    await other`select from coatcheck.sessions where id = ${locked!.id} for update`;
+    const revoking = revokeSessions({ userId }, db.sql);
+    await db.waiting();
+    for (const { headers } of others) {
+      assert.equal((await validateSession(headers, db.sql)).reason, "revoked");
+    }
+    await other`commit`;
+    other.release();
+    const revoked = await revoking;
+    assert.deepEqual(revoked.map(({ id }) => id), ids);
+    assert.ok(revoked.every(({ revokedReason }) => revokedReason === "revoked"));
+    assert.deepEqual(await listSessions(userId, db.sql), []);
+  });
+
+  test("does not return a locked session that another call has revoked meanwhile", async () => {
+    const { userId, all } = await newUser(2);
+    const other = await db.sql.reserve();
+    await other`begin`;
+    await other`update coatcheck.sessions set revoked_at = now(), revoked_reason = 'first'
+      where id = ${all[0]!.id}`;
+    const revoking = revokeSessions({ userId }, db.sql);
+    await db.waiting();
+    await other`commit`;
+    other.release();
+    assert.deepEqual((await revoking).map(({ id }) => id), [all[1]!.id]);
+    assert.equal((await validateSession(all[0]!.headers, db.sql)).revokedReason, "first");
+  });
+
+  test("rejects if a session stays locked until queryTimeout", async () => {
+    const { userId, all } = await newUser(2);
+    const other = await db.sql.reserve();
+    await other`begin`;
+    await other`select from coatcheck.sessions where id = ${all[0]!.id} for update`;
+    await assert.rejects(revokeSessions({ userId }, db.sql, { queryTimeout: 1 }), {
+      name: "SessionError",
+      code: "STORE_TIMEOUT",
+      message: "revokeSessions: the database did not answer within queryTimeout, 1 s",
+    });
+    await other`rollback`;
+    other.release();
+  });
+
   test("does not deadlock with 60 calls that name the same users in other orders", async () => {
     const all = [];
     for (let i = 0; i < 6; i++) all.push(await newUser(5));
