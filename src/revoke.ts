@@ -231,22 +231,28 @@ export async function revokeMany<Data extends object>(
   // An id that is not a UUID is not a session's.
   if (userIds.length === 0 || id !== null && !UUID.test(id.toLowerCase())) return [];
   const values = [JSON.stringify(userIds), id, except, reason];
-  const revoked: Cell[][] = [];
+  const sessions: RevokedSession<Data>[] = [];
   const skipped = new Set<Cell | undefined>();
-  let rows: Cell[][];
-  do {
-    rows = await queryUsers(context, [REVOKE_MANY, REVOKE_MANY_UNLOCKED], values);
+  const take = (rows: Cell[][]) => {
     for (const cells of rows) {
-      if (cells.slice(1).every((cell) => cell === null)) skipped.add(cells[0]);
-      else revoked.push(cells);
+      if (cells.slice(1).every((cell) => cell === null)) {
+        skipped.add(cells[0]);
+        continue;
+      }
+      // At once, as a later statement may fail.
+      const session = readRevoked<Data>(context, cells);
+      emitRevoked(context, session);
+      sessions.push(session);
     }
-  } while (rows.length === MAX_REVOKED && skipped.size < MAX_REVOKED);
+    return rows.length;
+  };
+  let taken: number;
+  do {
+    taken = take(await queryUsers(context, [REVOKE_MANY, REVOKE_MANY_UNLOCKED], values));
+  } while (taken === MAX_REVOKED && skipped.size < MAX_REVOKED);
   // One by one: each waits for its row with no other lock.
-  for (const id of skipped) revoked.push(...await query(context, REVOKE_SKIPPED, [id!, reason]));
-  const sessions = revoked.map((cells) => readRevoked<Data>(context, cells))
-    .sort((a, b) => a.id < b.id ? -1 : 1);
-  for (const session of sessions) emitRevoked(context, session);
-  return sessions;
+  for (const id of skipped) take(await query(context, REVOKE_SKIPPED, [id!, reason]));
+  return sessions.sort((a, b) => a.id < b.id ? -1 : 1);
 }
 
 interface Selection {

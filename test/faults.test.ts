@@ -45,7 +45,7 @@ const drivers: Record<string, Connect> = {
     return { sql: sql as unknown as Client["sql"], lost, end: () => sql.end({ timeout: 0 }) };
   },
 };
-// The global of Bun, where there is one; its types would make globals of all that Bun has.
+// The global of Bun, if there is one; its types would declare all globals of Bun.
 const { Bun } = globalThis as {
   Bun?: {
     SQL: new (

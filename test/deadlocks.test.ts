@@ -1,0 +1,155 @@
+// An app deletes or locks a user while that user signs in and out: its own statement is never a deadlock's
+// victim, and ours recover by themselves.
+import { afterAll, beforeAll, describe, test } from "bun:test";
+import assert from "node:assert/strict";
+import postgres from "postgres";
+import { createSession, revokeSession, revokeSessions, rotateSession, type Sql } from "../mod.ts";
+import { type Database, openDatabase, withCookie } from "./runner/database.ts";
+
+const ROUNDS = 25;
+
+let db: Database;
+let app: postgres.Sql;
+beforeAll(async () => {
+  db = await openDatabase();
+  app = postgres(db.url, { max: 2, onnotice: () => {} });
+});
+afterAll(async () => {
+  await app.end({ timeout: 5 });
+  await db.close();
+});
+
+const user = { userId: 1 };
+const deletes = (tx: postgres.TransactionSql) => tx`delete from users where id = 1`;
+const locksAndRevokes = async (tx: postgres.TransactionSql) => {
+  await tx`select from users where id = 1 for update`;
+  await revokeSessions(user, tx);
+};
+
+const cases: {
+  name: string;
+  app: (tx: postgres.TransactionSql) => PromiseLike<unknown>;
+  calls: (sql: Sql, signedIn: Headers[]) => Promise<unknown>[];
+}[] = [
+  {
+    name: "deleting a user beside sign-ins that replace",
+    app: deletes,
+    calls: (sql, signedIn) => signedIn.map((replaces) => createSession(user, sql, { replaces })),
+  },
+  {
+    name: "deleting a user beside sign-ins with a limit",
+    app: deletes,
+    calls: (sql, signedIn) => signedIn.map(() => createSession("ada", sql, { maxSessions: 2 })),
+  },
+  {
+    name: "deleting a user beside revocations of all sessions",
+    app: deletes,
+    calls: (sql) => Array.from({ length: 6 }, () => revokeSessions(user, sql)),
+  },
+  {
+    name: "locking a user, and revoking in that transaction, beside sign-ins that replace",
+    app: locksAndRevokes,
+    calls: (sql, signedIn) =>
+      signedIn.map((replaces) => createSession("ada", sql, { replaces, maxSessions: 3 })),
+  },
+  {
+    name: "deleting a user beside all of them",
+    app: deletes,
+    calls: (sql, [one, two, three, ...others]) => [
+      createSession("ada", sql, { replaces: one!, maxSessions: 3 }),
+      createSession(user, sql, { replaces: two! }),
+      revokeSessions({ userIds: [1, 2] }, sql),
+      revokeSession(three!, sql),
+      ...others.map((headers) => rotateSession(headers, sql)),
+    ],
+  },
+];
+
+describe("the app's own statement", () => {
+  for (const { name, app: work, calls } of cases) {
+    test(`is in no deadlock: ${name}`, async () => {
+      for (const [client, sql] of Object.entries(db.clients)) {
+        for (let round = 0; round < ROUNDS; round++) {
+          await db.sql`insert into users values (1, 'ada') on conflict do nothing`;
+          const signedIn = await Promise.all(
+            Array.from({ length: 6 }, () => createSession("ada", db.sql)),
+          );
+          const requests = signedIn.map(({ headers }) => withCookie(headers));
+          const [own, ...ours] = await Promise.allSettled([
+            app.begin((tx) => work(tx)),
+            ...calls(sql, requests),
+          ]);
+          assert.equal(own.status, "fulfilled", `${client}: ${JSON.stringify(own)}`);
+          for (const call of ours) {
+            const code = call.status === "rejected" ? call.reason.code : undefined;
+            assert.ok(code === undefined || code === "USER_NOT_FOUND", `${client}: ${code}`);
+          }
+        }
+      }
+    });
+  }
+});
+
+describe("a session whose row the app holds", () => {
+  /** Holds the row of a session in a transaction of the app, until it is released. */
+  async function hold(id: string): Promise<() => Promise<void>> {
+    const held = Promise.withResolvers<void>();
+    const released = Promise.withResolvers<void>();
+    const transaction = app.begin(async (tx) => {
+      await tx`select from coatcheck.sessions where id = ${id} for update`;
+      held.resolve();
+      await released.promise;
+    });
+    await held.promise;
+    return async () => {
+      released.resolve();
+      await transaction;
+    };
+  }
+  const start = async () => {
+    await db.sql`delete from coatcheck.sessions`;
+    await db.sql`insert into users values (1, 'ada') on conflict do nothing`;
+  };
+  const live = async () =>
+    (await db.sql`select id::text from coatcheck.sessions where revoked_at is null`).map(({ id }) =>
+      id
+    );
+
+  test("is revoked by revokeSessions once it is released, and the others at once", async () => {
+    await start();
+    const [held, other] = [await createSession("ada", db.sql), await createSession("ada", db.sql)];
+    const release = await hold(held.session.id);
+    const revoking = revokeSessions(user, db.sql);
+    await db.waiting();
+    assert.deepEqual(await live(), [held.session.id]);
+    await release();
+    const ended = await revoking;
+    assert.deepEqual(
+      ended.map(({ id }) => id),
+      [held.session.id, other.session.id].sort(),
+    );
+    assert.deepEqual(await live(), []);
+  });
+
+  test("fails a revocation that waits longer than queryTimeout, and the others stay revoked", async () => {
+    await start();
+    const [held] = [await createSession("ada", db.sql), await createSession("ada", db.sql)];
+    const release = await hold(held.session.id);
+    await assert.rejects(revokeSessions(user, db.sql, { queryTimeout: 1 }), {
+      code: "STORE_TIMEOUT",
+    });
+    assert.deepEqual(await live(), [held.session.id]);
+    await release();
+  });
+
+  test("stays beside a sign-in with a limit, and is revoked by the next one", async () => {
+    await start();
+    const held = await createSession("ada", db.sql);
+    const release = await hold(held.session.id);
+    const second = await createSession("ada", db.sql, { maxSessions: 1 });
+    assert.deepEqual((await live()).sort(), [held.session.id, second.session.id].sort());
+    await release();
+    const third = await createSession("ada", db.sql, { maxSessions: 1 });
+    assert.deepEqual(await live(), [third.session.id]);
+  });
+});
