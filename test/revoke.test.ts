@@ -8,6 +8,7 @@ import {
   revokeSessions,
   type RevokeTarget,
   rotateSession,
+  type SessionEvent,
   validateSession,
 } from "../mod.ts";
 import { counted, type Database, openDatabase, withCookie } from "./runner/database.ts";
@@ -301,16 +302,21 @@ describe("revokeSessions", () => {
     assert.equal((await validateSession(all[0]!.headers, db.sql)).revokedReason, "first");
   });
 
-  test("rejects if a session stays locked until queryTimeout", async () => {
+  test("rejects if a session stays locked until queryTimeout, and emits what it has revoked", async () => {
     const { userId, all } = await newUser(2);
     const other = await db.sql.reserve();
     await other`begin`;
     await other`select from coatcheck.sessions where id = ${all[0]!.id} for update`;
-    await assert.rejects(revokeSessions({ userId }, db.sql, { queryTimeout: 1 }), {
+    const events: SessionEvent[] = [];
+    const options = { queryTimeout: 1, onEvent: (event: SessionEvent) => events.push(event) };
+    await assert.rejects(revokeSessions({ userId }, db.sql, options), {
       name: "SessionError",
       code: "STORE_TIMEOUT",
       message: "revokeSessions: the database did not answer within queryTimeout, 1 s",
     });
+    const id = all[1]!.id;
+    assert.deepEqual(events, [{ type: "revoked", id, userId, reason: "revoked" }]);
+    assert.equal((await validateSession(all[1]!.headers, db.sql)).reason, "revoked");
     await other`rollback`;
     other.release();
   });
