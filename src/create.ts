@@ -159,15 +159,16 @@ export async function create<Data extends object>(
   const session = toSession<Data>(caller, readSession(caller, row, key.id), policy.idleTimeout);
   const revoked: SessionEvent[] = [];
   try {
-    if (typeof replaced !== "string") revoked.push(...await replace(context, replaced));
-    if (policy.maxSessions !== false) revoked.push(...await limitSessions(context, key.id));
+    if (typeof replaced !== "string") await replace(context, replaced, revoked);
+    if (policy.maxSessions !== false) await limitSessions(context, key.id, revoked);
+    emit(policy.onEvent, { type: "created", id: session.id, userId: session.userId });
   } catch (error) {
     // No cookie opens it. On a page of devices, it would be a session that no browser has.
     await query(context, DISCARD, [key.id, key.digest]).catch(() => {});
     throw error;
+  } finally {
+    for (const event of revoked) emit(policy.onEvent, event);
   }
-  emit(policy.onEvent, { type: "created", id: session.id, userId: session.userId });
-  for (const event of revoked) emit(policy.onEvent, event);
   const maxAge = persistent ? policy.absoluteTimeout : undefined;
   return { session, headers: issueCookie(policy.cookie, token.token, maxAge) };
 }
@@ -279,21 +280,28 @@ export async function insert<Data extends object>(
 }
 
 /** Revokes the session that the sign-in request presented. */
-async function replace(context: Context, presented: PresentedToken): Promise<SessionEvent[]> {
+async function replace(
+  context: Context,
+  presented: PresentedToken,
+  events: SessionEvent[],
+): Promise<void> {
   const session = await revokePresented(context, presented, "replaced");
-  if (!session) return [];
+  if (!session) return;
   const { id, userId, revokedReason: reason } = session;
-  return [{ type: "revoked", id, userId, reason }];
+  events.push({ type: "revoked", id, userId, reason });
 }
 
 /**
  * Revokes what is more than `maxSessions` of the user who has just signed in. A session whose row another
  * statement holds is tried again for half a second; then it stays, until the user's next sign-in.
  */
-async function limitSessions(context: Context, created: string): Promise<SessionEvent[]> {
+async function limitSessions(
+  context: Context,
+  created: string,
+  events: SessionEvent[],
+): Promise<void> {
   const { maxSessions, absoluteTimeout, idleTimeout } = context.policy;
   const values = [created, ...[maxSessions, absoluteTimeout, idleTimeout].map(String)];
-  const events: SessionEvent[] = [];
   for (let wait = 2;; wait *= 2) {
     let skipped = 0;
     for (const [id, key, isNumber] of await queryEither(context, [LIMIT, LIMIT_UNLOCKED], values)) {
@@ -303,7 +311,7 @@ async function limitSessions(context: Context, created: string): Promise<Session
         events.push({ type: "revoked", id: id!, userId, reason: "limit" });
       }
     }
-    if (skipped === 0 || wait > MAX_LIMIT_WAIT) return events;
+    if (skipped === 0 || wait > MAX_LIMIT_WAIT) return;
     // Random, as two sign-ins that have skipped each other's rows would meet again.
     await new Promise((resolve) => setTimeout(resolve, wait * (0.5 + Math.random())));
   }

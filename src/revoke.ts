@@ -172,8 +172,9 @@ export type RevokeTarget =
 /**
  * Revokes the sessions of a user, or of several users.
  *
- * It sends one UPDATE, which locks the sessions in the order of their ids, so that concurrent calls do not
- * deadlock. Each form of the target names the user, so an id from a form cannot revoke another user's
+ * It sends one UPDATE for each 10,000 sessions. A session whose row another statement holds is skipped, and
+ * revoked by an UPDATE of its own, which waits for it with no other lock: outside of your transaction, the call
+ * is in no deadlock. Each form of the target names the user, so an id from a form cannot revoke another user's
  * session. Sessions past their stored deadline are neither revoked nor returned. The revocations are on disk
  * when the call returns (in a transaction: when it commits).
  *
@@ -207,7 +208,8 @@ export type RevokeTarget =
  * unknown.
  * @throws {RangeError} If an option or a key is out of range, or `except` is not a UUID.
  * @throws {SessionError} If no user can have one of the keys, such as text for an integer column
- * (`USER_NOT_FOUND`), or the store fails. Either all of the sessions were revoked, or none.
+ * (`USER_NOT_FOUND`), or the store fails. Some of the sessions
+ * may have been revoked: call it again.
  */
 export async function revokeSessions<Data extends object = Record<string, unknown>>(
   target: RevokeTarget,
@@ -232,26 +234,22 @@ export async function revokeMany<Data extends object>(
   if (userIds.length === 0 || id !== null && !UUID.test(id.toLowerCase())) return [];
   const values = [JSON.stringify(userIds), id, except, reason];
   const sessions: RevokedSession<Data>[] = [];
-  const skipped = new Set<Cell | undefined>();
-  const take = (rows: Cell[][]) => {
-    for (const cells of rows) {
-      if (cells.slice(1).every((cell) => cell === null)) {
-        skipped.add(cells[0]);
-        continue;
-      }
-      // At once, as a later statement may fail.
-      const session = readRevoked<Data>(context, cells);
-      emitRevoked(context, session);
-      sessions.push(session);
-    }
-    return rows.length;
+  const take = (cells: Cell[]) => {
+    // The event at once, as a later statement may fail.
+    const session = readRevoked<Data>(context, cells);
+    emitRevoked(context, session);
+    sessions.push(session);
   };
-  let taken: number;
+  let rows: Cell[][];
   do {
-    taken = take(await queryUsers(context, [REVOKE_MANY, REVOKE_MANY_UNLOCKED], values));
-  } while (taken === MAX_REVOKED && skipped.size < MAX_REVOKED);
-  // One by one: each waits for its row with no other lock.
-  for (const id of skipped) take(await query(context, REVOKE_SKIPPED, [id!, reason]));
+    rows = await queryUsers(context, [REVOKE_MANY, REVOKE_MANY_UNLOCKED], values);
+    const isSkipped = (cells: Cell[]) => cells.slice(1).every((cell) => cell === null);
+    rows.filter((cells) => !isSkipped(cells)).forEach(take);
+    // One by one: each waits for its row with no other lock.
+    for (const [id] of rows.filter(isSkipped)) {
+      (await query(context, REVOKE_SKIPPED, [id!, reason])).forEach(take);
+    }
+  } while (rows.length === MAX_REVOKED);
   return sessions.sort((a, b) => a.id < b.id ? -1 : 1);
 }
 

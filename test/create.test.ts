@@ -404,6 +404,20 @@ describe("a sign-in whose second statement fails", () => {
     });
   }
 
+  test("reports the session that it has replaced, if the statement after that fails", async () => {
+    const { session, headers } = await createSession("grace", db.sql);
+    const events: SessionEvent[] = [];
+    const options = {
+      replaces: withCookie(headers),
+      maxSessions: 1,
+      onEvent: (event: SessionEvent) => events.push(event),
+    };
+    await assert.rejects(createSession("grace", failing(limitation, false), options), unreachable);
+    const { id, userId } = session;
+    assert.deepEqual(events, [{ type: "revoked", id, userId, reason: "replaced" }]);
+    assert.equal((await validateSession(withCookie(headers), db.sql)).revokedReason, "replaced");
+  });
+
   test("rejects and leaves no new session if the presented one is locked until queryTimeout", async () => {
     const { session, headers } = await createSession("grace", db.sql);
     const before = await liveRows();
