@@ -227,7 +227,7 @@ from s
 union all
 select $1::text, l.id::text, null, null
 from live l
-where not l.id = any(array(select h.id from held h))`,
+where l.id not in (select h.id from held h)`,
 );
 
 /**
@@ -606,7 +606,7 @@ from s
 union all
 select $1::text, l.id::text, null, null, null, null, null, null, null, null, null, null, null, null
 from live l
-where not l.id = any(array(select h.id from held h))`,
+where l.id not in (select h.id from held h)`,
 );
 
 /**
