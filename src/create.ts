@@ -1,5 +1,5 @@
 import { type Context, contextOf } from "./context.ts";
-import { issueCookie, readToken, type RequestHeaders } from "./cookie.ts";
+import { issueCookie, readCookies, type RequestHeaders } from "./cookie.ts";
 import { emit, type SessionEvent } from "./events.ts";
 import {
   copyOptions,
@@ -16,7 +16,7 @@ import { revokePresented } from "./revoke.ts";
 import { readSession, readUserId, type Session, toSession } from "./session.ts";
 import { query, queryEither, type Sql } from "./sql.ts";
 import { CREATE, DISCARD, INSERT, LIMIT, LIMIT_UNLOCKED } from "./statements.ts";
-import { createToken, keyOf, type PresentedToken, UUID } from "./token.ts";
+import { createToken, keyOf, UUID } from "./token.ts";
 import { queryUser, readUser, type User } from "./user.ts";
 
 /** Options of one {@linkcode createSession} call, in addition to the policy. */
@@ -146,8 +146,8 @@ export async function create<Data extends object>(
   const { data = {}, persistent = policy.cookie.persistent, replaces } = options;
   requireBoolean(`${caller}: persistent`, persistent);
   const replaced = replaces === undefined
-    ? "absent"
-    : readToken(`${caller}: replaces`, replaces, policy.cookie.name);
+    ? undefined
+    : readCookies(`${caller}: replaces`, replaces, policy.cookie.name);
   const { name, id } = readUser(caller, user);
   const json = requireJson(`${caller}: data`, data, MAX_SESSION_DATA_BYTES);
   const token = createToken();
@@ -159,17 +159,26 @@ export async function create<Data extends object>(
   const session = toSession<Data>(caller, readSession(caller, row, key.id), policy.idleTimeout);
   const revoked: SessionEvent[] = [];
   try {
-    if (typeof replaced !== "string") revoked.push(...await replace(context, replaced));
+    if (replaced) {
+      for await (const it of revokePresented(context, replaced.tokens, "replaced")) {
+        const { id, userId, revokedReason: reason } = it;
+        revoked.push({ type: "revoked", id, userId, reason });
+      }
+    }
     if (policy.maxSessions !== false) revoked.push(...await limitSessions(context, key.id));
   } catch (error) {
     // No cookie opens it. On a page of devices, it would be a session that no browser has.
     await query(context, DISCARD, [key.id, key.digest]).catch(() => {});
+    for (const event of revoked) emit(policy.onEvent, event);
     throw error;
   }
   emit(policy.onEvent, { type: "created", id: session.id, userId: session.userId });
   for (const event of revoked) emit(policy.onEvent, event);
   const maxAge = persistent ? policy.absoluteTimeout : undefined;
-  return { session, headers: issueCookie(policy.cookie, token.token, maxAge) };
+  return {
+    session,
+    headers: issueCookie(policy.cookie, token.token, maxAge, replaced?.areSeveral),
+  };
 }
 
 /**
@@ -276,14 +285,6 @@ export async function insert<Data extends object>(
   const session = toSession<Data>(caller, readSession(caller, row, id), policy.idleTimeout);
   emit(policy.onEvent, { type: "created", id: session.id, userId: session.userId });
   return session;
-}
-
-/** Revokes the session that the sign-in request presented. */
-async function replace(context: Context, presented: PresentedToken): Promise<SessionEvent[]> {
-  const session = await revokePresented(context, presented, "replaced");
-  if (!session) return [];
-  const { id, userId, revokedReason: reason } = session;
-  return [{ type: "revoked", id, userId, reason }];
 }
 
 /**

@@ -38,6 +38,24 @@ export interface CookiePolicy {
    * Whether the cookie outlives the browser. `persistent` of `createSession` overrides it. @default {true}
    */
   readonly persistent?: boolean;
+  /**
+   * The attributes that the cookie had before you changed them, at most 8 sets. To a browser, a cookie with
+   * another `domain`, `path` or `partitioned` is another cookie, and it sends both. Each response that sets or
+   * clears the cookie also clears it with these attributes. Remove them `absoluteTimeout` after the change.
+   *
+   * @default {[]}
+   */
+  readonly previous?: readonly PreviousCookie[];
+}
+
+/** What a browser finds a cookie by, beside its name. What is unset is as it is unset in {@linkcode CookiePolicy}. */
+export interface PreviousCookie {
+  /** The host whose subdomains got the cookie too. Unset: the app's host only. */
+  readonly domain?: string;
+  /** The path that the cookie was sent to. @default {"/"} */
+  readonly path?: string;
+  /** Whether the cookie was partitioned. @default {false} */
+  readonly partitioned?: boolean;
 }
 
 /** The settings of an app's sessions. All durations are whole seconds. */
@@ -118,8 +136,10 @@ export interface ResolvedPolicy {
 }
 
 /** The cookie's part of {@linkcode ResolvedPolicy}. */
-export type ResolvedCookie = Required<Omit<CookiePolicy, "domain">> & {
+export type ResolvedCookie = Required<Omit<CookiePolicy, "domain" | "previous">> & {
   readonly domain: string | undefined;
+  /** The same cookie with the attributes that it had before. */
+  readonly previous: readonly ResolvedCookie[];
 };
 
 const DAY = 86_400;
@@ -164,7 +184,8 @@ const POLICY_KEYS: readonly (keyof Policy)[] = [
   "cookie",
   "onEvent",
 ];
-const COOKIE_KEYS = ["name", "domain", "path", "secure", "sameSite", "partitioned", "persistent"];
+const PREVIOUS_KEYS = ["domain", "path", "partitioned"];
+const COOKIE_KEYS = [...PREVIOUS_KEYS, "name", "secure", "sameSite", "persistent", "previous"];
 
 /** The seconds after which browsers drop any cookie: 400 days (RFC 6265bis, section 5.5). */
 export const MAX_COOKIE_AGE: number = 400 * DAY;
@@ -173,6 +194,7 @@ const MIN_ROTATION_GRACE = 5;
 // RFC 6265bis, section 5.6, allows 4,096 bytes for name and value; the token takes 80.
 const MAX_NAME_BYTES = 4016;
 const MAX_ATTRIBUTE_BYTES = 1024;
+const MAX_PREVIOUS = 8;
 
 /** Splits the options of a call into its policy and the options of that call alone. */
 export function readOptions<Own extends object>(
@@ -257,6 +279,7 @@ function resolveCookie(subject: string, cookie: CookiePolicy): ResolvedCookie {
     sameSite = defaults.cookie.sameSite,
     partitioned = defaults.cookie.partitioned,
     persistent = defaults.cookie.persistent,
+    previous = [],
   } = given;
   requireBoolean(`${subject}.secure`, secure);
   requireBoolean(`${subject}.partitioned`, partitioned);
@@ -308,7 +331,22 @@ function resolveCookie(subject: string, cookie: CookiePolicy): ResolvedCookie {
   if (!everywhere && /^__host/i.test(name)) {
     refuse(RangeError, `${subject}.name`, "have no __Host prefix beside a domain or a path", "one");
   }
-  return { name, domain, path, secure, sameSite, partitioned, persistent };
+  if (!Array.isArray(previous)) {
+    refuse(TypeError, `${subject}.previous`, "be an array", kindOf(previous));
+  }
+  if (previous.length > MAX_PREVIOUS) {
+    const desired = `have at most ${MAX_PREVIOUS} items`;
+    refuse(RangeError, `${subject}.previous`, desired, `${previous.length}`);
+  }
+  const attributes = { name, domain, path, secure, sameSite, partitioned, persistent };
+  return {
+    ...attributes,
+    previous: Array.from(previous, (before: PreviousCookie, index) => {
+      const place = `${subject}.previous[${index}]`;
+      const changed = copyOptions(place, before, PREVIOUS_KEYS);
+      return resolveCookie(place, { ...changed, name, secure, sameSite });
+    }),
+  };
 }
 
 const HOST = /^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$/i;
