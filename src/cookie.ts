@@ -75,7 +75,7 @@ function isBlank(character: string | undefined): boolean {
 }
 
 /**
- * Makes the headers that set the cookie, and clear the ones with the attributes of `cookie.previous`.
+ * Makes the headers that set the cookie, and clear those of `cookie.previous`.
  *
  * @param maxAge Seconds until the session's absolute deadline: the server enforces the idle timeout, so that
  * staying signed in never depends on a cookie that was delivered. Unset: the cookie ends with the browser.
@@ -106,13 +106,13 @@ function clearingLine(cookie: ResolvedCookie): string {
 
 function cookieHeaders(cookie: ResolvedCookie, line: string, areSeveral = false): Headers {
   const headers = new Headers();
-  // A cookie that was set before `partitioned` was switched: the name is the same, the storage is not.
+  // To a browser, the cookie from before `partitioned` was switched is another one.
   const { partitioned, secure } = cookie;
   const others = areSeveral && secure
     ? [{ ...cookie, partitioned: !partitioned }, ...cookie.previous]
     : cookie.previous;
   for (const other of others) headers.append("set-cookie", clearingLine(other));
-  // The last one: a client that keeps one cookie of a name, or ignores a leading host, keeps this one.
+  // Last, as a client that keeps one cookie of a name keeps the last one.
   headers.append("set-cookie", line);
   // A shared cache that stores a Set-Cookie signs other users in (CVE-2025-48947, CVE-2025-64762).
   headers.append("cache-control", "no-store");

@@ -39,22 +39,24 @@ export interface CookiePolicy {
    */
   readonly persistent?: boolean;
   /**
-   * The attributes that the cookie had before you changed them, at most 8 sets. To a browser, a cookie with
-   * another `domain`, `path` or `partitioned` is another cookie, and it sends both. Each response that sets or
-   * clears the cookie also clears it with these attributes. Remove them `absoluteTimeout` after the change.
+   * What the cookie had before you changed its name, domain, path or `partitioned`: to a browser, the old and
+   * the new one are two cookies. Each response that sets or clears the cookie also clears these. Remove an entry
+   * `absoluteTimeout` after the change.
    *
    * @default {[]}
    */
   readonly previous?: readonly PreviousCookie[];
 }
 
-/** What a browser finds a cookie by, beside its name. What is unset is as it is unset in {@linkcode CookiePolicy}. */
+/** What a browser finds a cookie by, as it was before a change. */
 export interface PreviousCookie {
-  /** The host whose subdomains got the cookie too. Unset: the app's host only. */
+  /** The name. Unset: as it is now. */
+  readonly name?: string;
+  /** The host whose subdomains got the cookie too. Unset: this host only. */
   readonly domain?: string;
   /** The path that the cookie was sent to. @default {"/"} */
   readonly path?: string;
-  /** Whether the cookie was partitioned. @default {false} */
+  /** Whether it was partitioned. @default {false} */
   readonly partitioned?: boolean;
 }
 
@@ -138,7 +140,7 @@ export interface ResolvedPolicy {
 /** The cookie's part of {@linkcode ResolvedPolicy}. */
 export type ResolvedCookie = Required<Omit<CookiePolicy, "domain" | "previous">> & {
   readonly domain: string | undefined;
-  /** The same cookie with the attributes that it had before. */
+  /** The cookies to clear beside it. */
   readonly previous: readonly ResolvedCookie[];
 };
 
@@ -184,8 +186,8 @@ const POLICY_KEYS: readonly (keyof Policy)[] = [
   "cookie",
   "onEvent",
 ];
-const PREVIOUS_KEYS = ["domain", "path", "partitioned"];
-const COOKIE_KEYS = [...PREVIOUS_KEYS, "name", "secure", "sameSite", "persistent", "previous"];
+const PREVIOUS_KEYS = ["name", "domain", "path", "partitioned"];
+const COOKIE_KEYS = [...PREVIOUS_KEYS, "secure", "sameSite", "persistent", "previous"];
 
 /** The seconds after which browsers drop any cookie: 400 days (RFC 6265bis, section 5.5). */
 export const MAX_COOKIE_AGE: number = 400 * DAY;
@@ -194,7 +196,6 @@ const MIN_ROTATION_GRACE = 5;
 // RFC 6265bis, section 5.6, allows 4,096 bytes for name and value; the token takes 80.
 const MAX_NAME_BYTES = 4016;
 const MAX_ATTRIBUTE_BYTES = 1024;
-const MAX_PREVIOUS = 8;
 
 /** Splits the options of a call into its policy and the options of that call alone. */
 export function readOptions<Own extends object>(
@@ -334,17 +335,13 @@ function resolveCookie(subject: string, cookie: CookiePolicy): ResolvedCookie {
   if (!Array.isArray(previous)) {
     refuse(TypeError, `${subject}.previous`, "be an array", kindOf(previous));
   }
-  if (previous.length > MAX_PREVIOUS) {
-    const desired = `have at most ${MAX_PREVIOUS} items`;
-    refuse(RangeError, `${subject}.previous`, desired, `${previous.length}`);
-  }
   const attributes = { name, domain, path, secure, sameSite, partitioned, persistent };
   return {
     ...attributes,
     previous: Array.from(previous, (before: PreviousCookie, index) => {
       const place = `${subject}.previous[${index}]`;
       const changed = copyOptions(place, before, PREVIOUS_KEYS);
-      return resolveCookie(place, { ...changed, name, secure, sameSite });
+      return resolveCookie(place, { name, ...changed, secure, sameSite });
     }),
   };
 }
