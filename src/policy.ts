@@ -187,7 +187,16 @@ const POLICY_KEYS: readonly (keyof Policy)[] = [
   "onEvent",
 ];
 const PREVIOUS_KEYS = ["name", "domain", "path", "partitioned"];
-const COOKIE_KEYS = [...PREVIOUS_KEYS, "secure", "sameSite", "persistent", "previous"];
+const COOKIE_KEYS = [
+  "name",
+  "domain",
+  "path",
+  "secure",
+  "sameSite",
+  "partitioned",
+  "persistent",
+  "previous",
+];
 
 /** The seconds after which browsers drop any cookie: 400 days (RFC 6265bis, section 5.5). */
 export const MAX_COOKIE_AGE: number = 400 * DAY;
@@ -340,8 +349,8 @@ function resolveCookie(subject: string, cookie: CookiePolicy): ResolvedCookie {
     ...attributes,
     previous: Array.from(previous, (before: PreviousCookie, index) => {
       const place = `${subject}.previous[${index}]`;
-      const changed = copyOptions(place, before, PREVIOUS_KEYS);
-      return resolveCookie(place, { name, ...changed, secure, sameSite });
+      const { name: was = name, ...changed } = copyOptions(place, before, PREVIOUS_KEYS);
+      return resolveCookie(place, { ...changed, name: was, secure, sameSite });
     }),
   };
 }
