@@ -25,7 +25,10 @@ export interface CreateSessionOptions<Data extends object = Record<string, unkno
   readonly data?: Data;
   /** "Remember me": whether the cookie outlives the browser. @default {policy.cookie.persistent} */
   readonly persistent?: boolean;
-  /** The headers of the sign-in request. The session that they present is revoked. Unset: it stays live. */
+  /**
+   * The headers of the sign-in request. The session that they present is revoked, or each of them if there are
+   * several cookies of our name. Unset: it stays live.
+   */
   readonly replaces?: RequestHeaders;
 }
 
@@ -33,7 +36,10 @@ export interface CreateSessionOptions<Data extends object = Record<string, unkno
 export interface CreatedSession<Data extends object = Record<string, unknown>> {
   /** The session as it was stored. */
   readonly session: Session<Data>;
-  /** One `Set-Cookie`, and `Cache-Control: no-store`. Append each entry to your response. */
+  /**
+   * One `Set-Cookie`, and `Cache-Control: no-store`. Append each entry to your response. More `Set-Cookie` lines
+   * before it clear previous cookies: if `replaces` has several, or by {@linkcode CookiePolicy.previous}.
+   */
   readonly headers: Headers;
 }
 
@@ -74,7 +80,7 @@ export interface SessionRecord<Data extends object = Record<string, unknown>> {
  * 4. Compares the id of the returned row with its own, so that another query's row is never read as this
  *    session.
  * 5. With `replaces`: revokes the session that those headers present, whichever user it belongs to, with a
- *    second statement. The reason is `replaced`.
+ *    second statement; one more for each further cookie of our name. The reason is `replaced`.
  * 6. With `maxSessions`: revokes the user's sessions above the limit, with one more statement, the least
  *    recently used first. The reason is `limit`. The new session stays.
  * 7. Writes the cookie: always `HttpOnly`; `Secure`, `SameSite=Lax` and `Path=/` unless the policy says
@@ -115,8 +121,9 @@ export interface SessionRecord<Data extends object = Record<string, unknown>> {
  * the user's key.
  * @param sql The SQL client, or a transaction of it.
  * @param options The policy, and `data`, `persistent` and `replaces` of this call.
- * @returns The session as it was stored, and new `Headers` with exactly one `Set-Cookie`. Append each entry
- * to your response: an object made of them loses cookies if there are several.
+ * @returns The session as it was stored, and new `Headers` with one `Set-Cookie`, the last if others clear
+ * previous cookies. Append each entry to your response: an object made of them loses cookies if there are
+ * several.
  * @throws {TypeError} If an argument has the wrong type, or an option is unknown.
  * @throws {RangeError} If the username, an option or `data` is out of range, or is text that PostgreSQL
  * cannot hold.

@@ -46,14 +46,22 @@ export interface RevokedSession<Data extends object = Record<string, unknown>>
 
 /** The session that a call revoked, and the headers that clear its cookie. */
 export interface RevokeSessionResult<Data extends object = Record<string, unknown>> {
-  /** The session that this call revoked; null if there was none to revoke. */
+  /**
+   * The session that this call revoked; null if there was none to revoke. If it revoked several, the one whose
+   * id is lowest: `onEvent` gets all.
+   */
   readonly session: RevokedSession<Data> | null;
-  /** One `Set-Cookie` that clears the cookie, and `Cache-Control: no-store`. */
+  /**
+   * One `Set-Cookie` that clears the cookie, and `Cache-Control: no-store`. More of them clear previous cookies.
+   */
   readonly headers: Headers;
 }
 
 /**
  * Signs a user out: revokes the session that a request's cookie opens, and clears the cookie.
+ *
+ * If the request has several cookies of our name, it revokes the session of each, with one UPDATE each, and
+ * also clears what it can: the cookie with `partitioned` switched. {@linkcode CookiePolicy.previous} names more.
  *
  * It sends one UPDATE, or none if the cookie is absent or malformed. No call and no crash revives a revoked
  * session: the revocation is on disk when the call returns (in a transaction: when it commits), even with

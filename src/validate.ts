@@ -29,6 +29,9 @@ export interface ValidateSessionOptions {
  *   a new secret is first presented), rotates a secret that is `rotateAfter` seconds old, or revokes the
  *   session of a reused secret. If the current secret must be issued again, as a response was lost or a
  *   parallel request has rotated, two more follow. With `touchInterval: false`, there is only the SELECT.
+ * - If the request has several cookies of our name, as after a change of the cookie's attributes, one SELECT
+ *   for each comes first. The one that opens a live session is taken. If two sessions are live, or there are
+ *   more than eight tokens, the reason is `malformed`; see {@linkcode CookiePolicy.previous}.
  *
  * No session is a result, not an error: `session` is null, and `reason` says why. Only a failing store
  * throws. Show users no more than that they are signed out: the reason is for your log.
