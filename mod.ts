@@ -45,7 +45,14 @@ export { listSessions, type ListSessionsOptions } from "./src/list.ts";
 export { migrate, type MigrateOptions, type MigrateResult } from "./src/migrate.ts";
 export { type Migration, migrations, type UsersTable } from "./src/migrations.ts";
 export { type CrossOriginOptions, isCrossOrigin } from "./src/origin.ts";
-export { AAL1, AAL2, AAL3, type CookiePolicy, type Policy } from "./src/policy.ts";
+export {
+  AAL1,
+  AAL2,
+  AAL3,
+  type CookiePolicy,
+  type Policy,
+  type PreviousCookie,
+} from "./src/policy.ts";
 export { reauthenticateSession } from "./src/reauthenticate.ts";
 export type { SessionResult } from "./src/result.ts";
 export {

@@ -6,23 +6,37 @@ import { parseToken, type PresentedToken } from "./token.ts";
 /** The headers that a function reads the cookie from: `request.headers`, or `c.req.raw.headers` of Hono. */
 export type RequestHeaders = Pick<Headers, "get">;
 
+/** What a request presents under our name. */
+export interface PresentedCookies {
+  /** The different tokens, in the order of the header, at most {@linkcode MAX_TOKENS}; or why there is none. */
+  readonly tokens: readonly PresentedToken[] | "absent" | "malformed";
+  /** Whether there are several cookies of our name. */
+  readonly areSeveral: boolean;
+}
+
+/** More different tokens than one browser has by changes of the cookie's attributes. Each costs a look-up. */
+export const MAX_TOKENS = 8;
+
 /**
- * Reads the token that a request presents.
+ * Reads the tokens that a request presents.
  *
  * `getCookies` of @std/http throws on headers that a client controls (`=x`), and takes the last of two
  * cookies, so this reader is our own. It takes the exact name. It trims space and tab only: a trimmed
  * no-break space would turn a name that any page may set into a prefixed one (CVE-2026-39410). It decodes
- * nothing. Two cookies of our name are `malformed`, as their order does not say which host set which (RFC
- * 6265bis, section 4.2.2).
+ * nothing.
+ *
+ * A browser sends several cookies of one name if their domain, path or partition differs. Their order does not
+ * say which host set which (RFC 6265bis, section 4.2.2), so all of them are read. A value that is no token
+ * opens nothing, so it does not spoil the others.
  *
  * @param subject The argument, for errors: `validateSession: headers`.
  * @throws {TypeError} If `headers` has no `get`, such as a `Request` or a plain object.
  */
-export function readToken(
+export function readCookies(
   subject: string,
   headers: RequestHeaders,
   name: string,
-): PresentedToken | "absent" | "malformed" {
+): PresentedCookies {
   if (typeof headers?.get !== "function") {
     refuse(TypeError, subject, "have get(name), as request.headers has", kindOf(headers));
   }
@@ -30,14 +44,22 @@ export function readToken(
   if (typeof header !== "string") {
     refuse(TypeError, `${subject}.get("cookie")`, "return text or null", kindOf(header));
   }
-  let found: string | undefined;
+  const tokens = new Map<string, PresentedToken>();
+  let count = 0;
   for (const pair of header.split(";")) {
     const equals = pair.indexOf("=");
     if (equals === -1 || trim(pair.slice(0, equals)) !== name) continue;
-    if (found !== undefined) return "malformed";
-    found = trim(pair.slice(equals + 1));
+    count++;
+    const value = trim(pair.slice(equals + 1));
+    // One more than are accepted says that there are too many.
+    const token = tokens.has(value) || tokens.size > MAX_TOKENS ? null : parseToken(value);
+    if (token) tokens.set(value, token);
   }
-  return found === undefined ? "absent" : parseToken(found) ?? "malformed";
+  const isRefused = tokens.size === 0 || tokens.size > MAX_TOKENS;
+  return {
+    tokens: count === 0 ? "absent" : isRefused ? "malformed" : [...tokens.values()],
+    areSeveral: count > 1,
+  };
 }
 
 function trim(text: string): string {
@@ -53,27 +75,44 @@ function isBlank(character: string | undefined): boolean {
 }
 
 /**
- * Makes the headers that set the cookie.
+ * Makes the headers that set the cookie, and clear those of `cookie.previous`.
  *
  * @param maxAge Seconds until the session's absolute deadline: the server enforces the idle timeout, so that
  * staying signed in never depends on a cookie that was delivered. Unset: the cookie ends with the browser.
+ * @param areSeveral Whether the request has several cookies of our name.
  */
-export function issueCookie(cookie: ResolvedCookie, token: string, maxAge?: number): Headers {
+export function issueCookie(
+  cookie: ResolvedCookie,
+  token: string,
+  maxAge?: number,
+  areSeveral?: boolean,
+): Headers {
   const lifetime = Number.isInteger(maxAge) ? `; Max-Age=${maxAge}` : "";
-  return cookieHeaders(`${cookie.name}=${token}${attributesOf(cookie, lifetime)}`);
+  const line = `${cookie.name}=${token}${attributesOf(cookie, lifetime)}`;
+  return cookieHeaders(cookie, line, areSeveral);
 }
 
 /**
  * Makes the headers that clear the cookie. They have the attributes that it was set with, as browsers
  * require, and a date in the past, as the grammar has no Max-Age of 0 (RFC 6265bis, section 4.1.1).
  */
-export function clearCookie(cookie: ResolvedCookie): Headers {
-  const past = new Date(0).toUTCString();
-  return cookieHeaders(`${cookie.name}=${attributesOf(cookie, "")}; Expires=${past}`);
+export function clearCookie(cookie: ResolvedCookie, areSeveral?: boolean): Headers {
+  return cookieHeaders(cookie, clearingLine(cookie), areSeveral);
 }
 
-function cookieHeaders(line: string): Headers {
+function clearingLine(cookie: ResolvedCookie): string {
+  return `${cookie.name}=${attributesOf(cookie, "")}; Expires=${new Date(0).toUTCString()}`;
+}
+
+function cookieHeaders(cookie: ResolvedCookie, line: string, areSeveral = false): Headers {
   const headers = new Headers();
+  // To a browser, the cookie from before `partitioned` was switched is another one.
+  const { partitioned, secure } = cookie;
+  const others = areSeveral && secure
+    ? [{ ...cookie, partitioned: !partitioned }, ...cookie.previous]
+    : cookie.previous;
+  for (const other of others) headers.append("set-cookie", clearingLine(other));
+  // Last, as a client that keeps one cookie of a name keeps the last one.
   headers.append("set-cookie", line);
   // A shared cache that stores a Set-Cookie signs other users in (CVE-2025-48947, CVE-2025-64762).
   headers.append("cache-control", "no-store");

@@ -1,5 +1,5 @@
 import { type Context, contextOf } from "./context.ts";
-import { issueCookie, readToken, type RequestHeaders } from "./cookie.ts";
+import { issueCookie, readCookies, type RequestHeaders } from "./cookie.ts";
 import { emit, type SessionEvent } from "./events.ts";
 import {
   copyOptions,
@@ -16,7 +16,7 @@ import { revokePresented } from "./revoke.ts";
 import { readSession, readUserId, type Session, toSession } from "./session.ts";
 import { query, queryEither, type Sql } from "./sql.ts";
 import { CREATE, DISCARD, INSERT, LIMIT, LIMIT_UNLOCKED } from "./statements.ts";
-import { createToken, keyOf, type PresentedToken, UUID } from "./token.ts";
+import { createToken, keyOf, UUID } from "./token.ts";
 import { queryUser, readUser, type User } from "./user.ts";
 
 /** Options of one {@linkcode createSession} call, in addition to the policy. */
@@ -25,7 +25,10 @@ export interface CreateSessionOptions<Data extends object = Record<string, unkno
   readonly data?: Data;
   /** "Remember me": whether the cookie outlives the browser. @default {policy.cookie.persistent} */
   readonly persistent?: boolean;
-  /** The headers of the sign-in request. The session that they present is revoked. Unset: it stays live. */
+  /**
+   * The headers of the sign-in request. The session that they present is revoked, or each of them if there are
+   * several cookies of our name. Unset: it stays live.
+   */
   readonly replaces?: RequestHeaders;
 }
 
@@ -33,7 +36,10 @@ export interface CreateSessionOptions<Data extends object = Record<string, unkno
 export interface CreatedSession<Data extends object = Record<string, unknown>> {
   /** The session as it was stored. */
   readonly session: Session<Data>;
-  /** One `Set-Cookie`, and `Cache-Control: no-store`. Append each entry to your response. */
+  /**
+   * One `Set-Cookie`, and `Cache-Control: no-store`. Append each entry to your response. More `Set-Cookie` lines
+   * before it clear previous cookies: if `replaces` has several, or by {@linkcode CookiePolicy.previous}.
+   */
   readonly headers: Headers;
 }
 
@@ -74,7 +80,7 @@ export interface SessionRecord<Data extends object = Record<string, unknown>> {
  * 4. Compares the id of the returned row with its own, so that another query's row is never read as this
  *    session.
  * 5. With `replaces`: revokes the session that those headers present, whichever user it belongs to, with a
- *    second statement. The reason is `replaced`.
+ *    second statement; one more for each further cookie of our name. The reason is `replaced`.
  * 6. With `maxSessions`: revokes the user's sessions above the limit, with one more statement, the least
  *    recently used first. The reason is `limit`. The new session stays.
  * 7. Writes the cookie: always `HttpOnly`; `Secure`, `SameSite=Lax` and `Path=/` unless the policy says
@@ -115,8 +121,9 @@ export interface SessionRecord<Data extends object = Record<string, unknown>> {
  * the user's key.
  * @param sql The SQL client, or a transaction of it.
  * @param options The policy, and `data`, `persistent` and `replaces` of this call.
- * @returns The session as it was stored, and new `Headers` with exactly one `Set-Cookie`. Append each entry
- * to your response: an object made of them loses cookies if there are several.
+ * @returns The session as it was stored, and new `Headers` with one `Set-Cookie`, the last if others clear
+ * previous cookies. Append each entry to your response: an object made of them loses cookies if there are
+ * several.
  * @throws {TypeError} If an argument has the wrong type, or an option is unknown.
  * @throws {RangeError} If the username, an option or `data` is out of range, or is text that PostgreSQL
  * cannot hold.
@@ -146,8 +153,8 @@ export async function create<Data extends object>(
   const { data = {}, persistent = policy.cookie.persistent, replaces } = options;
   requireBoolean(`${caller}: persistent`, persistent);
   const replaced = replaces === undefined
-    ? "absent"
-    : readToken(`${caller}: replaces`, replaces, policy.cookie.name);
+    ? undefined
+    : readCookies(`${caller}: replaces`, replaces, policy.cookie.name);
   const { name, id } = readUser(caller, user);
   const json = requireJson(`${caller}: data`, data, MAX_SESSION_DATA_BYTES);
   const token = createToken();
@@ -159,7 +166,12 @@ export async function create<Data extends object>(
   const session = toSession<Data>(caller, readSession(caller, row, key.id), policy.idleTimeout);
   const revoked: SessionEvent[] = [];
   try {
-    if (typeof replaced !== "string") await replace(context, replaced, revoked);
+    if (replaced) {
+      for await (const it of revokePresented(context, replaced.tokens, "replaced")) {
+        const { id, userId, revokedReason: reason } = it;
+        revoked.push({ type: "revoked", id, userId, reason });
+      }
+    }
     if (policy.maxSessions !== false) await limitSessions(context, key.id, revoked);
     emit(policy.onEvent, { type: "created", id: session.id, userId: session.userId });
   } catch (error) {
@@ -170,7 +182,10 @@ export async function create<Data extends object>(
     for (const event of revoked) emit(policy.onEvent, event);
   }
   const maxAge = persistent ? policy.absoluteTimeout : undefined;
-  return { session, headers: issueCookie(policy.cookie, token.token, maxAge) };
+  return {
+    session,
+    headers: issueCookie(policy.cookie, token.token, maxAge, replaced?.areSeveral),
+  };
 }
 
 /**
@@ -277,18 +292,6 @@ export async function insert<Data extends object>(
   const session = toSession<Data>(caller, readSession(caller, row, id), policy.idleTimeout);
   emit(policy.onEvent, { type: "created", id: session.id, userId: session.userId });
   return session;
-}
-
-/** Revokes the session that the sign-in request presented. */
-async function replace(
-  context: Context,
-  presented: PresentedToken,
-  events: SessionEvent[],
-): Promise<void> {
-  const session = await revokePresented(context, presented, "replaced");
-  if (!session) return;
-  const { id, userId, revokedReason: reason } = session;
-  events.push({ type: "revoked", id, userId, reason });
 }
 
 /**

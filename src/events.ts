@@ -2,7 +2,8 @@
  * Why there is no session.
  *
  * - `absent`: the request has no cookie of our name.
- * - `malformed`: the cookie is not a token, or there are several of our name.
+ * - `malformed`: the cookie is not a token. Or there are several of our name, and two sessions are live or more
+ *   than eight tokens presented.
  * - `unknown`: no session has that id and that secret.
  * - `idle`: it was not used for `idleTimeout`.
  * - `expired`: it is past its deadline.

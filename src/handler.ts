@@ -22,7 +22,8 @@ export type WithSessionOptions = ValidateSessionOptions & CrossOriginOptions;
 /**
  * Wraps a request handler: rejects cross-origin requests, and validates the session before your handler runs.
  *
- * A cross-origin request gets a 403, before any SQL and before your handler; see {@linkcode isCrossOrigin}.
+ * A cross-origin request gets a 403, before any SQL and before your handler; see {@linkcode isCrossOrigin}. The
+ * 403 has the headers of ASVS 5.0, 3.4, except `Strict-Transport-Security`: your server or your proxy sets it.
  * For every other request, your handler gets the result of {@linkcode validateSession} as its second
  * argument. The session may be null: a page for signed-in users must check it. What your handler throws, the
  * wrapped handler throws.
@@ -32,7 +33,11 @@ export type WithSessionOptions = ValidateSessionOptions & CrossOriginOptions;
  * - `Vary: Cookie`.
  * - The session cookie, if the session has a new secret, unless your handler set a cookie of that name, as a
  *   sign-in does.
- * - `Cache-Control: no-store`, if it has either cookie.
+ * - `Cache-Control: no-store`, if it has either cookie. The fields that overrule it in some caches are removed:
+ *   `CDN-Cache-Control` and others of RFC 9213, `Surrogate-Control`, `Edge-Control` and `X-Accel-Expires`.
+ * - `Cache-Control: private`, if the request has a session cookie and your handler does not say what a shared
+ *   cache may do: some caches ignore `Vary`. To let a shared cache store a response that is the same for
+ *   every user, set `public` or `s-maxage` in `Cache-Control`, or one of the fields above.
  *
  * The response is your handler's own object, or a copy if it gets the session cookie or its headers are
  * immutable (`Response.redirect`, `fetch`). The body is not read. A WebSocket upgrade is returned as it is.
@@ -118,21 +123,30 @@ export function wrap<
     if (crossesOrigin(caller, request, origins)) return refusal();
     const result = await validate<Data>(context, request.headers, options);
     const answer = await handler(request, result, ...rest);
-    return complete(answer, result.headers, policy.cookie.name);
+    return complete(answer, result, policy.cookie.name);
   };
 }
 
 function refusal(): Response {
   return new Response("Cross-origin request refused\n", {
     status: 403,
-    headers: { "content-type": "text/plain; charset=utf-8", "cache-control": "no-store" },
+    headers: {
+      "content-type": "text/plain; charset=utf-8",
+      "cache-control": "no-store",
+      // ASVS 5.0, 3.4.3 to 3.4.8. HSTS (3.4.1) speaks for the whole host, so it is the app's decision.
+      "content-security-policy":
+        "default-src 'none'; object-src 'none'; base-uri 'none'; frame-ancestors 'none'",
+      "x-content-type-options": "nosniff",
+      "referrer-policy": "no-referrer",
+      "cross-origin-opener-policy": "same-origin",
+    },
   });
 }
 
 /** Adds the headers of the validation to a response. */
 function complete<Answer extends Response | undefined>(
   answer: Answer,
-  issued: Headers,
+  { headers: issued, reason }: SessionResult<object>,
   name: string,
 ): Answer | Response {
   // A server recognizes the response of a WebSocket upgrade by its identity: undefined on Bun, a 101 on Deno,
@@ -147,7 +161,12 @@ function complete<Answer extends Response | undefined>(
   const cookies = chosen ? [] : issued.getSetCookie();
   const addTo = (headers: Headers) => {
     for (const line of cookies) headers.append("set-cookie", line);
-    if (chosen || cookies.length > 0) headers.set("cache-control", "no-store");
+    if (chosen || cookies.length > 0) {
+      headers.set("cache-control", "no-store");
+      for (const name of [...headers.keys()]) if (TARGETED.test(name)) headers.delete(name);
+    } else if (reason !== "absent" && !speaksOfSharedCaches(headers)) {
+      headers.append("cache-control", "private");
+    }
     if (!/(?:^|,)\s*(?:cookie|\*)\s*(?:,|$)/i.test(headers.get("vary") ?? "")) {
       headers.append("vary", "Cookie");
     }
@@ -164,6 +183,15 @@ function complete<Answer extends Response | undefined>(
     addTo(mutable.headers);
     return mutable;
   }
+}
+
+// The fields that some caches obey instead of Cache-Control. RFC 9213, section 2, names its fields by their end.
+const TARGETED = /-cache-control$|^(?:surrogate-control|edge-control|x-accel-expires)$/;
+
+/** Whether a response says what a shared cache may do with it: `max-age` alone says it of every cache. */
+function speaksOfSharedCaches(headers: Headers): boolean {
+  const said = headers.get("cache-control")?.replace(/"[^"]*"/g, `""`) ?? "";
+  return /(?:^|,)\s*(?:s-maxage\s*=|(?:public|private|no-store)\s*(?:,|$))/i.test(said);
 }
 
 /**

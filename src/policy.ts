@@ -38,6 +38,26 @@ export interface CookiePolicy {
    * Whether the cookie outlives the browser. `persistent` of `createSession` overrides it. @default {true}
    */
   readonly persistent?: boolean;
+  /**
+   * What the cookie had before you changed its name, domain, path or `partitioned`: to a browser, the old and
+   * the new one are two cookies. Each response that sets or clears the cookie also clears these. Remove an entry
+   * `absoluteTimeout` after the change.
+   *
+   * @default {[]}
+   */
+  readonly previous?: readonly PreviousCookie[];
+}
+
+/** What a browser finds a cookie by, as it was before a change. */
+export interface PreviousCookie {
+  /** The name. Unset: as it is now. */
+  readonly name?: string;
+  /** The host whose subdomains got the cookie too. Unset: this host only. */
+  readonly domain?: string;
+  /** The path that the cookie was sent to. @default {"/"} */
+  readonly path?: string;
+  /** Whether it was partitioned. @default {false} */
+  readonly partitioned?: boolean;
 }
 
 /** The settings of an app's sessions. All durations are whole seconds. */
@@ -118,8 +138,10 @@ export interface ResolvedPolicy {
 }
 
 /** The cookie's part of {@linkcode ResolvedPolicy}. */
-export type ResolvedCookie = Required<Omit<CookiePolicy, "domain">> & {
+export type ResolvedCookie = Required<Omit<CookiePolicy, "domain" | "previous">> & {
   readonly domain: string | undefined;
+  /** The cookies to clear beside it. */
+  readonly previous: readonly ResolvedCookie[];
 };
 
 const DAY = 86_400;
@@ -164,7 +186,17 @@ const POLICY_KEYS: readonly (keyof Policy)[] = [
   "cookie",
   "onEvent",
 ];
-const COOKIE_KEYS = ["name", "domain", "path", "secure", "sameSite", "partitioned", "persistent"];
+const PREVIOUS_KEYS = ["name", "domain", "path", "partitioned"];
+const COOKIE_KEYS = [
+  "name",
+  "domain",
+  "path",
+  "secure",
+  "sameSite",
+  "partitioned",
+  "persistent",
+  "previous",
+];
 
 /** The seconds after which browsers drop any cookie: 400 days (RFC 6265bis, section 5.5). */
 export const MAX_COOKIE_AGE: number = 400 * DAY;
@@ -257,6 +289,7 @@ function resolveCookie(subject: string, cookie: CookiePolicy): ResolvedCookie {
     sameSite = defaults.cookie.sameSite,
     partitioned = defaults.cookie.partitioned,
     persistent = defaults.cookie.persistent,
+    previous = [],
   } = given;
   requireBoolean(`${subject}.secure`, secure);
   requireBoolean(`${subject}.partitioned`, partitioned);
@@ -308,7 +341,18 @@ function resolveCookie(subject: string, cookie: CookiePolicy): ResolvedCookie {
   if (!everywhere && /^__host/i.test(name)) {
     refuse(RangeError, `${subject}.name`, "have no __Host prefix beside a domain or a path", "one");
   }
-  return { name, domain, path, secure, sameSite, partitioned, persistent };
+  if (!Array.isArray(previous)) {
+    refuse(TypeError, `${subject}.previous`, "be an array", kindOf(previous));
+  }
+  const attributes = { name, domain, path, secure, sameSite, partitioned, persistent };
+  return {
+    ...attributes,
+    previous: Array.from(previous, (before: PreviousCookie, index) => {
+      const place = `${subject}.previous[${index}]`;
+      const { name: was = name, ...changed } = copyOptions(place, before, PREVIOUS_KEYS);
+      return resolveCookie(place, { ...changed, name: was, secure, sameSite });
+    }),
+  };
 }
 
 const HOST = /^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$/i;

@@ -1,7 +1,8 @@
 import { type Context, contextOf } from "./context.ts";
-import { readToken, type RequestHeaders } from "./cookie.ts";
+import type { RequestHeaders } from "./cookie.ts";
 import { emit } from "./events.ts";
 import { type Policy, readOptions } from "./policy.ts";
+import { findToken } from "./presented.ts";
 import { granted, refused, type SessionResult } from "./result.ts";
 import { readNumber, readSession, SESSION_CELLS } from "./session.ts";
 import { requireSql, type Sql } from "./sql.ts";
@@ -67,7 +68,7 @@ export async function reauthenticate<Data extends object>(
 ): Promise<SessionResult<Data>> {
   const { caller, sql, policy } = context;
   requireSql(caller, sql);
-  const presented = readToken(`${caller}: headers`, headers, policy.cookie.name);
+  const presented = await findToken(context, headers);
   if (typeof presented === "string") return refused(policy, { reason: presented });
   const token = renewToken(presented.id);
   return await write<SessionResult<Data>>(context, presented, {

@@ -1,5 +1,5 @@
 import { type Context, contextOf, requireOne } from "./context.ts";
-import { clearCookie, readToken, type RequestHeaders } from "./cookie.ts";
+import { clearCookie, type PresentedCookies, readCookies, type RequestHeaders } from "./cookie.ts";
 import { unexpectedRow } from "./errors.ts";
 import { emit } from "./events.ts";
 import { copyOptions, kindOf, refuse, requireText } from "./input.ts";
@@ -20,7 +20,7 @@ import {
   REVOKE_MANY_UNLOCKED,
   REVOKE_SKIPPED,
 } from "./statements.ts";
-import { type PresentedToken, requireSessionId, UUID } from "./token.ts";
+import { requireSessionId, UUID } from "./token.ts";
 import { queryUsers, requireUserId } from "./user.ts";
 
 /** Options of one {@linkcode revokeSession} or {@linkcode revokeSessions} call, in addition to the policy. */
@@ -46,14 +46,22 @@ export interface RevokedSession<Data extends object = Record<string, unknown>>
 
 /** The session that a call revoked, and the headers that clear its cookie. */
 export interface RevokeSessionResult<Data extends object = Record<string, unknown>> {
-  /** The session that this call revoked; null if there was none to revoke. */
+  /**
+   * The session that this call revoked; null if there was none to revoke. If it revoked several, the one whose
+   * id is lowest: `onEvent` gets all.
+   */
   readonly session: RevokedSession<Data> | null;
-  /** One `Set-Cookie` that clears the cookie, and `Cache-Control: no-store`. */
+  /**
+   * One `Set-Cookie` that clears the cookie, and `Cache-Control: no-store`. More of them clear previous cookies.
+   */
   readonly headers: Headers;
 }
 
 /**
  * Signs a user out: revokes the session that a request's cookie opens, and clears the cookie.
+ *
+ * If the request has several cookies of our name, it revokes the session of each, with one UPDATE each, and
+ * also clears what it can: the cookie with `partitioned` switched. {@linkcode CookiePolicy.previous} names more.
  *
  * It sends one UPDATE, or none if the cookie is absent or malformed. No call and no crash revives a revoked
  * session: the revocation is on disk when the call returns (in a transaction: when it commits), even with
@@ -109,24 +117,31 @@ export async function revoke<Data extends object>(
   const { caller, sql, policy } = context;
   requireText(`${caller}: reason`, reason, MAX_REASON_BYTES);
   requireSql(caller, sql);
-  const presented = readToken(`${caller}: headers`, headers, policy.cookie.name);
-  const session = typeof presented === "string"
-    ? null
-    : await revokePresented<Data>(context, presented, reason);
-  if (session) emitRevoked(context, session);
-  return { session, headers: clearCookie(policy.cookie) };
+  const { tokens, areSeveral } = readCookies(`${caller}: headers`, headers, policy.cookie.name);
+  let first: RevokedSession<Data> | null = null;
+  for await (const session of revokePresented<Data>(context, tokens, reason)) {
+    first ??= session;
+    emitRevoked(context, session);
+  }
+  return { session: first, headers: clearCookie(policy.cookie, areSeveral) };
 }
 
 const MAX_REASON_BYTES = 200;
 
-/** Revokes the session of a presented token; null if there was none to revoke. */
-export async function revokePresented<Data extends object>(
+/**
+ * Revokes the session of each presented token, with one statement each, in the order of ids, as all locks are
+ * taken. Yields what it has revoked.
+ */
+export async function* revokePresented<Data extends object>(
   context: Context,
-  { id, digest }: PresentedToken,
+  tokens: PresentedCookies["tokens"],
   reason: string,
-): Promise<RevokedSession<Data> | null> {
-  const cells = requireOne(context, await query(context, REVOKE, [id, digest, reason]));
-  return cells ? readRevoked<Data>(context, cells, id) : null;
+): AsyncGenerator<RevokedSession<Data>> {
+  if (typeof tokens === "string") return;
+  for (const { id, digest } of [...tokens].sort((a, b) => a.id < b.id ? -1 : 1)) {
+    const cells = requireOne(context, await query(context, REVOKE, [id, digest, reason]));
+    if (cells) yield readRevoked<Data>(context, cells, id);
+  }
 }
 
 /**

@@ -1,10 +1,11 @@
 import { fromHex, toHex } from "./bytes.ts";
 import { type Context, contextOf } from "./context.ts";
-import { readToken, type RequestHeaders } from "./cookie.ts";
+import type { RequestHeaders } from "./cookie.ts";
 import { unexpected } from "./errors.ts";
 import { evaluate, readState, STATE_CELLS, type StoredState } from "./evaluate.ts";
 import { emit } from "./events.ts";
 import { type Policy, readOptions } from "./policy.ts";
+import { findToken } from "./presented.ts";
 import { granted, type NewToken, refused, type SessionResult } from "./result.ts";
 import { readNumber, readSession, SESSION_CELLS } from "./session.ts";
 import { type Cell, requireSql, type Sql } from "./sql.ts";
@@ -82,7 +83,7 @@ export async function rotate<Data extends object>(
 ): Promise<SessionResult<Data>> {
   const { caller, sql, policy } = context;
   requireSql(caller, sql);
-  const presented = readToken(`${caller}: headers`, headers, policy.cookie.name);
+  const presented = await findToken(context, headers);
   if (typeof presented === "string") return refused(policy, { reason: presented });
   const { token, values } = newSecret(presented);
   return await write<SessionResult<Data>>(context, presented, {

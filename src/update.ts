@@ -1,5 +1,5 @@
 import { type Context, contextOf } from "./context.ts";
-import { readToken, type RequestHeaders } from "./cookie.ts";
+import type { RequestHeaders } from "./cookie.ts";
 import { emit } from "./events.ts";
 import {
   MAX_SESSION_DATA_BYTES,
@@ -9,6 +9,7 @@ import {
   requireWhole,
 } from "./input.ts";
 import { type Policy, readOptions } from "./policy.ts";
+import { findToken } from "./presented.ts";
 import { granted, refused, type SessionResult } from "./result.ts";
 import { readNumber, readSession, type Session } from "./session.ts";
 import { requireSql, type Sql } from "./sql.ts";
@@ -111,7 +112,7 @@ export async function update<Data extends object>(
   if (version !== undefined) requireWhole(`${caller}: version`, version, 0, 2 ** 31 - 1);
   const { set, removed } = readPatch(`${caller}: patch`, patch);
   requireSql(caller, sql);
-  const presented = readToken(`${caller}: headers`, headers, policy.cookie.name);
+  const presented = await findToken(context, headers);
   if (typeof presented === "string") return refused(policy, { reason: presented });
   return await write<UpdateSessionResult<Data>>(context, presented, {
     statement: UPDATE,

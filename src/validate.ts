@@ -1,8 +1,9 @@
 import { type Context, contextOf } from "./context.ts";
-import { readToken, type RequestHeaders } from "./cookie.ts";
+import type { RequestHeaders } from "./cookie.ts";
 import { evaluate, hasPassed, readState, type StoredState } from "./evaluate.ts";
 import { requireSeconds } from "./input.ts";
 import { MAX_COOKIE_AGE, type Policy, readOptions } from "./policy.ts";
+import { findToken } from "./presented.ts";
 import { granted, refused, type SessionResult } from "./result.ts";
 import { rotateDue } from "./rotate.ts";
 import { requireSql, type Sql } from "./sql.ts";
@@ -28,6 +29,9 @@ export interface ValidateSessionOptions {
  *   a new secret is first presented), rotates a secret that is `rotateAfter` seconds old, or revokes the
  *   session of a reused secret. If the current secret must be issued again, as a response was lost or a
  *   parallel request has rotated, two more follow. With `touchInterval: false`, there is only the SELECT.
+ * - If the request has several cookies of our name, as after a change of the cookie's attributes, one SELECT
+ *   for each comes first. The one that opens a live session is taken. If two sessions are live, or there are
+ *   more than eight tokens, the reason is `malformed`; see {@linkcode CookiePolicy.previous}.
  *
  * No session is a result, not an error: `session` is null, and `reason` says why. Only a failing store
  * throws. Show users no more than that they are signed out: the reason is for your log.
@@ -83,13 +87,13 @@ export async function validate<Data extends object>(
   const { caller, sql, policy } = context;
   requireAuthenticatedWithin(caller, authenticatedWithin);
   requireSql(caller, sql);
-  const presented = readToken(`${caller}: headers`, headers, policy.cookie.name);
+  const mayWrite = policy.touchInterval !== false;
+  const presented = await findToken(context, headers, mayWrite);
   if (typeof presented === "string") return refused(policy, { reason: presented });
   const cells = await queryPresented(context, presented, VALIDATE);
   if (!cells) return refused(policy, { reason: "unknown", id: presented.id });
   const state = readState(caller, cells, presented.id);
   const { refusal, due } = evaluate(state, policy);
-  const mayWrite = policy.touchInterval !== false;
   const refusedState = await refuseState(context, state, refusal, mayWrite);
   if (refusedState) return refusedState;
   const result = due !== null && mayWrite

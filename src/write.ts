@@ -77,13 +77,18 @@ export async function refuseState(
   mayWrite = true,
 ): Promise<SessionResult<never> | undefined> {
   if (reason === null) return undefined;
-  const { policy } = context;
   const { id, userId, revokedReason } = state;
-  if (reason === "reused" && mayWrite) {
-    const rows = await query(context, REVOKE_REUSED, [id, state.authenticated]);
-    if (rows.length > 0) emit(policy.onEvent, { type: "reused", id, userId });
-  }
-  return refused(policy, { reason, id, userId, revokedReason });
+  if (reason === "reused" && mayWrite) await revokeReused(context, state);
+  return refused(context.policy, { reason, id, userId, revokedReason });
+}
+
+/** Revokes the session of a reused secret, unless another statement has made that wrong meanwhile. */
+export async function revokeReused(
+  context: Context,
+  { id, userId, authenticated }: StoredState,
+): Promise<void> {
+  const rows = await query(context, REVOKE_REUSED, [id, authenticated]);
+  if (rows.length > 0) emit(context.policy.onEvent, { type: "reused", id, userId });
 }
 
 /** Records a use and the first presentation of a new secret, if one is due; returns the state after that. */

@@ -13,6 +13,7 @@ import {
   type Cookie,
   type Page,
 } from "playwright-core";
+import { configure, type CookiePolicy } from "../mod.ts";
 import { type Database, openDatabase } from "./runner/database.ts";
 import { type Server, startServer } from "./runner/server.ts";
 import { openTls } from "./runner/tls.ts";
@@ -516,4 +517,118 @@ describe("the demo in Chromium", () => {
       await page.getByRole("heading", { name: "Sign in" }).waitFor();
     });
   });
+});
+
+describe("a change of the cookie's attributes in Chromium", () => {
+  let db: Database;
+  let chrome: Browser;
+  let server: ReturnType<typeof createServer>;
+  let tls: { port: number; close: () => void };
+
+  beforeAll(async () => {
+    db = await openDatabase();
+    server = createServer(async (request, response) => {
+      const { pathname, searchParams } = new URL(request.url!, "https://www.example.test");
+      const app = configure({ cookie: JSON.parse(searchParams.get("cookie") ?? "{}") });
+      const headers = new Headers({ cookie: request.headers.cookie ?? "" });
+      const answers: Record<string, () => Promise<{ headers: Headers; said: string | undefined }>> =
+        {
+          "sign-in": async () => {
+            const { headers: issued, session } = await app.createSession("ada", db.sql, {
+              replaces: headers,
+            });
+            return { headers: issued, said: session.id };
+          },
+          "sign-in-beside": async () => {
+            const { headers: issued, session } = await app.createSession("ada", db.sql);
+            return { headers: issued, said: session.id };
+          },
+          "sign-out": async () => {
+            const { headers: issued, session } = await app.revokeSession(headers, db.sql);
+            return { headers: issued, said: session?.id };
+          },
+          "look": async () => {
+            const { session, reason, headers: issued } = await app.validateSession(headers, db.sql);
+            return { headers: issued, said: session?.id ?? reason };
+          },
+        };
+      const answer = await answers[pathname.split("/").at(-1)!]?.();
+      if (answer) response.setHeader("set-cookie", answer.headers.getSetCookie());
+      response.setHeader("content-type", "text/plain");
+      response.end(answer?.said ?? "nothing");
+    }).listen(0, "127.0.0.1");
+    await once(server, "listening");
+    tls = await openTls(`http://127.0.0.1:${(server.address() as AddressInfo).port}`);
+    chrome = await chromium.launch({
+      executablePath: process.env.CHROMIUM!,
+      args: ["--host-resolver-rules=MAP *.example.test 127.0.0.1"],
+    });
+  });
+
+  afterAll(async () => {
+    await chrome?.close();
+    tls?.close();
+    server?.close();
+    await db?.close();
+  });
+
+  const switches: { name: string; before: CookiePolicy; after: CookiePolicy; left: number }[] = [
+    { name: "partitioned on", before: {}, after: { partitioned: true }, left: 0 },
+    { name: "partitioned off", before: { partitioned: true }, after: {}, left: 0 },
+    {
+      name: "domain on",
+      before: { name: "sid" },
+      after: { name: "sid", domain: "example.test" },
+      left: 1,
+    },
+    {
+      name: "domain off",
+      before: { name: "sid", domain: "example.test" },
+      after: { name: "sid" },
+      left: 1,
+    },
+    { name: "path down", before: { name: "sid" }, after: { name: "sid", path: "/app" }, left: 1 },
+    { name: "path up", before: { name: "sid", path: "/app" }, after: { name: "sid" }, left: 1 },
+  ];
+  for (const { name, before, after, left } of switches) {
+    test.concurrent(`lets the user in after signing out and in with ${name}`, async () => {
+      const context = await chrome.newContext({ ignoreHTTPSErrors: true });
+      try {
+        const page = await context.newPage();
+        let cookie = before;
+        const go = async (path: string) => {
+          const url = new URL(`https://www.example.test:${tls.port}/app/${path}`);
+          url.searchParams.set("cookie", JSON.stringify(cookie));
+          return await (await page.goto(url.href))!.text();
+        };
+        const first = await go("sign-in");
+        assert.equal(await go("look"), first);
+        cookie = after;
+        assert.equal(await go("look"), first, "The change signs nobody out");
+        const second = await go("sign-in-beside");
+        assert.equal((await context.cookies()).length, 2);
+        assert.equal(await go("look"), "malformed");
+
+        await go("sign-out");
+        const dead = await db.sql`select revoked_reason as reason from coatcheck.sessions
+            where id in (${first}, ${second})`;
+        assert.deepEqual(dead.map(({ reason }) => reason), ["signed-out", "signed-out"]);
+        assert.equal((await context.cookies()).length, left);
+        const third = await go("sign-in");
+        assert.equal(await go("look"), third);
+        assert.equal((await context.cookies()).length, left + 1);
+
+        // The policy names what was before.
+        const { name: _, ...attributes } = before;
+        cookie = { ...after, previous: [attributes] };
+        const fourth = await go("sign-in");
+        assert.equal(await go("look"), fourth);
+        assert.equal((await context.cookies()).length, 1);
+        await go("sign-out");
+        assert.deepEqual(await context.cookies(), []);
+      } finally {
+        await context.close();
+      }
+    });
+  }
 });

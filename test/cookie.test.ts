@@ -10,7 +10,7 @@ import {
   updateSession,
   validateSession,
 } from "../mod.ts";
-import { clearCookie, issueCookie, readToken } from "../src/cookie.ts";
+import { clearCookie, issueCookie, readCookies } from "../src/cookie.ts";
 import { type CookiePolicy, readOptions } from "../src/policy.ts";
 
 const NAME = "__Host-session";
@@ -19,20 +19,25 @@ const evil = createToken();
 const good = `${NAME}=${ours.token}`;
 const SUBJECT = "validateSession: headers";
 
-/** What the reader makes of a Cookie header: one of two tokens, or why none. */
+const read = (cookie: string, name = NAME) =>
+  readCookies(SUBJECT, new Map([["cookie", cookie]]) as never, name);
+
+/** What the reader makes of a Cookie header: which of two tokens it finds, or why none. */
 function reads(cookie: string, name = NAME): string {
-  const read = readToken(SUBJECT, new Map([["cookie", cookie]]) as never, name);
-  if (typeof read === "string") return read;
-  const { id, digest, secret } = read.id === ours.id ? ours : evil;
-  assert.deepEqual(read, {
-    id,
-    digest: Buffer.from(digest).toString("hex"),
-    secret: Uint8Array.from(Buffer.from(secret, "base64url")),
-  });
-  return read.id === ours.id ? "ours" : "evil";
+  const { tokens } = read(cookie, name);
+  if (typeof tokens === "string") return tokens;
+  return tokens.map((token) => {
+    const { id, digest, secret } = token.id === ours.id ? ours : evil;
+    assert.deepEqual(token, {
+      id,
+      digest: Buffer.from(digest).toString("hex"),
+      secret: Uint8Array.from(Buffer.from(secret, "base64url")),
+    });
+    return token.id === ours.id ? "ours" : "evil";
+  }).join(" and ");
 }
 
-describe("readToken", () => {
+describe("readCookies", () => {
   const headers = [
     { name: "an empty header", cookie: "", expected: "absent" },
     { name: "other cookies alone", cookie: "theme=dark; a=b", expected: "absent" },
@@ -122,17 +127,32 @@ describe("readToken", () => {
     { name: "a quoted name", cookie: `"${NAME}"=${ours.token}`, expected: "absent" },
     { name: "a name in quotes across cookies", cookie: `"${good}"`, expected: "absent" },
 
-    // Two of our name: the order does not tell which page set which.
-    { name: "evil first", cookie: `${NAME}=${evil.token}; ${good}`, expected: "malformed" },
-    { name: "evil second", cookie: `${good}; ${NAME}=${evil.token}`, expected: "malformed" },
-    { name: "the same token twice", cookie: `${good}; ${good}`, expected: "malformed" },
-    { name: "ours and an empty one", cookie: `${good}; ${NAME}=`, expected: "malformed" },
-    { name: "an empty one and ours", cookie: `${NAME}=; ${good}`, expected: "malformed" },
+    // Several of our name: the order does not tell which page set which, so all are read.
+    {
+      name: "evil before ours",
+      cookie: `${NAME}=${evil.token}; ${good}`,
+      expected: "evil and ours",
+    },
+    {
+      name: "evil after ours",
+      cookie: `${good}; ${NAME}=${evil.token}`,
+      expected: "ours and evil",
+    },
     {
       name: "evil, far from ours",
       cookie: `${NAME}=${evil.token}; ${"a=b; ".repeat(50)}${good}`,
-      expected: "malformed",
+      expected: "evil and ours",
     },
+    { name: "the same token twice", cookie: `${good}; ${good}`, expected: "ours" },
+    { name: "the same token nine times", cookie: `${good}; `.repeat(9), expected: "ours" },
+    { name: "ours and an empty one", cookie: `${good}; ${NAME}=`, expected: "ours" },
+    { name: "an empty one and ours", cookie: `${NAME}=; ${good}`, expected: "ours" },
+    {
+      name: "nine that are no tokens, and ours",
+      cookie: `${Array.from({ length: 9 }, (_, i) => `${NAME}=${i}; `).join("")}${good}`,
+      expected: "ours",
+    },
+    { name: "two that are no tokens", cookie: `${NAME}=x; ${NAME}=y`, expected: "malformed" },
 
     // Old and foreign grammars.
     { name: "ours after a comma", cookie: `x=1, ${good}`, expected: "absent" },
@@ -188,6 +208,31 @@ describe("readToken", () => {
     });
   }
 
+  test("reads eight different tokens in their order, and none of nine", () => {
+    const tokens = Array.from({ length: 9 }, () => createToken());
+    const header = (count: number) =>
+      tokens.slice(0, count).map(({ token }) => `${NAME}=${token}`).join("; ");
+    const eight = read(header(8)).tokens as readonly { id: string }[];
+    assert.deepEqual(eight.map(({ id }) => id), tokens.slice(0, 8).map(({ id }) => id));
+    assert.equal(read(header(9)).tokens, "malformed");
+    assert.equal(read(`${header(9)}; ${good}; ${good}`).tokens, "malformed");
+  });
+
+  test("reads two secrets of one id as two tokens", () => {
+    const { tokens } = read(`${good}; ${NAME}=${ours.id}.${evil.secret}`);
+    assert.equal(tokens.length, 2);
+  });
+
+  test("says whether there are several cookies of our name, tokens or not", () => {
+    const several = (cookie: string) => read(cookie).areSeveral;
+    for (const cookie of ["", "a=b; c=d", good, `${NAME}=`, `${good}; ${NAME}2=x; ${NAME}`]) {
+      assert.equal(several(cookie), false, cookie);
+    }
+    for (const cookie of [`${good}; ${good}`, `${good}; ${NAME}=`, `${NAME}=x; ${NAME}=y`]) {
+      assert.equal(several(cookie), true, cookie);
+    }
+  });
+
   test("takes the name as it is, and not as a pattern", () => {
     const odd = "a.b|c*$^+";
     assert.equal(reads(`${odd}=${ours.token}`, odd), "ours");
@@ -198,7 +243,8 @@ describe("readToken", () => {
   });
 
   test("finishes a header of 64 KB and of 128 KB, whatever it is full of", () => {
-    for (const filler of [";", "=", `"`, "\\", " ", "\t", "\u00A0", `${NAME}`, "a=b;", `"\\`]) {
+    const fillers = [";", "=", `"`, "\\", " ", "\t", "\u00A0", NAME, "a=b;", `"\\`, `${NAME}=;`];
+    for (const filler of fillers) {
       for (const size of [65_536, 131_072]) {
         const flood = filler.repeat(Math.ceil(size / filler.length));
         assert.ok(["absent", "malformed"].includes(reads(flood)));
@@ -210,6 +256,9 @@ describe("readToken", () => {
         assert.ok(["absent", "malformed"].includes(reads(`${NAME}=${flood}`)));
       }
     }
+    const tokens = Array.from({ length: 1400 }, () => `${NAME}=${createToken().token}`);
+    assert.equal(reads(tokens.join(";")), "malformed");
+    assert.equal(reads(`${good};`.repeat(1400)), "ours");
   });
 
   const carriers = [
@@ -235,7 +284,8 @@ describe("readToken", () => {
   ];
   for (const { name, headers } of carriers) {
     test(`reads from ${name}`, () => {
-      assert.equal((readToken(SUBJECT, headers as never, NAME) as { id: string }).id, ours.id);
+      const { tokens } = readCookies(SUBJECT, headers as never, NAME);
+      assert.equal((tokens as readonly { id: string }[])[0]?.id, ours.id);
     });
   }
 
@@ -245,14 +295,14 @@ describe("readToken", () => {
       asked.push(name.toLowerCase());
       return null;
     };
-    assert.equal(readToken(SUBJECT, { get }, NAME), "absent");
+    assert.equal(readCookies(SUBJECT, { get }, NAME).tokens, "absent");
     assert.deepEqual(asked, ["cookie"]);
     const elsewhere = {
       authorization: `Bearer ${ours.token}`,
       "x-session": ours.token,
       cookie2: good,
     };
-    assert.equal(readToken(SUBJECT, new Headers(elsewhere), NAME), "absent");
+    assert.equal(readCookies(SUBJECT, new Headers(elsewhere), NAME).tokens, "absent");
   });
 
   type Reader = (headers: Headers, sql: Sql) => Promise<unknown>;
@@ -291,7 +341,7 @@ describe("readToken", () => {
     });
 
     test(`refuses ${name}, and says what to pass`, async () => {
-      assert.throws(() => readToken(SUBJECT, headers as never, NAME), refusal("validateSession"));
+      assert.throws(() => readCookies(SUBJECT, headers as never, NAME), refusal("validateSession"));
       const sql = () => assert.fail("sent SQL");
       for (const { caller, call } of readers) {
         await assert.rejects(call(headers as never, sql), refusal(caller), caller);
@@ -333,7 +383,7 @@ describe("readToken", () => {
         message: `${caller}: headers.get("cookie") must return text or null, got ${received}`,
       });
       const headers = { get: () => value as never };
-      assert.throws(() => readToken(SUBJECT, headers, NAME), refusal("validateSession"));
+      assert.throws(() => readCookies(SUBJECT, headers, NAME), refusal("validateSession"));
       const sql = () => assert.fail("sent SQL");
       for (const { caller, call } of readers) {
         await assert.rejects(call(headers as never, sql), refusal(caller), caller);
@@ -525,4 +575,75 @@ describe("clearCookie", () => {
       `${NAME}=; Secure; HttpOnly; SameSite=Lax; Path=/; Expires=Thu, 01 Jan 1970 00:00:00 GMT`,
     ]);
   });
+});
+
+const CLEARED = "Expires=Thu, 01 Jan 1970 00:00:00 GMT";
+const beside: { name: string; cookie: CookiePolicy; several?: boolean; expected: string[] }[] = [
+  { name: "nothing else if the request has one cookie", cookie: {}, expected: [] },
+  {
+    name: "the partitioned one if the request has several",
+    cookie: {},
+    several: true,
+    expected: [`${NAME}=; Secure; HttpOnly; Partitioned; SameSite=Lax; Path=/; ${CLEARED}`],
+  },
+  {
+    name: "the one that is not partitioned if the request has several",
+    cookie: { partitioned: true, sameSite: "None" },
+    several: true,
+    expected: [`${NAME}=; Secure; HttpOnly; SameSite=None; Path=/; ${CLEARED}`],
+  },
+  {
+    name: "nothing else by http, where none is partitioned",
+    cookie: { secure: false },
+    several: true,
+    expected: [],
+  },
+  {
+    name: "the previous ones, whatever the request has",
+    cookie: {
+      name: "sid",
+      previous: [{ domain: "example.com" }, { path: "/app" }, { partitioned: true }],
+    },
+    expected: [
+      `sid=; Secure; HttpOnly; Domain=example.com; SameSite=Lax; Path=/; ${CLEARED}`,
+      `sid=; Secure; HttpOnly; SameSite=Lax; Path=/app; ${CLEARED}`,
+      `sid=; Secure; HttpOnly; Partitioned; SameSite=Lax; Path=/; ${CLEARED}`,
+    ],
+  },
+  {
+    name: "one of another name",
+    cookie: { previous: [{ name: "__Secure-session", domain: "example.com" }] },
+    expected: [
+      `__Secure-session=; Secure; HttpOnly; Domain=example.com; SameSite=Lax; Path=/; ${CLEARED}`,
+    ],
+  },
+  {
+    name: "the host's own one before a domain was set, and the partitioned one",
+    cookie: { domain: "example.com", previous: [{}] },
+    several: true,
+    expected: [
+      `__Secure-session=; Secure; HttpOnly; Partitioned; Domain=example.com; SameSite=Lax; Path=/; ${CLEARED}`,
+      `__Secure-session=; Secure; HttpOnly; SameSite=Lax; Path=/; ${CLEARED}`,
+    ],
+  },
+];
+describe("a Set-Cookie of ours", () => {
+  for (const { name, cookie, several, expected } of beside) {
+    test(`clears ${name}, before it sets or clears the cookie itself`, () => {
+      const attributes = resolve(cookie);
+      for (
+        const [headers, own] of [
+          [
+            issueCookie(attributes, ours.token, 60, several),
+            issueCookie(resolve({ ...cookie, previous: [] }), ours.token, 60),
+          ],
+          [clearCookie(attributes, several), clearCookie(resolve({ ...cookie, previous: [] }))],
+        ] as const
+      ) {
+        assert.deepEqual(headers.getSetCookie(), [...expected, ...own.getSetCookie()]);
+        assert.equal(headers.get("cache-control"), "no-store");
+        for (const line of headers.getSetCookie()) assert.match(line, setCookieString);
+      }
+    });
+  }
 });

@@ -39,6 +39,19 @@ async function due(method?: string): Promise<{ request: Request; id: string; hea
   return { request: ask(headers, method), id, headers };
 }
 
+/** The headers of the 403: those of ASVS 5.0, 3.4, but for HSTS, and what it is. */
+const REFUSAL = [
+  ["cache-control", "no-store"],
+  [
+    "content-security-policy",
+    "default-src 'none'; object-src 'none'; base-uri 'none'; frame-ancestors 'none'",
+  ],
+  ["content-type", "text/plain; charset=utf-8"],
+  ["cross-origin-opener-policy", "same-origin"],
+  ["referrer-policy", "no-referrer"],
+  ["x-content-type-options", "nosniff"],
+];
+
 /** A client that must not be called. */
 const untouched: Sql = () => assert.fail("SQL was sent");
 
@@ -110,10 +123,7 @@ describe("withSession", () => {
         const response = await handle(ask(own, method));
         assert.equal(response.status, 403, name);
         assert.equal(await response.text(), "Cross-origin request refused\n");
-        assert.deepEqual([...response.headers], [
-          ["cache-control", "no-store"],
-          ["content-type", "text/plain; charset=utf-8"],
-        ]);
+        assert.deepEqual([...response.headers], REFUSAL);
       }
     }
   });
@@ -306,6 +316,102 @@ describe("the answer of withSession", () => {
       assert.equal(headers.get("vary"), "Cookie");
     });
   }
+
+  // RFC 9213, section 2: caches obey these fields and ignore Cache-Control. The last three are older.
+  const targeted = [
+    "CDN-Cache-Control",
+    "Cloudflare-CDN-Cache-Control",
+    "Vercel-CDN-Cache-Control",
+    "Netlify-CDN-Cache-Control",
+    "Akamai-Cache-Control",
+    "X-LiteSpeed-Cache-Control",
+    "Surrogate-Control",
+    "Edge-Control",
+    "X-Accel-Expires",
+  ];
+  const stored = () => {
+    const headers = new Headers({ "cache-control": "public, s-maxage=60", "surrogate-key": "a" });
+    for (const name of targeted) headers.set(name, "public, max-age=60");
+    return headers;
+  };
+
+  test("has no field that lets a cache store our cookie, whoever sets it", async () => {
+    const { headers: line } = await createSession("ada", db.sql);
+    const handlers = [
+      { name: "a new secret", answer: () => new Response("hi", { headers: stored() }) },
+      {
+        name: "a sign-in",
+        answer: () => new Response("hi", { headers: [...stored(), ...line] }),
+      },
+    ];
+    for (const { name, answer } of handlers) {
+      const { request } = await due();
+      const { headers } = await withSession(answer, db.sql, ROTATES)(request);
+      assert.equal(headers.getSetCookie().length, 1, name);
+      assert.deepEqual([...headers.keys()].filter((it) => !/^(?:content|set)-/.test(it)), [
+        "cache-control",
+        "surrogate-key",
+        "vary",
+      ]);
+      assert.equal(headers.get("cache-control"), "no-store");
+    }
+  });
+
+  test("keeps the fields of RFC 9213 if it has no cookie of ours: they are the way out", async () => {
+    const { headers: signedIn } = await createSession("ada", db.sql);
+    for (const request of [ask(), ask(withCookie(signedIn))]) {
+      const answer = () => new Response("hi", { headers: stored() });
+      const { headers } = await withSession(answer, db.sql)(request);
+      for (const [name, value] of stored()) assert.equal(headers.get(name), value);
+    }
+  });
+
+  const shared: { said: string | undefined; becomes: string }[] = [
+    { said: undefined, becomes: "private" },
+    { said: "", becomes: "private" },
+    { said: "max-age=60", becomes: "max-age=60, private" },
+    { said: "no-cache", becomes: "no-cache, private" },
+    { said: "must-revalidate, max-age=0", becomes: "must-revalidate, max-age=0, private" },
+    { said: `private="set-cookie"`, becomes: `private="set-cookie", private` },
+    { said: `no-cache="a, public, b"`, becomes: `no-cache="a, public, b", private` },
+    { said: "publicity, x-private", becomes: "publicity, x-private, private" },
+    // What says it of shared caches stays.
+    { said: "private", becomes: "private" },
+    { said: "max-age=60,PRIVATE", becomes: "max-age=60,PRIVATE" },
+    { said: "no-store", becomes: "no-store" },
+    { said: "public, max-age=60", becomes: "public, max-age=60" },
+    { said: "max-age=0, s-maxage=60", becomes: "max-age=0, s-maxage=60" },
+  ];
+  for (const { said, becomes } of shared) {
+    test(`says ${becomes} to caches if the handler says ${said ?? "nothing"}, and a session was read`, async () => {
+      const { headers } = await createSession("ada", db.sql);
+      const answer = () =>
+        new Response("hi", { headers: said === undefined ? {} : { "cache-control": said } });
+      const handle = withSession(answer, db.sql);
+      const signedIn = (await handle(ask(withCookie(headers)))).headers;
+      assert.equal(signedIn.get("cache-control")?.replace(/^, /, ""), becomes);
+      assert.equal(signedIn.get("vary"), "Cookie");
+      assert.equal((await handle(ask())).headers.get("cache-control"), said ?? null);
+    });
+  }
+
+  test("is private also if the cookie opens nothing, and if its headers are immutable", async () => {
+    const { headers } = await createSession("ada", db.sql);
+    const stale = { authenticatedWithin: 0 };
+    const redirect = () => Response.redirect("https://app.example/next", 303);
+    const ways = [
+      withSession(() => new Response(), db.sql, stale),
+      withSession(redirect, db.sql),
+      configure({ absoluteTimeout: 1, idleTimeout: 1 }).withSession(() => new Response(), db.sql),
+    ];
+    for (const [index, handle] of ways.entries()) {
+      const response = await handle(ask(withCookie(headers)));
+      assert.equal(response.headers.get("cache-control"), "private", `${index}`);
+    }
+    const malformed = new Headers({ cookie: "__Host-session=x" });
+    const response = await withSession(() => new Response(), db.sql)(ask(malformed));
+    assert.equal(response.headers.get("cache-control"), "private");
+  });
 
   test("is stored by no cache if the handler sets our cookie without Cache-Control", async () => {
     const line = "__Host-session=; Secure; Path=/; Expires=Thu, 01 Jan 1970 00:00:00 GMT";
@@ -540,6 +646,25 @@ if (Bun || Deno) {
         }
       });
     }
+
+    test("is private if a session was read, and its 403 has all its headers", async () => {
+      const { headers } = await createSession("ada", db.sql);
+      const url = `http://127.0.0.1:${serving.port}`;
+      for (const path of ["/text", "/file", "/redirect", "/stream"]) {
+        const answer = await fetch(url + path, {
+          headers: withCookie(headers),
+          redirect: "manual",
+        });
+        await answer.body?.cancel();
+        assert.equal(answer.headers.get("cache-control"), "private", path);
+        assert.equal(answer.headers.get("vary"), "Cookie", path);
+      }
+      const lines = ["POST /text HTTP/1.1", "Host: app.example", "Content-Length: 0"];
+      const answer = await sendLines(serving.port, ...lines, "Origin: https://evil.example");
+      for (const [name, value] of REFUSAL as [string, string][]) {
+        assert.ok(answer.toLowerCase().includes(`\r\n${name}: ${value.toLowerCase()}\r\n`), name);
+      }
+    });
 
     test("leaves the handler's error to the server", async () => {
       const response = await fetch(`http://127.0.0.1:${serving.port}/fail`);

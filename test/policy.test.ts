@@ -30,7 +30,7 @@ import * as statements from "../src/statements.ts";
 const DAY = 86_400;
 const POLICY =
   "idleTimeout, absoluteTimeout, touchInterval, rotateAfter, rotationGrace, maxSessions, queryTimeout, cookie, onEvent";
-const COOKIE = "name, domain, path, secure, sameSite, partitioned, persistent";
+const COOKIE = "name, domain, path, secure, sameSite, partitioned, persistent, previous";
 const resolve = (policy?: Policy) => readOptions("configure", policy, []).policy;
 
 const known = Object.values(statements)
@@ -82,6 +82,7 @@ describe("the defaults", () => {
       sameSite: "Lax",
       partitioned: false,
       persistent: true,
+      previous: [],
     });
   });
 
@@ -601,6 +602,79 @@ for (const { name, cookie, message } of contradictions) {
     policy: { cookie },
     error: "RangeError",
     message: `${message}`,
+  });
+}
+
+const PREVIOUS = "name, domain, path, partitioned";
+const previous: {
+  name: string;
+  item: unknown;
+  cookie?: object;
+  error?: "TypeError";
+  message: string;
+}[] = [
+  {
+    name: "that is null",
+    item: null,
+    error: "TypeError",
+    message: "must be an object, got null",
+  },
+  {
+    name: "with an unknown key",
+    item: { secure: true },
+    error: "TypeError",
+    message: `must have no keys but ${PREVIOUS}, got "secure"`,
+  },
+  {
+    name: "with a partitioned that is no boolean",
+    item: { partitioned: "yes" },
+    error: "TypeError",
+    message: ".partitioned must be true or false, got string",
+  },
+  {
+    name: "that injects an attribute by its path",
+    item: { path: "/; Domain=evil.example" },
+    message: ".path must be a path such as /app, got something else",
+  },
+  {
+    name: "that injects an attribute by its domain",
+    item: { domain: "a.example; Path=/x" },
+    message: ".domain must be a host such as example.com, got something else",
+  },
+  {
+    name: "that injects an attribute by its name",
+    item: { name: "a=b; Path" },
+    message: ".name must be a token of RFC 9110, got something else",
+  },
+  {
+    name: "that no browser has stored",
+    item: { domain: "example.com" },
+    message: ".name must have no __Host prefix beside a domain or a path, got one",
+  },
+  {
+    name: "that is partitioned, by http",
+    item: { partitioned: true },
+    cookie: { secure: false },
+    message: ".secure must be true for a partitioned cookie, got false",
+  },
+];
+for (const { name, item, cookie, error = "RangeError", message } of previous) {
+  const at = message.startsWith(".") ? "" : " ";
+  refused.push({
+    name: `a previous cookie ${name}`,
+    policy: { cookie: { ...cookie, previous: [{}, item] } },
+    error,
+    message: `cookie.previous[1]${at}${message}`,
+  });
+}
+for (const value of [null, {}, "domain"]) {
+  refused.push({
+    name: `a list of previous cookies that is ${JSON.stringify(value)}`,
+    policy: { cookie: { previous: value } },
+    error: "TypeError",
+    message: `cookie.previous must be an array, got ${
+      value === null ? "null" : value === "domain" ? "string" : "an object"
+    }`,
   });
 }
 
