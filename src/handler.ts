@@ -163,7 +163,8 @@ function complete<Answer extends Response | undefined>(
     for (const line of cookies) headers.append("set-cookie", line);
     if (chosen || cookies.length > 0) {
       headers.set("cache-control", "no-store");
-      for (const name of [...headers.keys()]) if (TARGETED.test(name)) headers.delete(name);
+      const targeted = [...headers.keys()].filter((name) => TARGETED.test(name));
+      for (const name of targeted) headers.delete(name);
     } else if (reason !== "absent" && !speaksOfSharedCaches(headers)) {
       headers.append("cache-control", "private");
     }
