@@ -419,8 +419,9 @@ const FUNCTIONS: Claims = {
     await all(sql`drop schema if exists coatcheck cascade`);
     same("what was applied", await migrate(sql, { users: USERS }), {
       applied: ["001_users", "002_sessions", "003_unique_users"],
+      foreignKey: true,
     });
-    same("what was applied", await migrate(sql), { applied: [] });
+    same("what was applied", await migrate(sql), { applied: [], foreignKey: true });
   },
 
   "creates a session, and validates its cookie": async ({ sql }) => {

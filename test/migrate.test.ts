@@ -45,7 +45,7 @@ async function foreignKeys() {
 describe("migrate", () => {
   test("makes the schema from users(id, username), and tells the steps", async () => {
     await reset();
-    assert.deepEqual(await migrate(db.sql), { applied: STEPS });
+    assert.deepEqual(await migrate(db.sql), { applied: STEPS, foreignKey: false });
     const { session } = await createSession("ada", db.sql);
     assert.equal(session.userId, 1);
   });
@@ -54,8 +54,9 @@ describe("migrate", () => {
     await reset();
     await migrate(db.sql);
     const { headers } = await createSession("ada", db.sql);
-    assert.deepEqual(await migrate(db.sql), { applied: [] });
-    assert.deepEqual(await migrate(db.sql, { users: { table: "elsewhere" } }), { applied: [] });
+    assert.deepEqual(await migrate(db.sql), { applied: [], foreignKey: false });
+    const users = { table: "users", username: "username" };
+    assert.deepEqual(await migrate(db.sql, { users }), { applied: [], foreignKey: false });
     assert.ok((await validateSession(withCookie(headers), db.sql)).session);
   });
 
@@ -264,6 +265,7 @@ describe("migrate", () => {
     const users = { table: "app.people", id: "id" };
     assert.deepEqual(await migrate(db.sql, { users }), {
       applied: ["002_sessions", "003_unique_users"],
+      foreignKey: true,
     });
   });
 
