@@ -660,7 +660,7 @@ const FUNCTIONS: Claims = {
     });
     await rejects(() => createSession("ada", sql), missing("createSession", "42P01"));
     await rejects(() => validateSession(stranger(), sql), missing("validateSession", "42P01"));
-    await rejects(() => getUserId("ada", sql), missing("getUserId", "3F000"));
+    await rejects(() => getUserId("ada", sql), missing("getUserId", "42P01"));
     await migrate(sql, { users: USERS });
     same("the user", (await createSession("ada", sql)).session.username, "ada");
   },
