@@ -168,21 +168,15 @@ export async function migrate(sql: Sql, options: MigrateOptions = {}): Promise<M
   const steps = migrationsFor(named);
   const state = await readState(call, named);
   if (state.isTrusted) refuseOther(state, named);
-  const { done } = state;
-  if (done.has("001_users") && !state.hasView) {
-    if (!named) {
-      throw new SessionError(
-        "SCHEMA_MISSING",
-        "migrate: the view coatcheck.users is missing, as after drop table … cascade; " +
-          "name your table in migrate(sql, { users }), or create the view",
-        "CC006",
-      );
-    }
-    done.delete("001_users");
+  if (state.done.has("001_users") && !state.hasView && !named) {
+    throw new SessionError(
+      "SCHEMA_MISSING",
+      "migrate: the view coatcheck.users is missing, as after drop table … cascade; " +
+        "name your table in migrate(sql, { users }), or create the view",
+      "CC006",
+    );
   }
-  const lacksForeignKey = named?.id !== undefined && state.canRefer && !state.hasForeignKey;
-  if (!state.hasSessions || lacksForeignKey) done.delete("002_sessions");
-  const missing = steps.filter(({ name }) => !done.has(name));
+  const missing = steps.filter(({ name }) => isMissing(name, state, named));
   for (const { name, text } of missing) {
     try {
       await query({ ...call, caller: `migrate, step ${name}` }, script(text), []);
@@ -190,7 +184,7 @@ export async function migrate(sql: Sql, options: MigrateOptions = {}): Promise<M
       // If the database's default is repeatable read, a step that waited for another server's does not
       // see what that one made, and fails.
       const now = await readState(call, named).catch(() => undefined);
-      if (!now?.done.has(name)) throw error;
+      if (!now || isMissing(name, now, named)) throw error;
     }
   }
   const applied = missing.map(({ name }) => name);
@@ -241,6 +235,15 @@ async function readState(call: Call, named: Partial<UsersTable> | undefined): Pr
     refersToOthers: cells[8] ?? null,
     keys: [cells[9] ?? null, cells[10] ?? null],
   };
+}
+
+/** Whether a step was not applied, or what it made is gone. */
+function isMissing(name: string, state: State, named: Partial<UsersTable> | undefined): boolean {
+  if (!state.done.has(name)) return true;
+  if (name === "001_users") return !state.hasView;
+  if (name !== "002_sessions") return false;
+  const lacksForeignKey = named?.id !== undefined && state.canRefer && !state.hasForeignKey;
+  return !state.hasSessions || lacksForeignKey;
 }
 
 /** Refuses a view and a foreign key over another table than the one that the call names. */
