@@ -167,7 +167,7 @@ export async function migrate(sql: Sql, options: MigrateOptions = {}): Promise<M
   const named = readUsers(users);
   const steps = migrationsFor(named);
   const state = await readState(call, named);
-  if (state.isTrusted) refuseOther(state, named);
+  if (state.isTrusted || state.done.size) refuseOther(state, named);
   if (state.done.has("001_users") && !state.hasView && !named) {
     throw new SessionError(
       "SCHEMA_MISSING",
