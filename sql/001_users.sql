@@ -60,6 +60,13 @@ begin
       'migrate: ' || foreign_object || ' is owned by another role; '
       'run migrate as that role, or drop it if that role is not yours';
   end if;
+  has_sessions := array(
+      select attname::text from pg_class c join pg_attribute a on a.attrelid = c.oid
+      where c.oid = to_regclass('coatcheck.sessions') and relkind in ('r', 'p')
+        and attnum > 0 and not attisdropped
+    ) @> array['id', 'user_id', 'digest', 'previous_digest', 'rotation_salt', 'rotated_at',
+      'rotation_seen_at', 'created_at', 'authenticated_at', 'last_seen_at', 'expires_at', 'revoked_at',
+      'revoked_reason', 'persistent', 'version', 'data'];
   if to_regclass('coatcheck.migrations') is null then
     create table coatcheck.migrations (
       name text primary key,
@@ -68,7 +75,8 @@ begin
     comment on table coatcheck.migrations is 'coatcheck: the migrations that were applied';
   elsif obj_description('coatcheck.migrations'::regclass, 'pg_class')
       is distinct from 'coatcheck: the migrations that were applied' then
-    -- A dump may be restored without its comments. Then the ledger is known by its columns and a step.
+    -- A dump may be restored without its comments. Then the ledger is known by its columns, and by a step
+    -- in it or by the table of sessions beside it.
     is_ledger := array[
         'name text not null', 'applied_at timestamp with time zone not null'
       ] = array(
@@ -77,7 +85,7 @@ begin
         where c.oid = 'coatcheck.migrations'::regclass and relkind = 'r'
           and attnum > 0 and not attisdropped
         order by attnum);
-    if is_ledger then
+    if is_ledger and not has_sessions then
       is_ledger := exists (select from coatcheck.migrations where name = '001_users');
     end if;
     if not is_ledger then
@@ -157,13 +165,6 @@ begin
     end if;
   end loop;
 
-  has_sessions := array(
-      select attname::text from pg_class c join pg_attribute a on a.attrelid = c.oid
-      where c.oid = to_regclass('coatcheck.sessions') and relkind in ('r', 'p')
-        and attnum > 0 and not attisdropped
-    ) @> array['id', 'user_id', 'digest', 'previous_digest', 'rotation_salt', 'rotated_at',
-      'rotation_seen_at', 'created_at', 'authenticated_at', 'last_seen_at', 'expires_at', 'revoked_at',
-      'revoked_reason', 'persistent', 'version', 'data'];
   if is_new and has_sessions then
     -- Unless a foreign key has kept them together, the sessions are those of another table's users, and a key
     -- may be another person's now.

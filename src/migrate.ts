@@ -5,7 +5,11 @@ import { type Call, type Cell, query, script, type Sql, statement } from "./sql.
 
 /** What {@linkcode migrate} may be told. */
 export interface MigrateOptions {
-  /** Your users table. A view `coatcheck.users` that exists is kept. @default {users(id, username)} */
+  /**
+   * Your users table. A view `coatcheck.users` that exists is kept, and must read this table.
+   *
+   * @default {users(id, username)}
+   */
   readonly users?: UsersTable;
   /** Seconds that the database has for each step, 1 to 86,400: it may wait for locks. @default {60} */
   readonly queryTimeout?: number;
@@ -139,6 +143,11 @@ const APPLIED = statement(
  * owns, is refused and stays as it was. So is a view `coatcheck.users` in which `id` or `username` is not
  * unique. Run it with a role that may create schemas; your app needs only the rights in `sql/grants.sql`.
  *
+ * If the view or the foreign key was dropped with your table, a call with `users` makes it again, and its step
+ * is in `applied`. If both were gone, it also revokes all sessions: a key may belong to another person now.
+ * Without a foreign key, a session outlives its user, and another user with the same key gets it: call
+ * {@linkcode revokeSessions} when you delete a user, or when you create one.
+ *
  * @example
  * ```ts
  * import { migrate } from "coatcheck";
@@ -157,7 +166,9 @@ const APPLIED = statement(
  * step, and the first one applies it.
  * @throws {TypeError} If an argument has the wrong type, or an option is unknown.
  * @throws {RangeError} If a name is empty, too long, or cannot be one.
- * @throws {SessionError} If a step fails: the message names it. The steps before it stay.
+ * @throws {SessionError} If a step fails: the message names it. The steps before it stay. If the view is
+ * missing and `users` is not given (`SCHEMA_MISSING`). If `users` names another table than the view reads or
+ * the foreign key refers to, or `coatcheck.sessions.user_id` cannot hold your keys.
  */
 export async function migrate(sql: Sql, options: MigrateOptions = {}): Promise<MigrateResult> {
   const known = ["users", "queryTimeout"];

@@ -5,8 +5,8 @@ export interface UsersTable {
   /** The table, written as in SQL: `users`, `app."Users"`. */
   readonly table: string;
   /**
-   * The column of the key. Name it, and `user_id` gets a foreign key: deleting a user deletes their
-   * sessions. The column must then be a primary key or unique.
+   * The column of the key. Name it, and `user_id` gets a foreign key, also if it has none any more: deleting
+   * a user deletes their sessions. The column must then be a primary key or unique.
    *
    * @default {"id"}, without a foreign key.
    */
@@ -182,6 +182,7 @@ begin
     create schema coatcheck;
   end if;
 ${OWNERS}
+${HAS_SESSIONS}
   if to_regclass('coatcheck.migrations') is null then
     create table coatcheck.migrations (
       name text primary key,
@@ -190,7 +191,8 @@ ${OWNERS}
     comment on table coatcheck.migrations is 'coatcheck: the migrations that were applied';
   elsif obj_description('coatcheck.migrations'::regclass, 'pg_class')
       is distinct from 'coatcheck: the migrations that were applied' then
-    -- A dump may be restored without its comments. Then the ledger is known by its columns and a step.
+    -- A dump may be restored without its comments. Then the ledger is known by its columns, and by a step
+    -- in it or by the table of sessions beside it.
     is_ledger := array[
         'name text not null', 'applied_at timestamp with time zone not null'
       ] = array(
@@ -199,7 +201,7 @@ ${OWNERS}
         where c.oid = 'coatcheck.migrations'::regclass and relkind = 'r'
           and attnum > 0 and not attisdropped
         order by attnum);
-    if is_ledger then
+    if is_ledger and not has_sessions then
       is_ledger := exists (select from coatcheck.migrations where name = '001_users');
     end if;
     if not is_ledger then
@@ -257,7 +259,6 @@ ${OWNERS}
   end if;
 ${UNIQUE}
 
-${HAS_SESSIONS}
   if is_new and has_sessions then
     -- Unless a foreign key has kept them together, the sessions are those of another table's users, and a key
     -- may be another person's now.

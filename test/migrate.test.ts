@@ -530,7 +530,11 @@ describe("migrate, after the database has changed", () => {
   });
 
   test("notes the steps of a schema that was restored without its rows, or without the ledger", async () => {
-    const losses = ["truncate coatcheck.migrations", "drop table coatcheck.migrations"];
+    const losses = [
+      "truncate coatcheck.migrations",
+      "drop table coatcheck.migrations",
+      "truncate coatcheck.migrations; comment on table coatcheck.migrations is null",
+    ];
     for (const loss of losses) {
       await afresh();
       await migrate(db.sql, { users: USERS });
