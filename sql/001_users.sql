@@ -18,6 +18,15 @@ declare
   columns pg_catalog.text[];
   plan pg_catalog.json;
   is_ambiguous pg_catalog.bool;
+  is_ledger pg_catalog.bool;
+  is_new pg_catalog.bool := false;
+  has_sessions pg_catalog.bool;
+  id_type pg_catalog.oid;
+  id_length pg_catalog.int4;
+  id_collation pg_catalog.oid;
+  user_id pg_catalog.text;
+  old_type pg_catalog.oid;
+  app_role pg_catalog.text;
 begin
   -- Your search_path finds your table. What follows calls only functions and operators of pg_catalog,
   -- never those that another role has created in public.
@@ -51,6 +60,13 @@ begin
       'migrate: ' || foreign_object || ' is owned by another role; '
       'run migrate as that role, or drop it if that role is not yours';
   end if;
+  has_sessions := array(
+      select attname::text from pg_class c join pg_attribute a on a.attrelid = c.oid
+      where c.oid = to_regclass('coatcheck.sessions') and relkind in ('r', 'p')
+        and attnum > 0 and not attisdropped
+    ) @> array['id', 'user_id', 'digest', 'previous_digest', 'rotation_salt', 'rotated_at',
+      'rotation_seen_at', 'created_at', 'authenticated_at', 'last_seen_at', 'expires_at', 'revoked_at',
+      'revoked_reason', 'persistent', 'version', 'data'];
   if to_regclass('coatcheck.migrations') is null then
     create table coatcheck.migrations (
       name text primary key,
@@ -59,10 +75,27 @@ begin
     comment on table coatcheck.migrations is 'coatcheck: the migrations that were applied';
   elsif obj_description('coatcheck.migrations'::regclass, 'pg_class')
       is distinct from 'coatcheck: the migrations that were applied' then
-    raise exception using errcode = 'CC001', message =
-      'migrate: coatcheck.migrations exists and was not created by coatcheck; rename or drop it';
+    -- A dump may be restored without its comments. Then the ledger is known by its columns, and by a step
+    -- in it or by the table of sessions beside it.
+    is_ledger := array[
+        'name text not null', 'applied_at timestamp with time zone not null'
+      ] = array(
+        select attname || ' ' || format_type(atttypid, -1) || case when attnotnull then ' not null' end
+        from pg_class c join pg_attribute a on a.attrelid = c.oid
+        where c.oid = 'coatcheck.migrations'::regclass and relkind = 'r'
+          and attnum > 0 and not attisdropped
+        order by attnum);
+    if is_ledger and not has_sessions then
+      is_ledger := exists (select from coatcheck.migrations where name = '001_users');
+    end if;
+    if not is_ledger then
+      raise exception using errcode = 'CC001', message =
+        'migrate: coatcheck.migrations exists and was not created by coatcheck; rename or drop it';
+    end if;
   end if;
-  if exists (select from coatcheck.migrations where name = '001_users') then
+  -- The view is made again if it was dropped with your table.
+  if to_regclass('coatcheck.users') is not null
+      and exists (select from coatcheck.migrations where name = '001_users') then
     perform set_config('search_path', callers_path, true);
     return;
   end if;
@@ -100,6 +133,7 @@ begin
     end loop;
     execute format('create view coatcheck.users as select %s from %s',
       array_to_string(columns, ', '), users::regclass);
+    is_new := true;
   elsif 2 <> (
       select count(*) from pg_class c join pg_attribute on attrelid = c.oid
       where c.oid = to_regclass('coatcheck.users') and relkind = 'v'
@@ -131,7 +165,46 @@ begin
     end if;
   end loop;
 
-  insert into coatcheck.migrations (name) values ('001_users');
+  if is_new and has_sessions then
+    -- Unless a foreign key has kept them together, the sessions are those of another table's users, and a key
+    -- may be another person's now.
+    if not exists (
+        select from pg_constraint
+        where conrelid = 'coatcheck.sessions'::regclass and contype = 'f' and confrelid = users) then
+      update coatcheck.sessions set revoked_at = statement_timestamp(), revoked_reason = 'users-replaced'
+        where revoked_at is null;
+    end if;
+    -- A wider integer holds the same keys. Keys of another kind belong to no user.
+  select atttypid, atttypmod, attcollation into id_type, id_length, id_collation
+    from pg_attribute where attrelid = 'coatcheck.users'::regclass and attname = 'id';
+  while (select typtype = 'd' from pg_type where oid = id_type) loop
+    select typbasetype, typtypmod into id_type, id_length from pg_type where oid = id_type;
+  end loop;
+  user_id := format_type(id_type, id_length);
+  if id_collation <> (select typcollation from pg_type where oid = id_type) then
+    user_id := user_id || ' collate ' || id_collation::regcollation;
+  end if;
+    select atttypid into old_type from pg_attribute
+      where attrelid = 'coatcheck.sessions'::regclass and attname = 'user_id';
+    if array[old_type, id_type] <@ array[20, 21, 23]::oid[] then
+      if id_type = 20 and old_type <> 20 or id_type = 23 and old_type = 21 then
+        execute 'alter table coatcheck.sessions alter user_id type ' || user_id;
+      end if;
+    elsif old_type <> id_type and not array[old_type, id_type] <@ array[25, 1043]::oid[] then
+      delete from coatcheck.sessions;
+      execute 'alter table coatcheck.sessions alter user_id type ' || user_id || ' using null';
+    end if;
+    -- The roles that may create sessions have lost the right to read the view.
+    for app_role in
+      select distinct a.grantee::regrole::text
+      from pg_class c, aclexplode(coalesce(relacl, acldefault('r', relowner))) a
+      where c.oid = 'coatcheck.sessions'::regclass and privilege_type = 'INSERT' and a.grantee <> 0
+    loop
+      execute 'grant select on coatcheck.users to ' || app_role;
+    end loop;
+  end if;
+
+  insert into coatcheck.migrations (name) values ('001_users') on conflict do nothing;
   perform set_config('search_path', callers_path, true);
 end
 $coatcheck$

@@ -13,6 +13,9 @@ declare
   id_collation pg_catalog.oid;
   user_id pg_catalog.text;
   id_column pg_catalog.name;
+  foreign_key pg_catalog.text;
+  has_sessions pg_catalog.bool;
+  same_key pg_catalog.text;
 begin
   users := pg_catalog.to_regclass(users_table);
   callers_path := pg_catalog.current_setting('search_path');
@@ -41,28 +44,22 @@ begin
       'migrate: ' || foreign_object || ' is owned by another role; '
       'run migrate as that role, or drop it if that role is not yours';
   end if;
-  if exists (select from coatcheck.migrations where name = '002_sessions') then
-    perform set_config('search_path', callers_path, true);
-    return;
-  end if;
-  if to_regclass('coatcheck.sessions') is not null or to_regtype('coatcheck.sessions') is not null then
-    raise exception using errcode = 'CC001', message =
-      'migrate: coatcheck.sessions exists and was not created by coatcheck; rename or drop it';
-  end if;
-  if to_regclass('coatcheck.sessions_user_id') is not null then
-    raise exception using errcode = 'CC001', message =
-      'migrate: coatcheck.sessions_user_id exists and was not created by coatcheck; rename or drop it';
-  end if;
-
-  -- The type and the collation of the view's id; its base type if it is a domain.
-  select atttypid, atttypmod, attcollation into id_type, id_length, id_collation
-    from pg_attribute where attrelid = 'coatcheck.users'::regclass and attname = 'id';
-  while (select typtype = 'd' from pg_type where oid = id_type) loop
-    select typbasetype, typtypmod into id_type, id_length from pg_type where oid = id_type;
-  end loop;
-  user_id := format_type(id_type, id_length);
-  if id_collation <> (select typcollation from pg_type where oid = id_type) then
-    user_id := user_id || ' collate ' || id_collation::regcollation;
+  has_sessions := array(
+      select attname::text from pg_class c join pg_attribute a on a.attrelid = c.oid
+      where c.oid = to_regclass('coatcheck.sessions') and relkind in ('r', 'p')
+        and attnum > 0 and not attisdropped
+    ) @> array['id', 'user_id', 'digest', 'previous_digest', 'rotation_salt', 'rotated_at',
+      'rotation_seen_at', 'created_at', 'authenticated_at', 'last_seen_at', 'expires_at', 'revoked_at',
+      'revoked_reason', 'persistent', 'version', 'data'];
+  if not has_sessions then
+    if to_regclass('coatcheck.sessions') is not null or to_regtype('coatcheck.sessions') is not null then
+      raise exception using errcode = 'CC001', message =
+        'migrate: coatcheck.sessions exists and was not created by coatcheck; rename or drop it';
+    end if;
+    if to_regclass('coatcheck.sessions_user_id') is not null then
+      raise exception using errcode = 'CC001', message =
+        'migrate: coatcheck.sessions_user_id exists and was not created by coatcheck; rename or drop it';
+    end if;
   end if;
 
   if (select relkind in ('r', 'p') from pg_class where oid = users) then
@@ -74,8 +71,42 @@ begin
       raise exception using errcode = 'CC003', message =
         'migrate: the users table has no such column for id; name yours in migrate(sql, { users })';
     end if;
-    user_id := user_id || format(' references %s (%I) on delete cascade', users::regclass, id_column);
+    foreign_key := format('references %s (%I) on delete cascade', users::regclass, id_column);
   end if;
+
+  if has_sessions then
+    -- The foreign key is made again if it was dropped with your table. A session without a user would be in
+    -- its way, and is deleted, as the foreign key would have done.
+    if foreign_key is not null and not exists (
+        select from pg_constraint join pg_attribute on attrelid = conrelid and attnum = any (conkey)
+        where conrelid = 'coatcheck.sessions'::regclass and contype = 'f' and attname = 'user_id') then
+      execute 'alter table coatcheck.sessions add constraint sessions_user_id_fkey
+        foreign key (user_id) ' || foreign_key || ' not valid';
+      -- The operator that the foreign key uses: that of a citext is in another schema.
+      select format('operator(%I.%s)', nspname, oprname) into same_key
+        from pg_constraint c
+        join pg_operator o on o.oid = conpfeqop[1]
+        join pg_namespace n on n.oid = oprnamespace
+        where conrelid = 'coatcheck.sessions'::regclass and conname = 'sessions_user_id_fkey';
+      execute format('delete from coatcheck.sessions s
+        where not exists (select from %s u where u.%I %s s.user_id)', users::regclass, id_column, same_key);
+      alter table coatcheck.sessions validate constraint sessions_user_id_fkey;
+    end if;
+    insert into coatcheck.migrations (name) values ('002_sessions') on conflict do nothing;
+    perform set_config('search_path', callers_path, true);
+    return;
+  end if;
+
+  select atttypid, atttypmod, attcollation into id_type, id_length, id_collation
+    from pg_attribute where attrelid = 'coatcheck.users'::regclass and attname = 'id';
+  while (select typtype = 'd' from pg_type where oid = id_type) loop
+    select typbasetype, typtypmod into id_type, id_length from pg_type where oid = id_type;
+  end loop;
+  user_id := format_type(id_type, id_length);
+  if id_collation <> (select typcollation from pg_type where oid = id_type) then
+    user_id := user_id || ' collate ' || id_collation::regcollation;
+  end if;
+  user_id := concat_ws(' ', user_id, foreign_key);
 
   execute format('create table coatcheck.sessions (
     id uuid primary key,
@@ -97,7 +128,7 @@ begin
   ) with (fillfactor = 90)', user_id);
   create index sessions_user_id on coatcheck.sessions (user_id);
 
-  insert into coatcheck.migrations (name) values ('002_sessions');
+  insert into coatcheck.migrations (name) values ('002_sessions') on conflict do nothing;
   perform set_config('search_path', callers_path, true);
 end
 $coatcheck$

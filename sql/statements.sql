@@ -27,9 +27,12 @@ select $1::text as call,
 from (
   select (
     select u.id
-    from pg_catalog.jsonb_populate_record(null::coatcheck.users,
-      pg_catalog.jsonb_build_object('username', $2::text)) asked
-    join coatcheck.users u on u.username = asked.username
+    from coatcheck.users u
+    where u.username = (
+      select asked.username
+      from pg_catalog.jsonb_populate_record(null::coatcheck.users,
+        pg_catalog.jsonb_build_object('username', $2::text)) asked
+    )
   )::text as id
 ) found
 cross join lateral pg_catalog.jsonb_populate_record(null::coatcheck.sessions,
@@ -52,9 +55,12 @@ with s as (
   from (
     select (
       select u.id
-      from pg_catalog.jsonb_populate_record(null::coatcheck.users,
-        pg_catalog.jsonb_build_object('username', $2::text)) asked
-      join coatcheck.users u on u.username = asked.username
+      from coatcheck.users u
+      where u.username = (
+        select asked.username
+        from pg_catalog.jsonb_populate_record(null::coatcheck.users,
+          pg_catalog.jsonb_build_object('username', $2::text)) asked
+      )
     ) as id
     offset 0
   ) found
@@ -93,10 +99,12 @@ with s as (
   from (
     select (
       select u.id
-      from pg_catalog.jsonb_populate_record(null::coatcheck.users,
-        pg_catalog.jsonb_build_object('id', $2::text)) asked
-      join coatcheck.users u on u.id = asked.id
-      where u.username is not null
+      from coatcheck.users u
+      where u.id = (
+        select asked.id
+        from pg_catalog.jsonb_populate_record(null::coatcheck.users,
+          pg_catalog.jsonb_build_object('id', $2::text)) asked
+      ) and u.username is not null
     ) as id
     offset 0
   ) found
@@ -274,7 +282,7 @@ with s as (
     and s.last_seen_at > statement_timestamp() - $5::text::interval
     and isfinite(s.created_at) and isfinite(s.authenticated_at)
     and isfinite(s.last_seen_at) and isfinite(s.expires_at)
-    and exists (select from coatcheck.users u where u.id = s.user_id and u.username is not null)
+    and exists (select from coatcheck.users u where u.id = s.user_id and u.username is not null offset 0)
     and (s.last_seen_at <= statement_timestamp() - $7::text::interval
       or s.digest = pg_catalog.decode($3::text, 'hex') and s.previous_digest is not null
         and s.rotation_seen_at is null)
@@ -313,7 +321,7 @@ with s as (
     and s.last_seen_at > statement_timestamp() - $5::text::interval
     and isfinite(s.created_at) and isfinite(s.authenticated_at)
     and isfinite(s.last_seen_at) and isfinite(s.expires_at)
-    and exists (select from coatcheck.users u where u.id = s.user_id and u.username is not null)
+    and exists (select from coatcheck.users u where u.id = s.user_id and u.username is not null offset 0)
     and s.digest = pg_catalog.decode($3::text, 'hex')
     and (s.previous_digest is null or s.rotation_seen_at <= statement_timestamp() - $6::text::interval)
   returning s.*
@@ -357,7 +365,7 @@ with s as (
     and s.last_seen_at > statement_timestamp() - $5::text::interval
     and isfinite(s.created_at) and isfinite(s.authenticated_at)
     and isfinite(s.last_seen_at) and isfinite(s.expires_at)
-    and exists (select from coatcheck.users u where u.id = s.user_id and u.username is not null)
+    and exists (select from coatcheck.users u where u.id = s.user_id and u.username is not null offset 0)
     and s.digest = pg_catalog.decode($3::text, 'hex')
     and (s.previous_digest is null or s.rotation_seen_at <= statement_timestamp() - $6::text::interval)
     and s.id = (
@@ -410,7 +418,7 @@ with s as (
     and s.last_seen_at > statement_timestamp() - $5::text::interval
     and isfinite(s.created_at) and isfinite(s.authenticated_at)
     and isfinite(s.last_seen_at) and isfinite(s.expires_at)
-    and exists (select from coatcheck.users u where u.id = s.user_id and u.username is not null)
+    and exists (select from coatcheck.users u where u.id = s.user_id and u.username is not null offset 0)
   returning s.*
 )
 select $1::text as call,
@@ -456,7 +464,7 @@ with s as (
     and s.last_seen_at > statement_timestamp() - $5::text::interval
     and isfinite(s.created_at) and isfinite(s.authenticated_at)
     and isfinite(s.last_seen_at) and isfinite(s.expires_at)
-    and exists (select from coatcheck.users u where u.id = s.user_id and u.username is not null)
+    and exists (select from coatcheck.users u where u.id = s.user_id and u.username is not null offset 0)
     and ($9::text is null or s.version = $9::text::integer)
     and octet_length(((s.data - $7::text::text[]) || $8::text::jsonb)::text) <= 131072
   returning s.*
@@ -939,9 +947,12 @@ with given as materialized (
     (c.value ->> 6)::jsonb as data,
     (
       select u.id
-      from pg_catalog.jsonb_populate_record(null::coatcheck.users,
-        pg_catalog.jsonb_build_object('username', c.value ->> 1)) asked
-      join coatcheck.users u on u.username = asked.username
+      from coatcheck.users u
+      where u.username = (
+        select asked.username
+        from pg_catalog.jsonb_populate_record(null::coatcheck.users,
+          pg_catalog.jsonb_build_object('username', c.value ->> 1)) asked
+      )
     ) as user_id
   from (
     select case
@@ -990,9 +1001,12 @@ with given as materialized (
     (c.value ->> 6)::jsonb as data,
     (
       select u.id
-      from pg_catalog.jsonb_populate_record(null::coatcheck.users,
-        pg_catalog.jsonb_build_object('id', c.value ->> 1)) asked
-      join coatcheck.users u on u.id = asked.id and u.username is not null
+      from coatcheck.users u
+      where u.id = (
+        select asked.id
+        from pg_catalog.jsonb_populate_record(null::coatcheck.users,
+          pg_catalog.jsonb_build_object('id', c.value ->> 1)) asked
+      ) and u.username is not null
     ) as user_id
   from (
     select case

@@ -5,8 +5,8 @@ export interface UsersTable {
   /** The table, written as in SQL: `users`, `app."Users"`. */
   readonly table: string;
   /**
-   * The column of the key. Name it, and `user_id` gets a foreign key: deleting a user deletes their
-   * sessions. The column must then be a primary key or unique.
+   * The column of the key. Name it, and `user_id` gets a foreign key, also if it has none any more: deleting
+   * a user deletes their sessions. The column must then be a primary key or unique.
    *
    * @default {"id"}, without a foreign key.
    */
@@ -81,14 +81,41 @@ const UNIQUE = `\
     end if;
   end loop;`;
 
+// The type and the collation of a session's user_id: those of the view's id, or its base type if it is a
+// domain.
+const KEY_TYPE = `\
+  select atttypid, atttypmod, attcollation into id_type, id_length, id_collation
+    from pg_attribute where attrelid = 'coatcheck.users'::regclass and attname = 'id';
+  while (select typtype = 'd' from pg_type where oid = id_type) loop
+    select typbasetype, typtypmod into id_type, id_length from pg_type where oid = id_type;
+  end loop;
+  user_id := format_type(id_type, id_length);
+  if id_collation <> (select typcollation from pg_type where oid = id_type) then
+    user_id := user_id || ' collate ' || id_collation::regcollation;
+  end if;`;
+
+// Whether coatcheck.sessions is the table of these migrations, also if a dump was restored without the ledger.
+const HAS_SESSIONS = `\
+  has_sessions := array(
+      select attname::text from pg_class c join pg_attribute a on a.attrelid = c.oid
+      where c.oid = to_regclass('coatcheck.sessions') and relkind in ('r', 'p')
+        and attnum > 0 and not attisdropped
+    ) @> array['id', 'user_id', 'digest', 'previous_digest', 'rotation_salt', 'rotated_at',
+      'rotation_seen_at', 'created_at', 'authenticated_at', 'last_seen_at', 'expires_at', 'revoked_at',
+      'revoked_reason', 'persistent', 'version', 'data'];`;
+
 /** The schema as numbered steps, for `users(id, username)`: the text of the files in `sql/`. */
 export const migrations: readonly Migration[] = migrationsFor();
 
+/** Reads the option `users`. */
+export function readUsers(users: UsersTable | undefined): Partial<UsersTable> | undefined {
+  return users === undefined
+    ? undefined
+    : copyOptions("migrate: users", users, ["table", "id", "username"]);
+}
+
 /** Writes the steps for a users table. */
-export function migrationsFor(users?: UsersTable): Migration[] {
-  const known = ["table", "id", "username"];
-  const unset: Partial<UsersTable> = Object.create(null);
-  const given = users === undefined ? unset : copyOptions("migrate: users", users, known);
+export function migrationsFor(given: Partial<UsersTable> = Object.create(null)): Migration[] {
   const { table = "users", id = "id", username = "username" } = given;
   // A guess makes no foreign key: a wrong one would delete other users' sessions.
   const named = given.id !== undefined;
@@ -134,6 +161,15 @@ declare
   columns pg_catalog.text[];
   plan pg_catalog.json;
   is_ambiguous pg_catalog.bool;
+  is_ledger pg_catalog.bool;
+  is_new pg_catalog.bool := false;
+  has_sessions pg_catalog.bool;
+  id_type pg_catalog.oid;
+  id_length pg_catalog.int4;
+  id_collation pg_catalog.oid;
+  user_id pg_catalog.text;
+  old_type pg_catalog.oid;
+  app_role pg_catalog.text;
 begin
   -- Your search_path finds your table. What follows calls only functions and operators of pg_catalog,
   -- never those that another role has created in public.
@@ -146,6 +182,7 @@ begin
     create schema coatcheck;
   end if;
 ${OWNERS}
+${HAS_SESSIONS}
   if to_regclass('coatcheck.migrations') is null then
     create table coatcheck.migrations (
       name text primary key,
@@ -154,10 +191,27 @@ ${OWNERS}
     comment on table coatcheck.migrations is 'coatcheck: the migrations that were applied';
   elsif obj_description('coatcheck.migrations'::regclass, 'pg_class')
       is distinct from 'coatcheck: the migrations that were applied' then
-    raise exception using errcode = 'CC001', message =
-      'migrate: coatcheck.migrations exists and was not created by coatcheck; rename or drop it';
+    -- A dump may be restored without its comments. Then the ledger is known by its columns, and by a step
+    -- in it or by the table of sessions beside it.
+    is_ledger := array[
+        'name text not null', 'applied_at timestamp with time zone not null'
+      ] = array(
+        select attname || ' ' || format_type(atttypid, -1) || case when attnotnull then ' not null' end
+        from pg_class c join pg_attribute a on a.attrelid = c.oid
+        where c.oid = 'coatcheck.migrations'::regclass and relkind = 'r'
+          and attnum > 0 and not attisdropped
+        order by attnum);
+    if is_ledger and not has_sessions then
+      is_ledger := exists (select from coatcheck.migrations where name = '001_users');
+    end if;
+    if not is_ledger then
+      raise exception using errcode = 'CC001', message =
+        'migrate: coatcheck.migrations exists and was not created by coatcheck; rename or drop it';
+    end if;
   end if;
-  if exists (select from coatcheck.migrations where name = '001_users') then
+  -- The view is made again if it was dropped with your table.
+  if to_regclass('coatcheck.users') is not null
+      and exists (select from coatcheck.migrations where name = '001_users') then
     perform set_config('search_path', callers_path, true);
     return;
   end if;
@@ -195,6 +249,7 @@ ${OWNERS}
     end loop;
     execute format('create view coatcheck.users as select %s from %s',
       array_to_string(columns, ', '), users::regclass);
+    is_new := true;
   elsif 2 <> (
       select count(*) from pg_class c join pg_attribute on attrelid = c.oid
       where c.oid = to_regclass('coatcheck.users') and relkind = 'v'
@@ -204,7 +259,38 @@ ${OWNERS}
   end if;
 ${UNIQUE}
 
-  insert into coatcheck.migrations (name) values ('001_users');
+  if is_new and has_sessions then
+    -- Unless a foreign key has kept them together, the sessions are those of another table's users, and a key
+    -- may be another person's now.
+    if not exists (
+        select from pg_constraint
+        where conrelid = 'coatcheck.sessions'::regclass and contype = 'f' and confrelid = users) then
+      update coatcheck.sessions set revoked_at = statement_timestamp(), revoked_reason = 'users-replaced'
+        where revoked_at is null;
+    end if;
+    -- A wider integer holds the same keys. Keys of another kind belong to no user.
+${KEY_TYPE}
+    select atttypid into old_type from pg_attribute
+      where attrelid = 'coatcheck.sessions'::regclass and attname = 'user_id';
+    if array[old_type, id_type] <@ array[20, 21, 23]::oid[] then
+      if id_type = 20 and old_type <> 20 or id_type = 23 and old_type = 21 then
+        execute 'alter table coatcheck.sessions alter user_id type ' || user_id;
+      end if;
+    elsif old_type <> id_type and not array[old_type, id_type] <@ array[25, 1043]::oid[] then
+      delete from coatcheck.sessions;
+      execute 'alter table coatcheck.sessions alter user_id type ' || user_id || ' using null';
+    end if;
+    -- The roles that may create sessions have lost the right to read the view.
+    for app_role in
+      select distinct a.grantee::regrole::text
+      from pg_class c, aclexplode(coalesce(relacl, acldefault('r', relowner))) a
+      where c.oid = 'coatcheck.sessions'::regclass and privilege_type = 'INSERT' and a.grantee <> 0
+    loop
+      execute 'grant select on coatcheck.users to ' || app_role;
+    end loop;
+  end if;
+
+  insert into coatcheck.migrations (name) values ('001_users') on conflict do nothing;
   perform set_config('search_path', callers_path, true);
 end
 $coatcheck$
@@ -228,6 +314,9 @@ declare
   id_collation pg_catalog.oid;
   user_id pg_catalog.text;
   id_column pg_catalog.name;
+  foreign_key pg_catalog.text;
+  has_sessions pg_catalog.bool;
+  same_key pg_catalog.text;
 begin
   users := pg_catalog.to_regclass(users_table);
   callers_path := pg_catalog.current_setting('search_path');
@@ -235,28 +324,16 @@ begin
   perform pg_advisory_xact_lock(427819008);
 
 ${OWNERS}
-  if exists (select from coatcheck.migrations where name = '002_sessions') then
-    perform set_config('search_path', callers_path, true);
-    return;
-  end if;
-  if to_regclass('coatcheck.sessions') is not null or to_regtype('coatcheck.sessions') is not null then
-    raise exception using errcode = 'CC001', message =
-      'migrate: coatcheck.sessions exists and was not created by coatcheck; rename or drop it';
-  end if;
-  if to_regclass('coatcheck.sessions_user_id') is not null then
-    raise exception using errcode = 'CC001', message =
-      'migrate: coatcheck.sessions_user_id exists and was not created by coatcheck; rename or drop it';
-  end if;
-
-  -- The type and the collation of the view's id; its base type if it is a domain.
-  select atttypid, atttypmod, attcollation into id_type, id_length, id_collation
-    from pg_attribute where attrelid = 'coatcheck.users'::regclass and attname = 'id';
-  while (select typtype = 'd' from pg_type where oid = id_type) loop
-    select typbasetype, typtypmod into id_type, id_length from pg_type where oid = id_type;
-  end loop;
-  user_id := format_type(id_type, id_length);
-  if id_collation <> (select typcollation from pg_type where oid = id_type) then
-    user_id := user_id || ' collate ' || id_collation::regcollation;
+${HAS_SESSIONS}
+  if not has_sessions then
+    if to_regclass('coatcheck.sessions') is not null or to_regtype('coatcheck.sessions') is not null then
+      raise exception using errcode = 'CC001', message =
+        'migrate: coatcheck.sessions exists and was not created by coatcheck; rename or drop it';
+    end if;
+    if to_regclass('coatcheck.sessions_user_id') is not null then
+      raise exception using errcode = 'CC001', message =
+        'migrate: coatcheck.sessions_user_id exists and was not created by coatcheck; rename or drop it';
+    end if;
   end if;
 
   if (select relkind in ('r', 'p') from pg_class where oid = users) then
@@ -268,8 +345,34 @@ ${OWNERS}
       raise exception using errcode = 'CC003', message =
         'migrate: the users table has no such column for id; name yours in migrate(sql, { users })';
     end if;
-    user_id := user_id || format(' references %s (%I) on delete cascade', users::regclass, id_column);
+    foreign_key := format('references %s (%I) on delete cascade', users::regclass, id_column);
   end if;
+
+  if has_sessions then
+    -- The foreign key is made again if it was dropped with your table. A session without a user would be in
+    -- its way, and is deleted, as the foreign key would have done.
+    if foreign_key is not null and not exists (
+        select from pg_constraint join pg_attribute on attrelid = conrelid and attnum = any (conkey)
+        where conrelid = 'coatcheck.sessions'::regclass and contype = 'f' and attname = 'user_id') then
+      execute 'alter table coatcheck.sessions add constraint sessions_user_id_fkey
+        foreign key (user_id) ' || foreign_key || ' not valid';
+      -- The operator that the foreign key uses: that of a citext is in another schema.
+      select format('operator(%I.%s)', nspname, oprname) into same_key
+        from pg_constraint c
+        join pg_operator o on o.oid = conpfeqop[1]
+        join pg_namespace n on n.oid = oprnamespace
+        where conrelid = 'coatcheck.sessions'::regclass and conname = 'sessions_user_id_fkey';
+      execute format('delete from coatcheck.sessions s
+        where not exists (select from %s u where u.%I %s s.user_id)', users::regclass, id_column, same_key);
+      alter table coatcheck.sessions validate constraint sessions_user_id_fkey;
+    end if;
+    insert into coatcheck.migrations (name) values ('002_sessions') on conflict do nothing;
+    perform set_config('search_path', callers_path, true);
+    return;
+  end if;
+
+${KEY_TYPE}
+  user_id := concat_ws(' ', user_id, foreign_key);
 
   execute format('create table coatcheck.sessions (
     id uuid primary key,
@@ -291,7 +394,7 @@ ${OWNERS}
   ) with (fillfactor = 90)', user_id);
   create index sessions_user_id on coatcheck.sessions (user_id);
 
-  insert into coatcheck.migrations (name) values ('002_sessions');
+  insert into coatcheck.migrations (name) values ('002_sessions') on conflict do nothing;
   perform set_config('search_path', callers_path, true);
 end
 $coatcheck$

@@ -68,7 +68,7 @@ const OPENED = `s.id = $2::text::uuid
         and (s.rotation_seen_at is null
           or s.rotation_seen_at > statement_timestamp() - $6::text::interval))
     and ${LIVE}
-    and exists (select from coatcheck.users u where u.id = s.user_id and u.username is not null)`;
+    and exists (select from coatcheck.users u where u.id = s.user_id and u.username is not null offset 0)`;
 
 // The row of that session, if no other statement holds it: validation never waits.
 const UNLOCKED = `s.id = (
@@ -94,9 +94,12 @@ export const FIND_USER: Statement = statement(
 from (
   select (
     select u.id
-    from pg_catalog.jsonb_populate_record(null::coatcheck.users,
-      pg_catalog.jsonb_build_object('username', $2::text)) asked
-    join coatcheck.users u on u.username = asked.username
+    from coatcheck.users u
+    where u.username = (
+      select asked.username
+      from pg_catalog.jsonb_populate_record(null::coatcheck.users,
+        pg_catalog.jsonb_build_object('username', $2::text)) asked
+    )
   )::text as id
 ) found
 cross join lateral pg_catalog.jsonb_populate_record(null::coatcheck.sessions,
@@ -122,9 +125,12 @@ export const CREATE: Statement = statement(
   from (
     select (
       select u.id
-      from pg_catalog.jsonb_populate_record(null::coatcheck.users,
-        pg_catalog.jsonb_build_object('username', $2::text)) asked
-      join coatcheck.users u on u.username = asked.username
+      from coatcheck.users u
+      where u.username = (
+        select asked.username
+        from pg_catalog.jsonb_populate_record(null::coatcheck.users,
+          pg_catalog.jsonb_build_object('username', $2::text)) asked
+      )
     ) as id
     offset 0
   ) found
@@ -156,10 +162,12 @@ export const INSERT: Statement = statement(
   from (
     select (
       select u.id
-      from pg_catalog.jsonb_populate_record(null::coatcheck.users,
-        pg_catalog.jsonb_build_object('id', $2::text)) asked
-      join coatcheck.users u on u.id = asked.id
-      where u.username is not null
+      from coatcheck.users u
+      where u.id = (
+        select asked.id
+        from pg_catalog.jsonb_populate_record(null::coatcheck.users,
+          pg_catalog.jsonb_build_object('id', $2::text)) asked
+      ) and u.username is not null
     ) as id
     offset 0
   ) found
@@ -774,9 +782,12 @@ const creation = (column: string, condition: string, created: string, expires: s
     (c.value ->> 6)::jsonb as data,
     (
       select u.id
-      from pg_catalog.jsonb_populate_record(null::coatcheck.users,
-        pg_catalog.jsonb_build_object('${column}', c.value ->> 1)) asked
-      join coatcheck.users u on u.${column} = asked.${column}${condition}
+      from coatcheck.users u
+      where u.${column} = (
+        select asked.${column}
+        from pg_catalog.jsonb_populate_record(null::coatcheck.users,
+          pg_catalog.jsonb_build_object('${column}', c.value ->> 1)) asked
+      )${condition}
     ) as user_id
   from ${IMPATIENT}
   cross join jsonb_array_elements($1::text::jsonb) c(value)

@@ -45,7 +45,7 @@ async function foreignKeys() {
 describe("migrate", () => {
   test("makes the schema from users(id, username), and tells the steps", async () => {
     await reset();
-    assert.deepEqual(await migrate(db.sql), { applied: STEPS });
+    assert.deepEqual(await migrate(db.sql), { applied: STEPS, foreignKey: false });
     const { session } = await createSession("ada", db.sql);
     assert.equal(session.userId, 1);
   });
@@ -54,8 +54,9 @@ describe("migrate", () => {
     await reset();
     await migrate(db.sql);
     const { headers } = await createSession("ada", db.sql);
-    assert.deepEqual(await migrate(db.sql), { applied: [] });
-    assert.deepEqual(await migrate(db.sql, { users: { table: "elsewhere" } }), { applied: [] });
+    assert.deepEqual(await migrate(db.sql), { applied: [], foreignKey: false });
+    const users = { table: "users", username: "username" };
+    assert.deepEqual(await migrate(db.sql, { users }), { applied: [], foreignKey: false });
     assert.ok((await validateSession(withCookie(headers), db.sql)).session);
   });
 
@@ -264,6 +265,7 @@ describe("migrate", () => {
     const users = { table: "app.people", id: "id" };
     assert.deepEqual(await migrate(db.sql, { users }), {
       applied: ["002_sessions", "003_unique_users"],
+      foreignKey: true,
     });
   });
 
@@ -333,6 +335,315 @@ describe("migrate", () => {
       message: "createSession: the schema coatcheck is missing or incomplete (SQLSTATE 42P01); " +
         "run migrate(sql)",
     });
+  });
+});
+
+describe("migrate, after the database has changed", () => {
+  const USERS = { table: "users", id: "id", username: "username" };
+  const RECREATE = [
+    "drop table if exists users cascade",
+    "create table users (id integer primary key, username text not null unique)",
+    "insert into users values (1, 'eve'), (2, 'ada')",
+  ];
+  const run = async (...statements: string[]) => {
+    for (const statement of statements) await db.sql.unsafe(statement);
+  };
+  const afresh = async () => {
+    await reset([
+      ...RECREATE,
+      "truncate users",
+      "insert into users values (1, 'ada'), (2, 'grace')",
+    ]);
+  };
+  afterAll(afresh);
+  const columns = async () => {
+    const [row] = await db.sql`select
+      (select atttypid::regtype::text from pg_attribute
+        where attrelid = 'coatcheck.sessions'::regclass and attname = 'user_id') as key`;
+    return row!.key;
+  };
+
+  test("makes the view and the foreign key again if the users table was dropped", async () => {
+    await afresh();
+    await migrate(db.sql, { users: USERS });
+    await createSession("ada", db.sql);
+    await run(...RECREATE);
+    await assert.rejects(createSession("ada", db.sql), { code: "SCHEMA_MISSING" });
+    const applied = ["001_users", "002_sessions"];
+    assert.deepEqual(await migrate(db.sql, { users: USERS }), { applied, foreignKey: true });
+    assert.deepEqual(await migrate(db.sql, { users: USERS }), { applied: [], foreignKey: true });
+    const { session, headers } = await createSession("ada", db.sql);
+    assert.equal(session.userId, 2);
+    await db.sql`delete from users where id = 2`;
+    assert.equal((await validateSession(withCookie(headers), db.sql)).reason, "unknown");
+  });
+
+  test("opens no session of before if a key belongs to another user in the new table", async () => {
+    for (const users of [USERS, { table: "users" }]) {
+      await afresh();
+      await migrate(db.sql, { users });
+      const ada = await createSession("ada", db.sql);
+      await run(...RECREATE);
+      await migrate(db.sql, { users });
+      const result = await validateSession(withCookie(ada.headers), db.sql);
+      assert.deepEqual([result.session, result.revokedReason], [null, "users-replaced"]);
+    }
+  });
+
+  test("keeps the sessions if the foreign key has kept the users and only the view is gone", async () => {
+    await afresh();
+    await migrate(db.sql, { users: USERS });
+    const { headers } = await createSession("ada", db.sql);
+    await run("drop view coatcheck.users");
+    const applied = ["001_users"];
+    assert.deepEqual(await migrate(db.sql, { users: USERS }), { applied, foreignKey: true });
+    assert.ok((await validateSession(withCookie(headers), db.sql)).session);
+  });
+
+  test("says that the view is missing if the call does not name the users table", async () => {
+    await afresh();
+    await migrate(db.sql, { users: USERS });
+    await run(...RECREATE);
+    const error = {
+      name: "SessionError",
+      code: "SCHEMA_MISSING",
+      sqlstate: "CC006",
+      message: "migrate: the view coatcheck.users is missing, as after drop table … cascade; " +
+        "name your table in migrate(sql, { users }), or create the view",
+    };
+    await assert.rejects(migrate(db.sql), error);
+    await run("create view coatcheck.users as select id, username from users");
+    assert.deepEqual(await migrate(db.sql), { applied: [], foreignKey: false });
+  });
+
+  test("says that the users table is missing if it was not created again", async () => {
+    await afresh();
+    await migrate(db.sql, { users: USERS });
+    await run("drop table users cascade");
+    await assert.rejects(migrate(db.sql, { users: USERS }), { sqlstate: "CC002" });
+    await run("create table users (id integer primary key, username text not null unique)");
+    assert.equal((await migrate(db.sql, { users: USERS })).foreignKey, true);
+  });
+
+  test("makes the view and the foreign key again if twenty servers start at once", async () => {
+    await afresh();
+    await migrate(db.sql, { users: USERS });
+    await createSession("ada", db.sql);
+    await run(...RECREATE);
+    const results = await Promise.all(
+      Array.from({ length: 20 }, () => migrate(db.sql, { users: USERS })),
+    );
+    for (const { foreignKey } of results) assert.equal(foreignKey, true);
+    assert.equal((await createSession("ada", db.sql)).session.userId, 2);
+  });
+
+  test("lets the roles read the new view that may create sessions", async () => {
+    await afresh();
+    const [app, reader] = ["app", "reader"].map((it) => `${it}_${crypto.randomUUID().slice(0, 8)}`);
+    await migrate(db.sql, { users: USERS });
+    await run(`create role "${app}"`, `create role "${reader}"`);
+    const grants = await readFile(new URL("grants.sql", SQL_FOLDER), "utf8");
+    await db.sql.unsafe(grants.replaceAll(`:"app"`, `"${app}"`));
+    await run(`grant select on coatcheck.sessions to "${reader}"`, ...RECREATE);
+    await migrate(db.sql, { users: USERS });
+    const [row] = await db
+      .sql`select has_table_privilege(${app!}, 'coatcheck.users', 'select') as app,
+      has_table_privilege(${reader!}, 'coatcheck.users', 'select') as reader`;
+    assert.deepEqual({ ...row }, { app: true, reader: false });
+    await run(`drop owned by "${app}", "${reader}"`, `drop role "${app}", "${reader}"`);
+  });
+
+  test("gives user_id the type of the new table's key", async () => {
+    const uuid = "00000000-0000-4000-8000-000000000001";
+    const cases = [
+      { type: "bigint", key: "9007199254740993", is: "bigint" },
+      { type: "smallint", key: "7", is: "integer" },
+      { type: "uuid", key: uuid, is: "uuid" },
+      { type: "varchar(40)", key: "ada", is: "text" },
+    ];
+    for (const { type, key, is } of cases) {
+      await afresh();
+      await migrate(db.sql, { users: USERS });
+      await createSession("ada", db.sql);
+      await run(
+        "drop table users cascade",
+        `create table users (id ${type} primary key, username text unique)`,
+        `insert into users values ('${key}', 'ada')`,
+      );
+      await migrate(db.sql, { users: USERS });
+      assert.equal(await columns(), is);
+      assert.equal(String((await createSession("ada", db.sql)).session.userId), key);
+    }
+    await run("drop table users cascade", RECREATE[1]!);
+  });
+
+  test("refuses a key that user_id cannot hold, and says what to run", async () => {
+    await afresh();
+    await migrate(db.sql, { users: USERS });
+    await run(
+      "drop view coatcheck.users",
+      "alter table users alter id type bigint",
+      "create view coatcheck.users as select id, username from users",
+    );
+    const message =
+      "migrate: coatcheck.users.id must have the type of coatcheck.sessions.user_id " +
+      "(integer), got bigint; run: alter table coatcheck.sessions alter user_id type bigint";
+    await assert.rejects(migrate(db.sql), { code: "STORE_REJECTED", sqlstate: "CC008", message });
+    await run(message.split("run: ")[1]!);
+    assert.deepEqual(await migrate(db.sql), { applied: [], foreignKey: true });
+  });
+
+  test("makes a foreign key that was dropped, or never made, and deletes sessions without a user", async () => {
+    await afresh();
+    await migrate(db.sql);
+    const { headers } = await createSession("ada", db.sql);
+    await createSession("grace", db.sql);
+    await run("delete from users where username = 'grace'");
+    const applied = ["002_sessions"];
+    assert.deepEqual(await migrate(db.sql, { users: USERS }), { applied, foreignKey: true });
+    assert.ok((await validateSession(withCookie(headers), db.sql)).session);
+    assert.equal((await db.sql`select from coatcheck.sessions`).length, 1);
+    await run("alter table coatcheck.sessions drop constraint sessions_user_id_fkey");
+    assert.deepEqual(await migrate(db.sql, { users: USERS }), { applied, foreignKey: true });
+    const [row] = await db.sql`select convalidated from pg_constraint
+      where conname = 'sessions_user_id_fkey'`;
+    assert.equal(row!.convalidated, true);
+  });
+
+  test("makes the table of sessions again if a dump was restored without it", async () => {
+    await afresh();
+    await migrate(db.sql, { users: USERS });
+    await run("drop table coatcheck.sessions");
+    const applied = ["002_sessions"];
+    assert.deepEqual(await migrate(db.sql, { users: USERS }), { applied, foreignKey: true });
+    assert.ok(await createSession("ada", db.sql));
+  });
+
+  test("does nothing after a dump was restored without comments", async () => {
+    await afresh();
+    await migrate(db.sql, { users: USERS });
+    const { headers } = await createSession("ada", db.sql);
+    await run("comment on table coatcheck.migrations is null");
+    assert.deepEqual(await migrate(db.sql, { users: USERS }), { applied: [], foreignKey: true });
+    for (const { text } of migrations) await run(text);
+    assert.ok((await validateSession(withCookie(headers), db.sql)).session);
+  });
+
+  test("notes the steps of a schema that was restored without its rows, or without the ledger", async () => {
+    const losses = [
+      "truncate coatcheck.migrations",
+      "drop table coatcheck.migrations",
+      "truncate coatcheck.migrations; comment on table coatcheck.migrations is null",
+    ];
+    for (const loss of losses) {
+      await afresh();
+      await migrate(db.sql, { users: USERS });
+      const { headers } = await createSession("ada", db.sql);
+      await run(loss);
+      assert.deepEqual(await migrate(db.sql, { users: USERS }), {
+        applied: STEPS,
+        foreignKey: true,
+      });
+      assert.ok((await validateSession(withCookie(headers), db.sql)).session);
+    }
+  });
+
+  test("knows no ledger by its columns alone, nor by a step alone", async () => {
+    const ledgers = [
+      "create table coatcheck.migrations (name text primary key, applied_at timestamptz not null)",
+      "create table coatcheck.migrations as select '001_users'::text as name, now() as applied_at",
+      "create view coatcheck.migrations as select '001_users'::text as name, now() as applied_at",
+    ];
+    for (const ledger of ledgers) {
+      await reset(["create schema coatcheck", ledger]);
+      await assert.rejects(migrate(db.sql), { code: "STORE_REJECTED", sqlstate: "CC001" }, ledger);
+    }
+  });
+
+  const elsewhere = {
+    code: "STORE_REJECTED",
+    sqlstate: "CC007",
+    message: "migrate: users.table must be a table that the view coatcheck.users reads (users), " +
+      "got app.people; name that one, or replace the view",
+  };
+
+  test("refuses to name another table than the view reads, and changes nothing", async () => {
+    const people = "create table app.people (id integer primary key, username text unique)";
+    for (const id of [undefined, "id"]) {
+      await afresh();
+      await run("create schema app", people);
+      await migrate(db.sql, { users: { table: "users", ...(id && { id }) } });
+      const keys = await foreignKeys();
+      for (const table of ["app.people", "app.nowhere"]) {
+        const message = elsewhere.message.replace("app.people", table);
+        const users = { table, ...(id && { id }) };
+        await assert.rejects(migrate(db.sql, { users }), { ...elsewhere, message });
+      }
+      assert.deepEqual([...await foreignKeys()], [...keys]);
+    }
+  });
+
+  test("refuses to name another table than a view made by hand reads, before it makes anything", async () => {
+    await afresh();
+    await run(
+      "create schema app",
+      "create table app.people (id integer primary key, username text unique)",
+      "create schema coatcheck",
+      "create view coatcheck.users as select id, username from users",
+    );
+    await assert.rejects(migrate(db.sql, { users: { table: "app.people", id: "id" } }), elsewhere);
+    const [row] = await db.sql`select to_regclass('coatcheck.sessions') is null as clean`;
+    assert.equal(row!.clean, true);
+  });
+
+  test("takes any table that the view reads, through other views as well", async () => {
+    await afresh();
+    await run(
+      "create schema app",
+      "create table app.mails (user_id integer, mail text unique)",
+      "create view app.active as select u.id, m.mail as username from users u join app.mails m on u.id = user_id",
+      "create schema coatcheck",
+      "create view coatcheck.users as select id, username from app.active",
+    );
+    for (const table of ["users", "app.active", "app.mails"]) {
+      await migrate(db.sql, { users: { table } });
+    }
+    await run("create view app.people as select * from users");
+    await migrate(db.sql, { users: { table: "app.people" } });
+  });
+
+  test("refuses to name another table than the foreign key refers to", async () => {
+    await afresh();
+    await migrate(db.sql, { users: USERS });
+    await run(
+      "alter table users rename to old_users",
+      "create table users (like old_users including all)",
+      "create or replace view coatcheck.users as select id, username from users",
+    );
+    try {
+      await assert.rejects(migrate(db.sql, { users: USERS }), {
+        sqlstate: "CC007",
+        message:
+          "migrate: users.table must be the table that coatcheck.sessions refers to (old_users), " +
+          "got users; name that one, or drop the foreign key",
+      });
+    } finally {
+      await run("drop table users cascade", "alter table old_users rename to users");
+    }
+  });
+
+  test("tells whether there is a foreign key", async () => {
+    const cases = [
+      { users: undefined, foreignKey: false },
+      { users: { table: "users" }, foreignKey: false },
+      { users: USERS, foreignKey: true },
+    ];
+    for (const { users, foreignKey } of cases) {
+      await afresh();
+      for (let run = 0; run < 2; run++) {
+        assert.equal((await migrate(db.sql, users && { users })).foreignKey, foreignKey);
+      }
+    }
   });
 });
 

@@ -216,7 +216,7 @@ suite("a view that is not unique", () => {
     await startAnew(...tenants, schema.replace("'users'", "'app.users'"));
     await assert.rejects(migrate(db.sql), refused("id"));
     await db.sql`update app.users set id = 2 where username = 'bob'`;
-    assert.deepEqual(await migrate(db.sql), { applied: ["003_unique_users"] });
+    assert.deepEqual(await migrate(db.sql), { applied: ["003_unique_users"], foreignKey: false });
   });
 
   test("is not one of a type that has its operators elsewhere", async () => {
@@ -226,7 +226,7 @@ suite("a view that is not unique", () => {
       "create table app.users (id types.ltree primary key, username types.ltree unique)",
       "insert into app.users values ('a.b', 'ann')",
     );
-    assert.deepEqual(await migrate(db.sql, { users: USERS }), { applied: STEPS });
+    assert.deepEqual(await migrate(db.sql, { users: USERS }), { applied: STEPS, foreignKey: true });
   });
 
   test("is not one with many users that have no name, as null is no name", async () => {
@@ -234,7 +234,10 @@ suite("a view that is not unique", () => {
       "create table app.users (id integer, username text)",
       "insert into app.users values (1, null), (2, null), (3, 'ann')",
     );
-    assert.deepEqual(await migrate(db.sql, { users: { table: "app.users" } }), { applied: STEPS });
+    assert.deepEqual(await migrate(db.sql, { users: { table: "app.users" } }), {
+      applied: STEPS,
+      foreignKey: false,
+    });
   });
 
   test("is looked for without reading the table if an index proves it unique", async () => {
@@ -245,7 +248,7 @@ suite("a view that is not unique", () => {
       "create schema coatcheck",
       "create view coatcheck.users as select id, username from app.users where app.reads()",
     );
-    assert.deepEqual(await migrate(db.sql), { applied: STEPS });
+    assert.deepEqual(await migrate(db.sql), { applied: STEPS, foreignKey: false });
     await startAnew(
       "create function app.reads() returns boolean language plpgsql as $$ begin raise 'read'; end $$",
       "create table app.users (id integer primary key, username text)",
@@ -264,8 +267,8 @@ suite("an installation of 0.1.0", () => {
   test("works before it is migrated, and its sessions work after", async () => {
     await startAnew(await schema());
     const before = await createSession("ada", db.sql);
-    assert.deepEqual(await migrate(db.sql), { applied: ["003_unique_users"] });
-    assert.deepEqual(await migrate(db.sql), { applied: [] });
+    assert.deepEqual(await migrate(db.sql), { applied: ["003_unique_users"], foreignKey: false });
+    assert.deepEqual(await migrate(db.sql), { applied: [], foreignKey: false });
     assert.ok((await validateSession(withCookie(before.headers), db.sql)).session);
     assert.ok((await createSession("ada", db.sql)).session);
   });
@@ -389,14 +392,17 @@ suite("objects of other roles", () => {
   test("are fine if they are a superuser's, or of a role that one is a member of", async () => {
     await startAnew();
     await run(owner, "create schema coatcheck");
-    assert.deepEqual(await as(deployer, (sql) => migrate(sql)), { applied: STEPS });
+    assert.deepEqual(await as(deployer, (sql) => migrate(sql)), {
+      applied: STEPS,
+      foreignKey: false,
+    });
     assert.deepEqual(
       await as(owner, (sql) => migrate(sql)).catch((error) => error.sqlstate),
       "CC004",
     );
     await startAnew();
     await as(owner, (sql) => migrate(sql));
-    assert.deepEqual(await as(deployer, (sql) => migrate(sql)), { applied: [] });
+    assert.deepEqual(await as(deployer, (sql) => migrate(sql)), { applied: [], foreignKey: false });
 
     await startAnew(
       "create schema coatcheck",
@@ -404,7 +410,7 @@ suite("objects of other roles", () => {
       "create view coatcheck.users as select * from users",
       `grant select on coatcheck.users to ${owner}`,
     );
-    assert.deepEqual(await as(owner, (sql) => migrate(sql)), { applied: STEPS });
+    assert.deepEqual(await as(owner, (sql) => migrate(sql)), { applied: STEPS, foreignKey: false });
   });
 });
 
@@ -496,8 +502,9 @@ suite("operators and functions of others that fit better than PostgreSQL's own",
               `insert into app.users values ('${value}', '${value}')`,
             );
             const users = unique ? USERS : { table: "app.users" };
-            assert.deepEqual(await migrate(sql, { users }), { applied: STEPS });
-            assert.deepEqual(await migrate(sql, { users }), { applied: [] });
+            const foreignKey = unique !== "";
+            assert.deepEqual(await migrate(sql, { users }), { applied: STEPS, foreignKey });
+            assert.deepEqual(await migrate(sql, { users }), { applied: [], foreignKey });
             for (const { text } of migrations) await sql.unsafe(text);
           }
         } finally {
@@ -511,8 +518,14 @@ suite("operators and functions of others that fit better than PostgreSQL's own",
     for (const path of ["public", "public, pg_catalog"]) {
       await startAnew();
       await run(owner, "create schema coatcheck");
-      assert.deepEqual(await as(deployer, (sql) => migrate(sql), path), { applied: STEPS });
-      assert.deepEqual(await as(deployer, (sql) => migrate(sql), path), { applied: [] });
+      assert.deepEqual(await as(deployer, (sql) => migrate(sql), path), {
+        applied: STEPS,
+        foreignKey: false,
+      });
+      assert.deepEqual(await as(deployer, (sql) => migrate(sql), path), {
+        applied: [],
+        foreignKey: false,
+      });
     }
   });
 });
