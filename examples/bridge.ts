@@ -91,7 +91,9 @@ async function send(
     "set-cookie": response.headers.getSetCookie(),
   });
   if (response.body && incoming.method !== "HEAD") {
-    await pipeline(Readable.fromWeb(response.body), outgoing);
+    // The types of Node's streams and of Fetch's differ; the streams do not.
+    const body = Readable.fromWeb(response.body as Parameters<typeof Readable.fromWeb>[0]);
+    await pipeline(body, outgoing);
   } else {
     outgoing.end();
     await response.body?.cancel();

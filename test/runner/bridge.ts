@@ -26,14 +26,11 @@ const answers: Record<string, (request: Request) => Response | Promise<Response>
   },
   "/throw": () => Promise.reject(new Error("The handler has failed")),
   "/echo": (request) => new Response(request.body),
-  "/endless": () =>
+  // Like a stream of events: one, and then none for a long time.
+  "/events": () =>
     new Response(
       new ReadableStream({
-        // As a source outside of this process would: not in the same turn of the event loop.
-        pull: async (controller) => {
-          await new Promise((resolve) => setTimeout(resolve));
-          controller.enqueue(new Uint8Array(1000));
-        },
+        start: (controller) => controller.enqueue(new Uint8Array(1000)),
         cancel: () => void log.push("response: cancelled"),
       }),
     ),
