@@ -86,8 +86,8 @@ export function timedOut(caller: string, seconds: number): SessionError {
 export function storeError(caller: string, error: unknown, received: string): SessionError {
   const { code, message, sqlstate } = driverError(error);
   if (sqlstate === undefined) {
-    // A driver's own code, such as ECONNREFUSED, is a constant of its source and reveals nothing.
-    const isConstant = typeof code === "string" && /^[A-Z][A-Z_]{1,49}$/.test(code);
+    // A driver's own code, such as ECONNREFUSED or P2024, is a constant of its source and reveals nothing.
+    const isConstant = typeof code === "string" && /^([A-Z][A-Z_]{1,49}|[A-Z]\d{4})$/.test(code);
     const reason = isConstant ? code : received;
     return new SessionError(
       "STORE_UNAVAILABLE",
@@ -127,30 +127,51 @@ export interface DriverError {
   readonly message: unknown;
   /** The table or the row that the error is about; unset if it is about none. Citus gives no table. */
   readonly row: unknown;
-  /** PostgreSQL's code: postgres.js has it in `code`, Bun.SQL in `errno`, our own errors in `sqlstate`. */
+  /** PostgreSQL's code; unset if the error is not PostgreSQL's. */
   readonly sqlstate: string | undefined;
 }
 
 /**
- * Reads the error that has a code: the client's own, or the driver's beneath it, as drizzle and slonik wrap
- * errors. A getter that throws counts as unset.
+ * Reads the error that has PostgreSQL's code: the client's own, or the driver's beneath it. drizzle and slonik
+ * wrap it as `cause`, Prisma in `meta`. A getter that throws counts as unset.
  */
 export function driverError(error: unknown): DriverError {
+  let code: unknown;
   let it = error;
   // Clients wrap no deeper than this, and a chain of causes may be a cycle.
-  for (let depth = 0; depth < 5 && typeof property(it, "code") !== "string"; depth++) {
-    const cause = property(it, "cause");
-    if (!(cause instanceof Error)) break;
-    it = cause;
+  for (let depth = 0; depth < 5 && typeof it === "object" && it !== null; depth++) {
+    const sqlstate = sqlstateOf(it);
+    if (sqlstate !== undefined) {
+      const row = property(it, "table") ?? property(it, "table_name") ?? property(it, "detail");
+      return { code: sqlstate, message: property(it, "message"), row, sqlstate };
+    }
+    if (typeof code !== "string") code = property(it, "code");
+    it = property(it, "cause") ?? property(it, "driverAdapterError") ?? property(it, "meta");
   }
-  const code = property(it, "code");
-  // Five capitals and digits; without a digit only if there is a severity, as EPIPE is not PostgreSQL's.
-  const form = property(it, "severity") === undefined ? /^(?=.*\d)[0-9A-Z]{5}$/ : /^[0-9A-Z]{5}$/;
-  const sqlstate = [property(it, "sqlstate"), code, property(it, "errno")]
-    .find((value): value is string => typeof value === "string" && form.test(value));
-  const row = property(it, "table") ?? property(it, "table_name") ?? property(it, "detail");
-  return { code, message: property(it, "message"), row, sqlstate };
+  return { code, message: undefined, row: undefined, sqlstate: undefined };
 }
+
+/**
+ * Reads PostgreSQL's code: postgres.js and pg have it in `code`, Bun.SQL in `errno`, our own errors in
+ * `sqlstate`, Prisma's driver adapters in `originalCode`.
+ *
+ * Five characters are not enough, as a client's own code may have as many: Prisma's P2024, or EPIPE. They
+ * must be of one of PostgreSQL's classes; or of any, as an app's trigger may raise, if the severity beside
+ * them shows that they come from the server.
+ */
+function sqlstateOf(error: object): string | undefined {
+  const form = typeof property(error, "severity") === "string" ? /^[0-9A-Z]{5}$/ : KNOWN_SQLSTATE;
+  return [
+    property(error, "sqlstate"),
+    property(error, "originalCode"),
+    property(error, "code"),
+    property(error, "errno"),
+  ].find((value): value is string => typeof value === "string" && form.test(value));
+}
+
+// The classes of PostgreSQL 18, appendix A; 72, which PostgreSQL 16 had last; and CC of our migrations.
+const KNOWN_SQLSTATE =
+  /^(0[0-389ABFLPZ]|10|2[0-8BDF]|3[489BDF]|4[024]|5[34578]|72|CC|F0|HV|P0|XX)[0-9A-Z]{3}$/;
 
 function property(error: unknown, name: string): unknown {
   try {

@@ -8,8 +8,8 @@
  * - `idle`: it was not used for `idleTimeout`.
  * - `expired`: it is past its deadline.
  * - `revoked`: it was revoked; `revokedReason` says why.
- * - `reused`: the previous secret came back after the grace period. Two parties hold the session, so it was
- *   revoked.
+ * - `reused`: the previous secret came back after the grace period. Two parties hold the session, or a proxy
+ *   held a request back for longer than `rotationGrace`. It was revoked.
  * - `stale`: the session is live, but the user last proved their identity longer ago than
  *   `authenticatedWithin`.
  * - `user`: the user is not in the view `coatcheck.users`.
@@ -31,8 +31,8 @@ export type RefusalReason =
  * - `created`, `rotated`, `reauthenticated`, `updated`: what a call has done.
  * - `revoked`: a session was revoked. `reason` is the caller's, or `replaced` or `limit` of
  *   {@linkcode createSession}.
- * - `reused`: the previous secret came back after the grace period. Two parties hold the session, so it was
- *   revoked.
+ * - `reused`: the previous secret came back after the grace period. Two parties hold the session, or a proxy
+ *   held a request back for longer than `rotationGrace`. It was revoked.
  * - `refused`: a request with a cookie got no session. A request without a cookie emits no event.
  *
  * An event contains ids and reasons, and never a token, so you can log it as it is.

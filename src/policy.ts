@@ -98,6 +98,9 @@ export interface Policy {
    * presented, for requests in flight; 5 to 3,600. After it, the previous secret revokes the session, as two
    * parties hold it. Below 5, parallel requests of one browser would do that.
    *
+   * A proxy that buffers request bodies passes on a slow upload with the cookie from its beginning. If that
+   * can take longer than this, beside a rotation by another tab, set a longer period, or let the proxy stream.
+   *
    * @default {30}
    */
   readonly rotationGrace?: number;

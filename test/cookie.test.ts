@@ -233,6 +233,17 @@ describe("readCookies", () => {
     }
   });
 
+  test("reads two appended Cookie headers as the runtime joins them: Deno does so with a comma", () => {
+    for (
+      const [order, onDeno] of [[["a=b", good], "absent"], [[good, "a=b"], "malformed"]] as const
+    ) {
+      const headers = new Headers();
+      for (const cookie of order) headers.append("cookie", cookie);
+      assert.equal(reads(headers.get("cookie")!), "Deno" in globalThis ? onDeno : "ours");
+      assert.equal(reads(order.join("; ")), "ours");
+    }
+  });
+
   test("takes the name as it is, and not as a pattern", () => {
     const odd = "a.b|c*$^+";
     assert.equal(reads(`${odd}=${ours.token}`, odd), "ours");

@@ -207,6 +207,21 @@ describe("createSession", () => {
     assert.equal(await countRows(), rows);
   });
 
+  test("waits until queryTimeout for a user whom the caller has locked, unless it gets the transaction", async () => {
+    await db.sql`insert into users values (10, 'own')`;
+    await db.sql.begin(async (tx) => {
+      await tx`select from users where id = 10 for update`;
+      await assert.rejects(createSession("own", db.sql, { queryTimeout: 1 }), {
+        code: "STORE_TIMEOUT",
+      });
+      assert.equal((await createSession("own", tx)).session.userId, 10);
+    });
+    await db.sql.begin(async (tx) => {
+      await tx`select from users where id = 10 for no key update`;
+      assert.equal((await createSession("own", db.sql)).session.userId, 10);
+    });
+  });
+
   test("rejects a user without a username, whose session would not be valid", async () => {
     await db.sql`create or replace view coatcheck.users as
       select id, nullif(username, 'grace') as username from users`;

@@ -168,6 +168,17 @@ describe("docs/guide.md", () => {
     }
   });
 
+  test("keeps one pool if a hot reload runs its module again", async () => {
+    await writeFile(file("db2.ts"), blocks.find(({ code }) => code.startsWith("// db.ts"))!.code);
+    const { sql } = await load("db.ts");
+    try {
+      // Another file, as no runtime runs the same one twice by itself.
+      assert.equal((await load("db2.ts")).sql, sql);
+    } finally {
+      await sql.end();
+    }
+  });
+
   test("creates a client for each request of a Worker, and ends it", async () => {
     const { default: worker } = await load("worker.ts");
     const { headers } = await createSession("ada", db.sql);

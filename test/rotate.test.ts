@@ -134,6 +134,40 @@ describe("rotateSession", () => {
     ]);
   });
 
+  test("takes a request that a proxy held back beside a rotation for reuse, unless rotationGrace is longer", async () => {
+    for (
+      const { rotationGrace, reason } of [
+        { rotationGrace: 30, reason: "reused" },
+        { rotationGrace: 600, reason: undefined },
+      ]
+    ) {
+      const { id, headers: upload } = await signedIn();
+      const tab = withCookie((await rotateSession(upload, db.sql)).headers);
+      await validateSession(tab, db.sql);
+      await age(id, 300);
+      assert.equal((await validateSession(upload, db.sql, { rotationGrace })).reason, reason);
+      const { session } = await validateSession(tab, db.sql, { rotationGrace });
+      assert.equal(session === null, reason === "reused");
+    }
+  });
+
+  test("ends the session of all who start from one stored cookie, once the first of them has rotated it", async () => {
+    const { id, headers: stored } = await signedIn();
+    await age(id, 3600);
+    const first = withCookie((await validateSession(stored, db.sql, { rotateAfter: 60 })).headers);
+    assert.ok((await validateSession(first, db.sql, { rotateAfter: 60 })).session);
+    await age(id, 30);
+    assert.equal((await validateSession(stored, db.sql, { rotateAfter: 60 })).reason, "reused");
+    assert.equal(await reasonOf(first), "revoked");
+
+    const { id: other, headers: kept } = await signedIn();
+    await age(other, 3600);
+    for (let tests = 0; tests < 3; tests++) {
+      assert.ok((await validateSession(kept, db.sql, { rotateAfter: false })).session);
+      await age(other, 60);
+    }
+  });
+
   test("revokes the session of a reused secret in every function that reads one", async () => {
     for (const call of [rotateSession, reauthenticateSession]) {
       const { id, headers } = await signedIn();

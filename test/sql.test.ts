@@ -1295,6 +1295,86 @@ describe("a failing client", () => {
       code: "STORE_UNAVAILABLE" as const,
       message: unavailable("an instance of Error"),
     })),
+    // Five characters of a client's own, which are no class of PostgreSQL's: Prisma's, Oracle's, ODBC's.
+    ...["P1001", "P2010", "P2024", "P2028", "P3009"].map((code) => ({
+      name: `Prisma's code ${code}, which is no SQLSTATE`,
+      error: Object.assign(new Error("SECRET"), { code, clientVersion: "7.10.0", meta: {} }),
+      code: "STORE_UNAVAILABLE" as const,
+      message: unavailable(code),
+    })),
+    ...["HY000", "77777", "S1T00", "1A2B3"].map((code) => ({
+      name: `the code ${code}, of no class of PostgreSQL's`,
+      error: Object.assign(new Error("SECRET"), { code }),
+      code: "STORE_UNAVAILABLE" as const,
+      message: unavailable("an instance of Error"),
+    })),
+    {
+      name: "five letters of no class, in errno without a severity",
+      error: Object.assign(new Error("SECRET"), { code: "ERR_OTHER", errno: "QUOTA" }),
+      code: "STORE_UNAVAILABLE",
+      message: unavailable("ERR_OTHER"),
+    },
+    // @prisma/adapter-pg 7: some errors are told by their kind, the others with all that pg's error has.
+    ...([
+      {
+        cause: { originalCode: "42P01", originalMessage: "SECRET", kind: "TableDoesNotExist" },
+        code: "SCHEMA_MISSING",
+      },
+      {
+        cause: {
+          originalCode: "40001",
+          originalMessage: "SECRET",
+          kind: "TransactionWriteConflict",
+        },
+        code: "STORE_UNAVAILABLE",
+      },
+      {
+        cause: {
+          originalCode: "QUOTA",
+          originalMessage: "SECRET",
+          kind: "postgres",
+          code: "QUOTA",
+          severity: "ERROR",
+          message: "SECRET",
+          detail: "SECRET",
+        },
+        code: "STORE_REJECTED",
+      },
+    ] as const).map(({ cause, code }) => ({
+      name: `Prisma's P2010 with ${cause.originalCode} of the driver adapter`,
+      error: Object.assign(new Error("SECRET"), {
+        code: "P2010",
+        meta: { driverAdapterError: Object.assign(new Error("SECRET"), { cause }) },
+      }),
+      code,
+      sqlstate: cause.originalCode,
+      message: code === "SCHEMA_MISSING"
+        ? "ask: the schema coatcheck is missing or incomplete (SQLSTATE 42P01); run migrate(sql)"
+        : `ask: the database rejected the statement (SQLSTATE ${cause.originalCode})`,
+    })),
+    {
+      name: "Prisma's P2010 with a driver adapter that reaches no server",
+      error: Object.assign(new Error("SECRET"), {
+        code: "P2010",
+        meta: {
+          driverAdapterError: Object.assign(new Error("SECRET"), {
+            cause: { kind: "DatabaseNotReachable", host: "SECRET", port: 5432 },
+          }),
+        },
+      }),
+      code: "STORE_UNAVAILABLE",
+      message: unavailable("P2010"),
+    },
+    {
+      name: "Prisma's P2010 with a code of its engine, before version 7",
+      error: Object.assign(new Error("SECRET"), {
+        code: "P2010",
+        meta: { code: "42501", message: "ERROR: SECRET" },
+      }),
+      code: "STORE_REJECTED",
+      sqlstate: "42501",
+      message: "ask: the database rejected the statement (SQLSTATE 42501)",
+    },
     ...[
       { code: "QUOTA", severity: "ERROR" },
       { code: "ERR_POSTGRES_SERVER_ERROR", errno: "QUOTA", severity: "ERROR" },
@@ -1390,6 +1470,19 @@ describe("a failing client", () => {
       }
     });
   }
+
+  test("knows the SQLSTATE of every class of PostgreSQL 18, and of its own migrations", async () => {
+    const classes =
+      "00 01 02 03 08 09 0A 0B 0F 0L 0P 0Z 10 20 21 22 23 24 25 26 27 28 2B 2D 2F 34 38 39 3B " +
+      "3D 3F 40 42 44 53 54 55 57 58 F0 HV P0 XX CC";
+    for (const one of classes.split(" ")) {
+      const code = `${one}00A`;
+      await assert.rejects(ask(() => Promise.reject(Object.assign(new Error(), { code }))), {
+        name: "SessionError",
+        sqlstate: code,
+      });
+    }
+  });
 
   class PostgresError extends Error {
     override name = "PostgresError";

@@ -13,6 +13,8 @@ const root = fileURLToPath(new URL("../..", import.meta.url));
 export interface Server {
   /** Where it serves: `http://127.0.0.1:` and a port. */
   readonly url: string;
+  /** The process. */
+  readonly pid: number;
   readonly close: () => Promise<void>;
 }
 
@@ -32,7 +34,7 @@ export async function startServer(
     await exited;
   };
   try {
-    return { url: await announced(child), close };
+    return { url: await announced(child), pid: child.pid!, close };
   } catch (error) {
     await close();
     throw error;
