@@ -156,9 +156,10 @@ export async function create<Data extends object>(
   const row = name === null
     ? await queryUser(context, INSERT, [id, ...values, null, null])
     : await queryUser(context, CREATE, [name, ...values]);
-  const session = toSession<Data>(caller, readSession(caller, row, key.id), policy.idleTimeout);
   const revoked: SessionEvent[] = [];
+  let session: Session<Data>;
   try {
+    session = toSession<Data>(caller, readSession(caller, row, key.id), policy.idleTimeout);
     if (typeof replaced !== "string") revoked.push(...await replace(context, replaced));
     if (policy.maxSessions !== false) revoked.push(...await limitSessions(context, key.id));
   } catch (error) {

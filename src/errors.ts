@@ -8,8 +8,8 @@
  *   still have happened. Answer with 503.
  * - `STORE_REJECTED`: the database rejected the statement; `sqlstate` says why.
  * - `SCHEMA_MISSING`: the schema `coatcheck` is missing or incomplete: run `migrate`.
- * - `UNEXPECTED_RESULT`: the SQL client returned something that the statement cannot return, or
- *   `coatcheck.users` has two rows for one user.
+ * - `UNEXPECTED_RESULT`: the SQL client returned something that the statement cannot return,
+ *   `coatcheck.users` has two rows for one user, or a trigger on `coatcheck.sessions` changed what was written.
  */
 export type SessionErrorCode =
   | "USER_NOT_FOUND"
@@ -104,6 +104,13 @@ export function storeError(caller: string, error: unknown, received: string): Se
     return new SessionError(
       "UNEXPECTED_RESULT",
       `${caller}: coatcheck.users has more than one row for the user; make id and username unique in it`,
+    );
+  }
+  // The statement has found another row than it wrote; see `intact` in statements.ts.
+  if (sqlstate === "2201E") {
+    return new SessionError(
+      "UNEXPECTED_RESULT",
+      `${caller}: a trigger changed what was written to coatcheck.sessions; nothing was written`,
     );
   }
   const ours = codeOf(sqlstate);

@@ -1,6 +1,6 @@
 import { type Context, contextOf, requireOne } from "./context.ts";
 import { clearCookie, readToken, type RequestHeaders } from "./cookie.ts";
-import { unexpectedRow } from "./errors.ts";
+import { SessionError, unexpectedRow } from "./errors.ts";
 import { emit } from "./events.ts";
 import { copyOptions, kindOf, refuse, requireText } from "./input.ts";
 import { type Policy, readOptions } from "./policy.ts";
@@ -14,6 +14,7 @@ import {
 } from "./session.ts";
 import { type Cell, query, requireSql, type Sql } from "./sql.ts";
 import {
+  FIND_UNREVOKED,
   MAX_REVOKED,
   REVOKE,
   REVOKE_MANY,
@@ -126,7 +127,22 @@ export async function revokePresented<Data extends object>(
   reason: string,
 ): Promise<RevokedSession<Data> | null> {
   const cells = requireOne(context, await query(context, REVOKE, [id, digest, reason]));
-  return cells ? readRevoked<Data>(context, cells, id) : null;
+  if (!cells) return null;
+  if (cells[0] !== null || cells[1] !== null) return readRevoked<Data>(context, cells, id);
+  await requireRevoked(context, id, digest);
+  return null;
+}
+
+/**
+ * Throws if a session that was not changed is still live. Another call may have revoked it at the same time; if
+ * not, a trigger of the app has kept its row as it was.
+ */
+async function requireRevoked(context: Context, id: string, digest: string | null): Promise<void> {
+  const rows = await query(context, FIND_UNREVOKED, [id, digest]);
+  if (rows.length === 0) return;
+  const message =
+    `${context.caller}: the session is still live; a trigger prevented the revocation`;
+  throw new SessionError("UNEXPECTED_RESULT", message);
 }
 
 /**
@@ -242,7 +258,11 @@ export async function revokeMany<Data extends object>(
     }
   } while (rows.length === MAX_REVOKED && skipped.size < MAX_REVOKED);
   // One by one: each waits for its row with no other lock.
-  for (const id of skipped) revoked.push(...await query(context, REVOKE_SKIPPED, [id!, reason]));
+  for (const id of skipped) {
+    const rows = await query(context, REVOKE_SKIPPED, [id!, reason]);
+    if (rows.length === 0) await requireRevoked(context, id!, null);
+    revoked.push(...rows);
+  }
   const sessions = revoked.map((cells) => readRevoked<Data>(context, cells))
     .sort((a, b) => a.id < b.id ? -1 : 1);
   for (const session of sessions) emitRevoked(context, session);

@@ -98,11 +98,14 @@ export function readNumber(caller: string, cell: Cell | undefined): number {
 
 function readData(caller: string, cell: Cell | undefined): object {
   if (typeof cell !== "string") throw unexpectedRow(caller);
+  let data: unknown;
   try {
-    return JSON.parse(cell);
+    data = JSON.parse(cell);
   } catch {
-    throw unexpectedRow(caller);
+    // Refused below.
   }
+  if (typeof data !== "object" || data === null || Array.isArray(data)) throw unexpectedRow(caller);
+  return data;
 }
 
 /**
