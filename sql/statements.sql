@@ -285,10 +285,13 @@ with s as (
       else s.rotation_seen_at
     end,
     rotation_salt = case
-      when s.rotation_seen_at is null or s.rotation_seen_at > clock.grace then s.rotation_salt
+      when s.rotation_seen_at is null
+        or s.rotation_seen_at > clock.grace and s.rotation_seen_at < clock.ahead then s.rotation_salt
     end
   from (
-    select statement_timestamp() as now, statement_timestamp() - $6::text::interval as grace
+    select statement_timestamp() as now,
+      statement_timestamp() - $6::text::interval as grace,
+      statement_timestamp() + $6::text::interval as ahead
   ) clock
   where s.id = $2::text::uuid
     and (s.digest = pg_catalog.decode($3::text, 'hex')
@@ -456,7 +459,8 @@ where pg_catalog.ln(((
 -- REAUTHENTICATE
 --
 -- Records that the user has proved their identity: both timeouts start again, with a secret that is not
--- derived from the old one. Locks the row.
+-- derived from the old one. An imported session may have been created in the future, and so after its new
+-- deadline: then it is created now. Locks the row.
 --
 -- $1 the call; $2 id; $3 digest of the presented secret; $4 absoluteTimeout; $5 idleTimeout; $6
 -- rotationGrace; $7 digest of the new secret.
@@ -467,6 +471,7 @@ with s as (
     rotation_salt = null,
     rotated_at = null,
     rotation_seen_at = null,
+    created_at = least(s.created_at, statement_timestamp()),
     authenticated_at = statement_timestamp(),
     expires_at = statement_timestamp() + $4::text::interval,
     last_seen_at = statement_timestamp()
@@ -518,7 +523,7 @@ where pg_catalog.ln(((
 -- rotationGrace; $7 the keys to remove; $8 what to set; $9 the version, or null for any.
 with s as (
   update coatcheck.sessions s
-  set data = (s.data - $7::text::text[]) || $8::text::jsonb,
+  set data = (s.data || $8::text::jsonb) - $7::text::text[],
     version = s.version + 1,
     rotation_seen_at = case
       when s.digest = pg_catalog.decode($3::text, 'hex') and s.previous_digest is not null
@@ -544,7 +549,7 @@ with s as (
     and pg_catalog.jsonb_typeof(s.data) = 'object'
     and exists (select from coatcheck.users u where u.id = s.user_id and u.username is not null)
     and ($9::text is null or s.version = $9::text::integer)
-    and octet_length(((s.data - $7::text::text[]) || $8::text::jsonb)::text) <= 131072
+    and octet_length(((s.data || $8::text::jsonb) - $7::text::text[])::text) <= 131072
   returning s.*
 )
 select $1::text as call,
@@ -654,7 +659,7 @@ select $1::text as call,
   extract(epoch from s.rotated_at)::text as rotated,
   extract(epoch from s.rotation_seen_at)::text as rotation_seen,
   (s.digest = pg_catalog.decode($3::text, 'hex'))::text as is_current,
-  octet_length(((s.data - $7::text::text[]) || $8::text::jsonb)::text)::text as size
+  octet_length(((s.data || $8::text::jsonb) - $7::text::text[])::text)::text as size
 from coatcheck.sessions s
 where s.id = $2::text::uuid
   and pg_catalog.decode($3::text, 'hex') in (s.digest, s.previous_digest)

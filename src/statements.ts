@@ -342,10 +342,13 @@ export const TOUCH: Statement = statement(
       else s.rotation_seen_at
     end,
     rotation_salt = case
-      when s.rotation_seen_at is null or s.rotation_seen_at > clock.grace then s.rotation_salt
+      when s.rotation_seen_at is null
+        or s.rotation_seen_at > clock.grace and s.rotation_seen_at < clock.ahead then s.rotation_salt
     end
   from (
-    select statement_timestamp() as now, statement_timestamp() - $6::text::interval as grace
+    select statement_timestamp() as now,
+      statement_timestamp() - $6::text::interval as grace,
+      statement_timestamp() + $6::text::interval as ahead
   ) clock
   where ${OPENED}
     and (s.last_seen_at <= statement_timestamp() - $7::text::interval
@@ -413,7 +416,8 @@ export const ROTATE_DUE: Statement = statement(
 
 /**
  * Records that the user has proved their identity: both timeouts start again, with a secret that is not
- * derived from the old one. Locks the row.
+ * derived from the old one. An imported session may have been created in the future, and so after its new
+ * deadline: then it is created now. Locks the row.
  *
  * $1 the call; $2 id; $3 digest of the presented secret; $4 absoluteTimeout; $5 idleTimeout; $6
  * rotationGrace; $7 digest of the new secret.
@@ -427,6 +431,7 @@ export const REAUTHENTICATE: Statement = statement(
     rotation_salt = null,
     rotated_at = null,
     rotation_seen_at = null,
+    created_at = least(s.created_at, statement_timestamp()),
     authenticated_at = statement_timestamp(),
     expires_at = statement_timestamp() + $4::text::interval,
     last_seen_at = statement_timestamp()
@@ -446,7 +451,8 @@ where ${
 /** The maximum bytes of merged data, as PostgreSQL writes JSON: twice the maximum of one call. */
 export const MAX_MERGED_DATA_BYTES = 131_072;
 
-const MERGED = "(s.data - $7::text::text[]) || $8::text::jsonb";
+// Not the other way round: keys cannot be removed from data that is a number or a text.
+const MERGED = "(s.data || $8::text::jsonb) - $7::text::text[]";
 
 /**
  * Merges keys into the data, if it has the version that the caller has read. Locks the row.
