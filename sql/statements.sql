@@ -27,12 +27,9 @@ select $1::text as call,
 from (
   select (
     select u.id
-    from coatcheck.users u
-    where u.username = (
-      select asked.username
-      from pg_catalog.jsonb_populate_record(null::coatcheck.users,
-        pg_catalog.jsonb_build_object('username', $2::text)) asked
-    )
+    from pg_catalog.jsonb_populate_record(null::coatcheck.users,
+      pg_catalog.jsonb_build_object('username', $2::text)) asked
+    join coatcheck.users u on u.username = asked.username
   )::text as id
 ) found
 cross join lateral pg_catalog.jsonb_populate_record(null::coatcheck.sessions,
@@ -46,24 +43,20 @@ where found.id is not null;
 -- as a foreign key does.
 --
 -- $1 the call; $2 username; $3 id; $4 digest of the secret; $5 absoluteTimeout; $6 persistent; $7 data.
-with s as (
+with found as materialized (
+  select (
+    select u.id
+    from pg_catalog.jsonb_populate_record(null::coatcheck.users,
+      pg_catalog.jsonb_build_object('username', $2::text)) asked
+    join coatcheck.users u on u.username = asked.username
+  ) as id
+), s as (
   insert into coatcheck.sessions as s
     (id, user_id, digest, created_at, authenticated_at, last_seen_at, expires_at, persistent, data)
   select $3::text::uuid, found.id, pg_catalog.decode($4::text, 'hex'), statement_timestamp(),
     statement_timestamp(), statement_timestamp(), statement_timestamp() + $5::text::interval,
     $6::text::boolean, $7::text::jsonb
-  from (
-    select (
-      select u.id
-      from coatcheck.users u
-      where u.username = (
-        select asked.username
-        from pg_catalog.jsonb_populate_record(null::coatcheck.users,
-          pg_catalog.jsonb_build_object('username', $2::text)) asked
-      )
-    ) as id
-    offset 0
-  ) found
+  from found
   where found.id is not null
   returning s.*
 )
@@ -79,7 +72,15 @@ select $1::text as call,
   s.persistent::text as persistent,
   s.version::text as version,
   s.data::text as data
-from s;
+from found
+left join s on true
+where found.id is not null
+  and pg_catalog.ln(((
+    s.id = $3::text::uuid and s.digest = pg_catalog.decode($4::text, 'hex')
+    and s.user_id = found.id and s.revoked_at is null
+    and s.expires_at > greatest(statement_timestamp(), s.created_at, s.authenticated_at, s.last_seen_at)
+    and isfinite(s.expires_at) and pg_catalog.jsonb_typeof(s.data) = 'object'
+  ) is true)::integer::double precision) = 0::double precision;
 
 -- INSERT
 --
@@ -88,7 +89,15 @@ from s;
 --
 -- $1 the call; $2 the user's key; $3 id; $4 digest of the secret; $5 absoluteTimeout; $6 persistent; $7 data;
 -- $8 created at, or null for now; $9 expires at, or null for $5 from now.
-with s as (
+with found as materialized (
+  select (
+    select u.id
+    from pg_catalog.jsonb_populate_record(null::coatcheck.users,
+      pg_catalog.jsonb_build_object('id', $2::text)) asked
+    join coatcheck.users u on u.id = asked.id
+    where u.username is not null
+  ) as id
+), s as (
   insert into coatcheck.sessions as s
     (id, user_id, digest, created_at, authenticated_at, last_seen_at, expires_at, persistent, data)
   select $3::text::uuid, found.id, pg_catalog.decode($4::text, 'hex'),
@@ -96,18 +105,7 @@ with s as (
     least($8::text::timestamptz, statement_timestamp()), statement_timestamp(),
     coalesce($9::text::timestamptz, statement_timestamp() + $5::text::interval),
     $6::text::boolean, $7::text::jsonb
-  from (
-    select (
-      select u.id
-      from coatcheck.users u
-      where u.id = (
-        select asked.id
-        from pg_catalog.jsonb_populate_record(null::coatcheck.users,
-          pg_catalog.jsonb_build_object('id', $2::text)) asked
-      ) and u.username is not null
-    ) as id
-    offset 0
-  ) found
+  from found
   where found.id is not null
   returning s.*
 )
@@ -123,7 +121,16 @@ select $1::text as call,
   s.persistent::text as persistent,
   s.version::text as version,
   s.data::text as data
-from s;
+from found
+left join s on true
+where found.id is not null
+  and pg_catalog.ln(((
+    s.id = $3::text::uuid and s.digest = pg_catalog.decode($4::text, 'hex')
+    and s.user_id = found.id and ($9::text::timestamptz <= statement_timestamp()
+      or s.revoked_at is null
+    and s.expires_at > greatest(statement_timestamp(), s.created_at, s.authenticated_at, s.last_seen_at)
+    and isfinite(s.expires_at) and pg_catalog.jsonb_typeof(s.data) = 'object')
+  ) is true)::integer::double precision) = 0::double precision;
 
 -- DISCARD
 --
@@ -145,7 +152,8 @@ select $1::text as call, s.id::text as id from s;
 -- It is a statement of its own, so that it sees what concurrent calls have inserted. It locks the user's live
 -- sessions, and skips those that another statement holds: it never waits with a lock, and so is in no
 -- deadlock. A skipped session is returned without its user, and the call tries again. A session that a
--- concurrent call has just revoked is not counted, so that two calls never revoke each other's.
+-- concurrent call has just revoked is not counted, so that two calls never revoke each other's. A session
+-- that a trigger has kept from being revoked is returned as no row of a session.
 --
 -- $1 the call; $2 the new session's id; $3 the number; $4 absoluteTimeout; $5 idleTimeout.
 with live as materialized (
@@ -155,9 +163,12 @@ with live as materialized (
     and s.revoked_at is null
     and s.expires_at > statement_timestamp()
     and s.authenticated_at > statement_timestamp() - $4::text::interval
+    and s.authenticated_at < statement_timestamp() + $4::text::interval
     and s.last_seen_at > statement_timestamp() - $5::text::interval
-    and isfinite(s.created_at) and isfinite(s.authenticated_at)
-    and isfinite(s.last_seen_at) and isfinite(s.expires_at)
+    and s.last_seen_at < statement_timestamp() + $5::text::interval
+    and s.expires_at > greatest(s.created_at, s.authenticated_at, s.last_seen_at)
+    and isfinite(s.created_at) and isfinite(s.expires_at)
+    and pg_catalog.jsonb_typeof(s.data) = 'object'
 ), held as materialized (
   select h.id, h.last_seen_at
   from coatcheck.sessions h
@@ -180,10 +191,15 @@ select $1::text as call,
   s.user_id::text as user_id,
   (pg_catalog.pg_typeof(s.user_id)::oid in (21::oid, 23::oid))::text as user_id_is_number
 from s
+where s.revoked_at is not null
+union all
+select $1::text, e.id::text, null, 'not revoked'
+from excess e
+where not e.id = any(array(select s.id from s where s.revoked_at is not null))
 union all
 select $1::text, l.id::text, null, null
 from live l
-where l.id not in (select h.id from held h);
+where not l.id = any(array(select h.id from held h));
 
 -- LIMIT_UNLOCKED
 --
@@ -204,9 +220,12 @@ with own as (
     and s.revoked_at is null
     and s.expires_at > statement_timestamp()
     and s.authenticated_at > statement_timestamp() - $4::text::interval
+    and s.authenticated_at < statement_timestamp() + $4::text::interval
     and s.last_seen_at > statement_timestamp() - $5::text::interval
-    and isfinite(s.created_at) and isfinite(s.authenticated_at)
-    and isfinite(s.last_seen_at) and isfinite(s.expires_at)
+    and s.last_seen_at < statement_timestamp() + $5::text::interval
+    and s.expires_at > greatest(s.created_at, s.authenticated_at, s.last_seen_at)
+    and isfinite(s.created_at) and isfinite(s.expires_at)
+    and pg_catalog.jsonb_typeof(s.data) = 'object'
   order by s.last_seen_at desc, s.id desc
   offset $3::text::bigint - 1
 ), s as (
@@ -259,31 +278,39 @@ where s.id = $2::text::uuid
 -- rotationGrace; $7 touchInterval, or null.
 with s as (
   update coatcheck.sessions s
-  set last_seen_at = greatest(s.last_seen_at, clock.now),
+  set last_seen_at = clock.now,
     rotation_seen_at = case
       when s.digest = pg_catalog.decode($3::text, 'hex') and s.previous_digest is not null
         and s.rotation_seen_at is null then clock.now
       else s.rotation_seen_at
     end,
     rotation_salt = case
-      when s.rotation_seen_at is null or s.rotation_seen_at > clock.grace then s.rotation_salt
+      when s.rotation_seen_at is null
+        or s.rotation_seen_at > clock.grace and s.rotation_seen_at < clock.ahead then s.rotation_salt
     end
   from (
-    select statement_timestamp() as now, statement_timestamp() - $6::text::interval as grace
+    select statement_timestamp() as now,
+      statement_timestamp() - $6::text::interval as grace,
+      statement_timestamp() + $6::text::interval as ahead
   ) clock
   where s.id = $2::text::uuid
     and (s.digest = pg_catalog.decode($3::text, 'hex')
       or s.previous_digest = pg_catalog.decode($3::text, 'hex')
         and (s.rotation_seen_at is null
-          or s.rotation_seen_at > statement_timestamp() - $6::text::interval))
+          or s.rotation_seen_at > statement_timestamp() - $6::text::interval
+            and s.rotation_seen_at < statement_timestamp() + $6::text::interval))
     and s.revoked_at is null
     and s.expires_at > statement_timestamp()
     and s.authenticated_at > statement_timestamp() - $4::text::interval
+    and s.authenticated_at < statement_timestamp() + $4::text::interval
     and s.last_seen_at > statement_timestamp() - $5::text::interval
-    and isfinite(s.created_at) and isfinite(s.authenticated_at)
-    and isfinite(s.last_seen_at) and isfinite(s.expires_at)
-    and exists (select from coatcheck.users u where u.id = s.user_id and u.username is not null offset 0)
+    and s.last_seen_at < statement_timestamp() + $5::text::interval
+    and s.expires_at > greatest(s.created_at, s.authenticated_at, s.last_seen_at)
+    and isfinite(s.created_at) and isfinite(s.expires_at)
+    and pg_catalog.jsonb_typeof(s.data) = 'object'
+    and exists (select from coatcheck.users u where u.id = s.user_id and u.username is not null)
     and (s.last_seen_at <= statement_timestamp() - $7::text::interval
+      or s.last_seen_at >= statement_timestamp() + $7::text::interval
       or s.digest = pg_catalog.decode($3::text, 'hex') and s.previous_digest is not null
         and s.rotation_seen_at is null)
     and s.id = (
@@ -291,9 +318,18 @@ with s as (
       where l.id = $2::text::uuid
       for no key update skip locked
     )
-  returning s.id, s.last_seen_at
+  returning s.*
 )
-select $1::text as call, s.id::text as id, extract(epoch from s.last_seen_at)::text as last_seen from s;
+select $1::text as call,
+  s.id::text as id,
+  extract(epoch from s.last_seen_at)::text as last_seen
+from s
+where pg_catalog.ln(((
+    s.revoked_at is null
+    and s.expires_at > greatest(statement_timestamp(), s.created_at, s.authenticated_at, s.last_seen_at)
+    and isfinite(s.expires_at) and pg_catalog.jsonb_typeof(s.data) = 'object'
+    and s.user_id = (select o.user_id from coatcheck.sessions o where o.id = $2::text::uuid)
+  ) is true)::integer::double precision) = 0::double precision;
 
 -- ROTATE
 --
@@ -309,21 +345,27 @@ with s as (
     rotation_salt = pg_catalog.decode($8::text, 'hex'),
     rotated_at = statement_timestamp(),
     rotation_seen_at = null,
-    last_seen_at = greatest(s.last_seen_at, statement_timestamp())
+    last_seen_at = statement_timestamp()
   where s.id = $2::text::uuid
     and (s.digest = pg_catalog.decode($3::text, 'hex')
       or s.previous_digest = pg_catalog.decode($3::text, 'hex')
         and (s.rotation_seen_at is null
-          or s.rotation_seen_at > statement_timestamp() - $6::text::interval))
+          or s.rotation_seen_at > statement_timestamp() - $6::text::interval
+            and s.rotation_seen_at < statement_timestamp() + $6::text::interval))
     and s.revoked_at is null
     and s.expires_at > statement_timestamp()
     and s.authenticated_at > statement_timestamp() - $4::text::interval
+    and s.authenticated_at < statement_timestamp() + $4::text::interval
     and s.last_seen_at > statement_timestamp() - $5::text::interval
-    and isfinite(s.created_at) and isfinite(s.authenticated_at)
-    and isfinite(s.last_seen_at) and isfinite(s.expires_at)
-    and exists (select from coatcheck.users u where u.id = s.user_id and u.username is not null offset 0)
+    and s.last_seen_at < statement_timestamp() + $5::text::interval
+    and s.expires_at > greatest(s.created_at, s.authenticated_at, s.last_seen_at)
+    and isfinite(s.created_at) and isfinite(s.expires_at)
+    and pg_catalog.jsonb_typeof(s.data) = 'object'
+    and exists (select from coatcheck.users u where u.id = s.user_id and u.username is not null)
     and s.digest = pg_catalog.decode($3::text, 'hex')
-    and (s.previous_digest is null or s.rotation_seen_at <= statement_timestamp() - $6::text::interval)
+    and (s.previous_digest is null
+      or s.rotation_seen_at <= statement_timestamp() - $6::text::interval
+      or s.rotation_seen_at >= statement_timestamp() + $6::text::interval)
   returning s.*
 )
 select $1::text as call,
@@ -339,7 +381,16 @@ select $1::text as call,
   s.version::text as version,
   s.data::text as data,
   extract(epoch from statement_timestamp())::text as clock
-from s;
+from s
+where pg_catalog.ln(((
+    s.revoked_at is null
+    and s.expires_at > greatest(statement_timestamp(), s.created_at, s.authenticated_at, s.last_seen_at)
+    and isfinite(s.expires_at) and pg_catalog.jsonb_typeof(s.data) = 'object'
+    and s.user_id = (select o.user_id from coatcheck.sessions o where o.id = $2::text::uuid)
+    and s.digest = pg_catalog.decode($7::text, 'hex')
+    and s.previous_digest = pg_catalog.decode($3::text, 'hex')
+    and s.rotation_salt = pg_catalog.decode($8::text, 'hex')
+  ) is true)::integer::double precision) = 0::double precision;
 
 -- ROTATE_DUE
 --
@@ -353,21 +404,27 @@ with s as (
     rotation_salt = pg_catalog.decode($8::text, 'hex'),
     rotated_at = statement_timestamp(),
     rotation_seen_at = null,
-    last_seen_at = greatest(s.last_seen_at, statement_timestamp())
+    last_seen_at = statement_timestamp()
   where s.id = $2::text::uuid
     and (s.digest = pg_catalog.decode($3::text, 'hex')
       or s.previous_digest = pg_catalog.decode($3::text, 'hex')
         and (s.rotation_seen_at is null
-          or s.rotation_seen_at > statement_timestamp() - $6::text::interval))
+          or s.rotation_seen_at > statement_timestamp() - $6::text::interval
+            and s.rotation_seen_at < statement_timestamp() + $6::text::interval))
     and s.revoked_at is null
     and s.expires_at > statement_timestamp()
     and s.authenticated_at > statement_timestamp() - $4::text::interval
+    and s.authenticated_at < statement_timestamp() + $4::text::interval
     and s.last_seen_at > statement_timestamp() - $5::text::interval
-    and isfinite(s.created_at) and isfinite(s.authenticated_at)
-    and isfinite(s.last_seen_at) and isfinite(s.expires_at)
-    and exists (select from coatcheck.users u where u.id = s.user_id and u.username is not null offset 0)
+    and s.last_seen_at < statement_timestamp() + $5::text::interval
+    and s.expires_at > greatest(s.created_at, s.authenticated_at, s.last_seen_at)
+    and isfinite(s.created_at) and isfinite(s.expires_at)
+    and pg_catalog.jsonb_typeof(s.data) = 'object'
+    and exists (select from coatcheck.users u where u.id = s.user_id and u.username is not null)
     and s.digest = pg_catalog.decode($3::text, 'hex')
-    and (s.previous_digest is null or s.rotation_seen_at <= statement_timestamp() - $6::text::interval)
+    and (s.previous_digest is null
+      or s.rotation_seen_at <= statement_timestamp() - $6::text::interval
+      or s.rotation_seen_at >= statement_timestamp() + $6::text::interval)
     and s.id = (
       select l.id from coatcheck.sessions l
       where l.id = $2::text::uuid
@@ -388,12 +445,22 @@ select $1::text as call,
   s.version::text as version,
   s.data::text as data,
   extract(epoch from statement_timestamp())::text as clock
-from s;
+from s
+where pg_catalog.ln(((
+    s.revoked_at is null
+    and s.expires_at > greatest(statement_timestamp(), s.created_at, s.authenticated_at, s.last_seen_at)
+    and isfinite(s.expires_at) and pg_catalog.jsonb_typeof(s.data) = 'object'
+    and s.user_id = (select o.user_id from coatcheck.sessions o where o.id = $2::text::uuid)
+    and s.digest = pg_catalog.decode($7::text, 'hex')
+    and s.previous_digest = pg_catalog.decode($3::text, 'hex')
+    and s.rotation_salt = pg_catalog.decode($8::text, 'hex')
+  ) is true)::integer::double precision) = 0::double precision;
 
 -- REAUTHENTICATE
 --
 -- Records that the user has proved their identity: both timeouts start again, with a secret that is not
--- derived from the old one. Locks the row.
+-- derived from the old one. An imported session may have been created in the future, and so after its new
+-- deadline: then it is created now. Locks the row.
 --
 -- $1 the call; $2 id; $3 digest of the presented secret; $4 absoluteTimeout; $5 idleTimeout; $6
 -- rotationGrace; $7 digest of the new secret.
@@ -404,21 +471,26 @@ with s as (
     rotation_salt = null,
     rotated_at = null,
     rotation_seen_at = null,
+    created_at = least(s.created_at, statement_timestamp()),
     authenticated_at = statement_timestamp(),
     expires_at = statement_timestamp() + $4::text::interval,
-    last_seen_at = greatest(s.last_seen_at, statement_timestamp())
+    last_seen_at = statement_timestamp()
   where s.id = $2::text::uuid
     and (s.digest = pg_catalog.decode($3::text, 'hex')
       or s.previous_digest = pg_catalog.decode($3::text, 'hex')
         and (s.rotation_seen_at is null
-          or s.rotation_seen_at > statement_timestamp() - $6::text::interval))
+          or s.rotation_seen_at > statement_timestamp() - $6::text::interval
+            and s.rotation_seen_at < statement_timestamp() + $6::text::interval))
     and s.revoked_at is null
     and s.expires_at > statement_timestamp()
     and s.authenticated_at > statement_timestamp() - $4::text::interval
+    and s.authenticated_at < statement_timestamp() + $4::text::interval
     and s.last_seen_at > statement_timestamp() - $5::text::interval
-    and isfinite(s.created_at) and isfinite(s.authenticated_at)
-    and isfinite(s.last_seen_at) and isfinite(s.expires_at)
-    and exists (select from coatcheck.users u where u.id = s.user_id and u.username is not null offset 0)
+    and s.last_seen_at < statement_timestamp() + $5::text::interval
+    and s.expires_at > greatest(s.created_at, s.authenticated_at, s.last_seen_at)
+    and isfinite(s.created_at) and isfinite(s.expires_at)
+    and pg_catalog.jsonb_typeof(s.data) = 'object'
+    and exists (select from coatcheck.users u where u.id = s.user_id and u.username is not null)
   returning s.*
 )
 select $1::text as call,
@@ -434,7 +506,14 @@ select $1::text as call,
   s.version::text as version,
   s.data::text as data,
   extract(epoch from statement_timestamp())::text as clock
-from s;
+from s
+where pg_catalog.ln(((
+    s.revoked_at is null
+    and s.expires_at > greatest(statement_timestamp(), s.created_at, s.authenticated_at, s.last_seen_at)
+    and isfinite(s.expires_at) and pg_catalog.jsonb_typeof(s.data) = 'object'
+    and s.user_id = (select o.user_id from coatcheck.sessions o where o.id = $2::text::uuid)
+    and s.digest = pg_catalog.decode($7::text, 'hex') and s.previous_digest is null
+  ) is true)::integer::double precision) = 0::double precision;
 
 -- UPDATE
 --
@@ -444,29 +523,33 @@ from s;
 -- rotationGrace; $7 the keys to remove; $8 what to set; $9 the version, or null for any.
 with s as (
   update coatcheck.sessions s
-  set data = (s.data - $7::text::text[]) || $8::text::jsonb,
+  set data = (s.data || $8::text::jsonb) - $7::text::text[],
     version = s.version + 1,
     rotation_seen_at = case
       when s.digest = pg_catalog.decode($3::text, 'hex') and s.previous_digest is not null
         and s.rotation_seen_at is null then clock.now
       else s.rotation_seen_at
     end,
-    last_seen_at = greatest(s.last_seen_at, clock.now)
+    last_seen_at = clock.now
   from (select statement_timestamp() as now) clock
   where s.id = $2::text::uuid
     and (s.digest = pg_catalog.decode($3::text, 'hex')
       or s.previous_digest = pg_catalog.decode($3::text, 'hex')
         and (s.rotation_seen_at is null
-          or s.rotation_seen_at > statement_timestamp() - $6::text::interval))
+          or s.rotation_seen_at > statement_timestamp() - $6::text::interval
+            and s.rotation_seen_at < statement_timestamp() + $6::text::interval))
     and s.revoked_at is null
     and s.expires_at > statement_timestamp()
     and s.authenticated_at > statement_timestamp() - $4::text::interval
+    and s.authenticated_at < statement_timestamp() + $4::text::interval
     and s.last_seen_at > statement_timestamp() - $5::text::interval
-    and isfinite(s.created_at) and isfinite(s.authenticated_at)
-    and isfinite(s.last_seen_at) and isfinite(s.expires_at)
-    and exists (select from coatcheck.users u where u.id = s.user_id and u.username is not null offset 0)
+    and s.last_seen_at < statement_timestamp() + $5::text::interval
+    and s.expires_at > greatest(s.created_at, s.authenticated_at, s.last_seen_at)
+    and isfinite(s.created_at) and isfinite(s.expires_at)
+    and pg_catalog.jsonb_typeof(s.data) = 'object'
+    and exists (select from coatcheck.users u where u.id = s.user_id and u.username is not null)
     and ($9::text is null or s.version = $9::text::integer)
-    and octet_length(((s.data - $7::text::text[]) || $8::text::jsonb)::text) <= 131072
+    and octet_length(((s.data || $8::text::jsonb) - $7::text::text[])::text) <= 131072
   returning s.*
 )
 select $1::text as call,
@@ -481,7 +564,13 @@ select $1::text as call,
   s.persistent::text as persistent,
   s.version::text as version,
   s.data::text as data
-from s;
+from s
+where pg_catalog.ln(((
+    s.revoked_at is null
+    and s.expires_at > greatest(statement_timestamp(), s.created_at, s.authenticated_at, s.last_seen_at)
+    and isfinite(s.expires_at) and pg_catalog.jsonb_typeof(s.data) = 'object'
+    and s.user_id = (select o.user_id from coatcheck.sessions o where o.id = $2::text::uuid)
+  ) is true)::integer::double precision) = 0::double precision;
 
 -- EXPLAIN
 --
@@ -570,7 +659,7 @@ select $1::text as call,
   extract(epoch from s.rotated_at)::text as rotated,
   extract(epoch from s.rotation_seen_at)::text as rotation_seen,
   (s.digest = pg_catalog.decode($3::text, 'hex'))::text as is_current,
-  octet_length(((s.data - $7::text::text[]) || $8::text::jsonb)::text)::text as size
+  octet_length(((s.data || $8::text::jsonb) - $7::text::text[])::text)::text as size
 from coatcheck.sessions s
 where s.id = $2::text::uuid
   and pg_catalog.decode($3::text, 'hex') in (s.digest, s.previous_digest)
@@ -609,9 +698,12 @@ where (select a.user_id from asked a) is not null
   and s.revoked_at is null
     and s.expires_at > statement_timestamp()
     and s.authenticated_at > statement_timestamp() - $4::text::interval
+    and s.authenticated_at < statement_timestamp() + $4::text::interval
     and s.last_seen_at > statement_timestamp() - $5::text::interval
-    and isfinite(s.created_at) and isfinite(s.authenticated_at)
-    and isfinite(s.last_seen_at) and isfinite(s.expires_at)
+    and s.last_seen_at < statement_timestamp() + $5::text::interval
+    and s.expires_at > greatest(s.created_at, s.authenticated_at, s.last_seen_at)
+    and isfinite(s.created_at) and isfinite(s.expires_at)
+    and pg_catalog.jsonb_typeof(s.data) = 'object'
   and exists (select from coatcheck.users u where u.id = s.user_id and u.username is not null)
   and ($6::text is null
     or s.last_seen_at < (select b.last_seen_at from before b)
@@ -624,7 +716,8 @@ limit $3::text::bigint;
 -- Revokes the session of a presented token, also one that this policy calls idle or expired: another policy
 -- may call it live. Locks the row. If the server does not wait for its log (synchronous_commit is off), a
 -- crash could revive the session, so this transaction waits; a stronger setting stays as it is. The setting
--- is read beside the row, and so on its shard.
+-- is read beside the row, and so on its shard. If the session was not revoked before and is not revoked by
+-- this, a row without a session is returned, for FIND_UNREVOKED.
 --
 -- $1 the call; $2 id; $3 digest of the presented secret; $4 reason.
 with durable as materialized (
@@ -655,10 +748,14 @@ select $1::text as call,
   extract(epoch from s.expires_at)::text as expires,
   s.persistent::text as persistent,
   s.version::text as version,
-  s.data::text as data,
+  case when pg_catalog.jsonb_typeof(s.data) = 'object' then s.data::text else '{}' end as data,
   extract(epoch from s.revoked_at)::text as revoked,
   s.revoked_reason as reason
-from s;
+from coatcheck.sessions o
+left join s on true
+where o.id = $2::text::uuid
+  and pg_catalog.decode($3::text, 'hex') in (o.digest, o.previous_digest)
+  and o.revoked_at is null;
 
 -- REVOKE_REUSED
 --
@@ -677,16 +774,30 @@ with durable as materialized (
     and extract(epoch from s.authenticated_at at time zone 'utc') = $3::text::numeric
     and s.revoked_at is null
     and (select count(*) from durable) >= 0
-  returning s.id
+  returning s.id, s.revoked_at
 )
-select $1::text as call, s.id::text as id from s;
+select $1::text as call, s.id::text as id from s where s.revoked_at is not null;
+
+-- FIND_UNREVOKED
+--
+-- Reads whether a session that a revocation did not change is neither revoked nor past its deadline: a
+-- trigger may have kept the row as it was. Locks the row for share, as EXPLAIN does.
+--
+-- $1 the call; $2 id; $3 digest of the presented secret, or null for any.
+select $1::text as call, s.id::text as id
+from coatcheck.sessions s
+where s.id = $2::text::uuid
+  and ($3::text is null or pg_catalog.decode($3::text, 'hex') in (s.digest, s.previous_digest))
+  and s.revoked_at is null
+  and s.expires_at > statement_timestamp()
+for share of s;
 
 -- REVOKE_MANY
 --
 -- Revokes live sessions of users, up to 10,000. Locks them, and skips those that another statement holds: it
--- never waits with a lock, and so is in no deadlock. A skipped session is returned without its user, for
--- REVOKE_SKIPPED. `offset 0` keeps the planner on the index however many users it expects. All keys are read
--- first, so that a key that no user can have fails by itself.
+-- never waits with a lock, and so is in no deadlock. A session that was not changed is returned without its
+-- user, for REVOKE_SKIPPED. `offset 0` keeps the planner on the index however many users it expects. All keys
+-- are read first, so that a key that no user can have fails by itself.
 --
 -- $1 the call; $2 the users' keys, as JSON; $3 the one session to revoke, or null; $4 the one to keep, or
 -- null; $5 reason.
@@ -740,14 +851,14 @@ select $1::text as call,
   extract(epoch from s.expires_at)::text as expires,
   s.persistent::text as persistent,
   s.version::text as version,
-  s.data::text as data,
+  case when pg_catalog.jsonb_typeof(s.data) = 'object' then s.data::text else '{}' end as data,
   extract(epoch from s.revoked_at)::text as revoked,
   s.revoked_reason as reason
 from s
 union all
 select $1::text, l.id::text, null, null, null, null, null, null, null, null, null, null, null, null
 from live l
-where l.id not in (select h.id from held h);
+where not l.id = any(array(select s.id from s));
 
 -- REVOKE_SKIPPED
 --
@@ -781,7 +892,7 @@ select $1::text as call,
   extract(epoch from s.expires_at)::text as expires,
   s.persistent::text as persistent,
   s.version::text as version,
-  s.data::text as data,
+  case when pg_catalog.jsonb_typeof(s.data) = 'object' then s.data::text else '{}' end as data,
   extract(epoch from s.revoked_at)::text as revoked,
   s.revoked_reason as reason
 from s;
@@ -826,7 +937,7 @@ select $1::text as call,
   extract(epoch from s.expires_at)::text as expires,
   s.persistent::text as persistent,
   s.version::text as version,
-  s.data::text as data,
+  case when pg_catalog.jsonb_typeof(s.data) = 'object' then s.data::text else '{}' end as data,
   extract(epoch from s.revoked_at)::text as revoked,
   s.revoked_reason as reason
 from s;
@@ -947,12 +1058,9 @@ with given as materialized (
     (c.value ->> 6)::jsonb as data,
     (
       select u.id
-      from coatcheck.users u
-      where u.username = (
-        select asked.username
-        from pg_catalog.jsonb_populate_record(null::coatcheck.users,
-          pg_catalog.jsonb_build_object('username', c.value ->> 1)) asked
-      )
+      from pg_catalog.jsonb_populate_record(null::coatcheck.users,
+        pg_catalog.jsonb_build_object('username', c.value ->> 1)) asked
+      join coatcheck.users u on u.username = asked.username
     ) as user_id
   from (
     select case
@@ -983,8 +1091,16 @@ select g.call,
   s.persistent::text as persistent,
   s.version::text as version,
   s.data::text as data
-from s
-join given g on g.id = s.id;
+from given g
+left join s on s.id = g.id
+where g.user_id is not null
+  and pg_catalog.ln(((
+    s.digest = g.digest and s.user_id = g.user_id
+    and (g.expires_at <= statement_timestamp()
+      or s.revoked_at is null
+    and s.expires_at > greatest(statement_timestamp(), s.created_at, s.authenticated_at, s.last_seen_at)
+    and isfinite(s.expires_at) and pg_catalog.jsonb_typeof(s.data) = 'object')
+  ) is true)::integer::double precision) = 0::double precision;
 
 -- INSERT_MANY
 --
@@ -1001,12 +1117,9 @@ with given as materialized (
     (c.value ->> 6)::jsonb as data,
     (
       select u.id
-      from coatcheck.users u
-      where u.id = (
-        select asked.id
-        from pg_catalog.jsonb_populate_record(null::coatcheck.users,
-          pg_catalog.jsonb_build_object('id', c.value ->> 1)) asked
-      ) and u.username is not null
+      from pg_catalog.jsonb_populate_record(null::coatcheck.users,
+        pg_catalog.jsonb_build_object('id', c.value ->> 1)) asked
+      join coatcheck.users u on u.id = asked.id and u.username is not null
     ) as user_id
   from (
     select case
@@ -1037,5 +1150,13 @@ select g.call,
   s.persistent::text as persistent,
   s.version::text as version,
   s.data::text as data
-from s
-join given g on g.id = s.id;
+from given g
+left join s on s.id = g.id
+where g.user_id is not null
+  and pg_catalog.ln(((
+    s.digest = g.digest and s.user_id = g.user_id
+    and (g.expires_at <= statement_timestamp()
+      or s.revoked_at is null
+    and s.expires_at > greatest(statement_timestamp(), s.created_at, s.authenticated_at, s.last_seen_at)
+    and isfinite(s.expires_at) and pg_catalog.jsonb_typeof(s.data) = 'object')
+  ) is true)::integer::double precision) = 0::double precision;

@@ -13,10 +13,17 @@ import {
 } from "./input.ts";
 import { type Policy, readOptions } from "./policy.ts";
 import { revokePresented } from "./revoke.ts";
-import { readSession, readUserId, type Session, toSession } from "./session.ts";
+import {
+  readSession,
+  readUserId,
+  requireIntact,
+  type Session,
+  SESSION_CELLS,
+  toSession,
+} from "./session.ts";
 import { query, queryEither, type Sql } from "./sql.ts";
 import { CREATE, DISCARD, INSERT, LIMIT, LIMIT_UNLOCKED } from "./statements.ts";
-import { createToken, keyOf, UUID } from "./token.ts";
+import { createToken, keyOf, type TokenKey, UUID } from "./token.ts";
 import { queryUser, readUser, type User } from "./user.ts";
 
 /** Options of one {@linkcode createSession} call, in addition to the policy. */
@@ -163,9 +170,11 @@ export async function create<Data extends object>(
   const row = name === null
     ? await queryUser(context, INSERT, [id, ...values, null, null])
     : await queryUser(context, CREATE, [name, ...values]);
-  const session = toSession<Data>(caller, readSession(caller, row, key.id), policy.idleTimeout);
   const revoked: SessionEvent[] = [];
+  let session: Session<Data>;
   try {
+    requireIntact(caller, row[SESSION_CELLS]);
+    session = toSession<Data>(caller, readSession(caller, row, key.id), policy.idleTimeout);
     if (replaced) {
       for await (const it of revokePresented(context, replaced.tokens, "replaced")) {
         const { id, userId, revokedReason: reason } = it;
@@ -176,7 +185,7 @@ export async function create<Data extends object>(
     emit(policy.onEvent, { type: "created", id: session.id, userId: session.userId });
   } catch (error) {
     // No cookie opens it. On a page of devices, it would be a session that no browser has.
-    await query(context, DISCARD, [key.id, key.digest]).catch(() => {});
+    await discard(context, key);
     throw error;
   } finally {
     for (const event of revoked) emit(policy.onEvent, event);
@@ -279,19 +288,32 @@ export async function insert<Data extends object>(
     refuse(RangeError, `${subject}.expiresAt`, "be later than createdAt", actual);
   }
   const user = readUser(caller, { userId });
+  const key = keyOf({ id, digest });
   const row = await queryUser(context, INSERT, [
     user.id,
     id,
-    keyOf({ id, digest }).digest,
+    key.digest,
     String(policy.absoluteTimeout),
     "true",
     requireJson(`${caller}: data`, data, MAX_SESSION_DATA_BYTES),
     createdAt.toISOString(),
     expiresAt.toISOString(),
   ]);
-  const session = toSession<Data>(caller, readSession(caller, row, id), policy.idleTimeout);
+  let session: Session<Data>;
+  try {
+    requireIntact(caller, row[SESSION_CELLS]);
+    session = toSession<Data>(caller, readSession(caller, row, id), policy.idleTimeout);
+  } catch (error) {
+    await discard(context, key);
+    throw error;
+  }
   emit(policy.onEvent, { type: "created", id: session.id, userId: session.userId });
   return session;
+}
+
+/** Deletes a session whose creation failed, if it can: the first error is the one to report. */
+async function discard(context: Context, { id, digest }: TokenKey): Promise<void> {
+  await query(context, DISCARD, [id, digest]).catch(() => {});
 }
 
 /**

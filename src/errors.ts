@@ -8,8 +8,8 @@
  *   still have happened. Answer with 503.
  * - `STORE_REJECTED`: the database rejected the statement; `sqlstate` says why.
  * - `SCHEMA_MISSING`: the schema `coatcheck` is missing or incomplete: run `migrate`.
- * - `UNEXPECTED_RESULT`: the SQL client returned something that the statement cannot return, or
- *   `coatcheck.users` has two rows for one user.
+ * - `UNEXPECTED_RESULT`: the SQL client returned something that the statement cannot return,
+ *   `coatcheck.users` has two rows for one user, or a trigger on `coatcheck.sessions` changed what was written.
  */
 export type SessionErrorCode =
   | "USER_NOT_FOUND"

@@ -66,7 +66,7 @@ export interface Evaluation {
  *
  * LIVE and OPENED in statements.ts say the same in SQL, for the statements that write; a test compares the
  * two. A policy can only lower the stored deadline (CVE-2024-35220). No session lasts forever: an infinite
- * instant ends it.
+ * instant ends it, and so does one that lies after the deadline.
  */
 export function evaluate(state: StoredState, policy: ResolvedPolicy): Evaluation {
   const { isCurrent, isRotated, rotationSeenAt } = state;
@@ -75,31 +75,34 @@ export function evaluate(state: StoredState, policy: ResolvedPolicy): Evaluation
     rotationSeenAt !== null && hasPassed(state, rotationSeenAt, policy.rotationGrace);
   const isUnseen = isRotated && rotationSeenAt === null;
 
-  const instants = [state.createdAt, state.authenticatedAt, state.lastSeenAt, state.expiresAt];
-  const isOver = hasPassed(state, state.expiresAt, 0) ||
-    hasPassed(state, state.authenticatedAt, policy.absoluteTimeout);
+  const { clock, createdAt, authenticatedAt, lastSeenAt, expiresAt } = state;
+  const isOver = expiresAt <= Math.max(clock, createdAt, authenticatedAt, lastSeenAt) ||
+    hasPassed(state, authenticatedAt, policy.absoluteTimeout);
   let refusal: Evaluation["refusal"] = null;
   if (state.isRevoked) refusal = "revoked";
   else if (isOver) refusal = "expired";
-  else if (hasPassed(state, state.lastSeenAt, policy.idleTimeout)) refusal = "idle";
-  else if (!instants.every(Number.isFinite)) refusal = "expired";
+  else if (hasPassed(state, lastSeenAt, policy.idleTimeout)) refusal = "idle";
+  else if (!Number.isFinite(createdAt) || expiresAt === Infinity) refusal = "expired";
   else if (isSettled && !isCurrent) refusal = "reused";
   else if (state.username === null) refusal = "user";
 
   let due: Evaluation["due"] = null;
   const isOld = rotateAfter !== false &&
-    hasPassed(state, state.rotatedAt ?? state.authenticatedAt, rotateAfter);
+    hasPassed(state, state.rotatedAt ?? authenticatedAt, rotateAfter);
   if (isUnseen && !isCurrent) due = "reissue";
   else if (isOld && isCurrent && isSettled) due = "rotation";
   else if (isUnseen) due = "touch";
-  else if (touchInterval !== false && hasPassed(state, state.lastSeenAt, touchInterval)) {
+  else if (touchInterval !== false && hasPassed(state, lastSeenAt, touchInterval)) {
     due = "touch";
   }
   return { refusal, isSettled, due };
 }
 
-/** Whether so many seconds have passed since an instant, by the database's clock. */
+/**
+ * Whether so many seconds have passed since an instant, by the database's clock. An instant that lies as far
+ * ahead counts as passed: the clock was set back, and would have to catch up first.
+ */
 export function hasPassed({ clock }: StoredState, instant: number, seconds: number): boolean {
   // PostgreSQL counts microseconds, of which a double holds a quarter until the year 2106.
-  return Math.round((clock - instant - seconds) * 1e6) >= 0;
+  return Math.round((Math.abs(clock - instant) - seconds) * 1e6) >= 0;
 }

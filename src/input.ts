@@ -129,44 +129,70 @@ export function requireJson(
   if (Symbol.iterator in value) refuse(TypeError, subject, "be a JSON object", kindOf(value));
   let text: string | undefined;
   let root: unknown;
+  let lost: object | undefined;
   function replacer(this: unknown, key: string, it: unknown): unknown {
     if (root === undefined) root = it;
     else if (this === root && it === undefined) omitted?.push(key);
+    if (isLost(it)) lost ??= it;
     return it;
   }
   try {
-    text = omitted ? JSON.stringify(value, replacer) : JSON.stringify(value);
-  } catch {
-    // The engine's own message would quote property names.
+    text = JSON.stringify(value, replacer);
+  } catch (error) {
+    // Deep data overflows the stack. The engine's own message would quote property names.
+    if (error instanceof RangeError) refuse(RangeError, subject, SHALLOW, "more");
     refuse(TypeError, subject, "be JSON", "a cycle, a bigint, or an error of toJSON");
   }
   if (!text?.startsWith("{")) refuse(TypeError, subject, "be a JSON object", kindOf(value));
+  if (lost) {
+    const desired = lost === value ? "be a JSON object" : "contain only JSON values";
+    refuse(TypeError, subject, desired, kindOf(lost));
+  }
   requireHoldable(subject, text, maxBytes);
   return text;
 }
 
-/** Refuses JSON that is too long, or that PostgreSQL cannot hold. */
+// A promise, or an instance of a class of which JSON writes nothing, such as a Map or an Error.
+function isLost(it: unknown): it is object {
+  if (typeof it !== "object" || it === null || Array.isArray(it)) return false;
+  if ("then" in it && typeof it.then === "function") return true;
+  const prototype = Object.getPrototypeOf(it);
+  const isPlain = prototype === null || Object.getPrototypeOf(prototype) === null;
+  return !isPlain && Object.keys(it).length === 0;
+}
+
+/** Refuses JSON that is too long or too deep, or that PostgreSQL cannot hold. */
 export function requireHoldable(subject: string, json: string, maxBytes: number): void {
-  const bytes = new TextEncoder().encode(json).length + digits(json);
+  // With `JSON.rawJSON`, an app can write what JSON.stringify does not: 1E9, or an escaped surrogate.
+  const strings: string[] = [];
+  const others = json.replaceAll(/"[^"\\]*(?:\\.[^"\\]*)*"/g, (it) => (strings.push(it), ""));
+  let bytes = new TextEncoder().encode(json).length;
+  let decimals = /\.\d{16384}/.test(others) ? Infinity : 0;
+  for (const [, fraction = "", exponent] of others.matchAll(/(?:\.(\d+))?e([+-]?\d+)/gi)) {
+    // PostgreSQL writes a number like 1e308 with all of its digits.
+    bytes += Math.abs(Number(exponent));
+    decimals = Math.max(decimals, fraction.length - Number(exponent));
+  }
   if (bytes > maxBytes) {
     refuse(RangeError, subject, `be at most ${maxBytes} bytes of JSON`, `${bytes} bytes`);
   }
-  // JSON.stringify writes a NUL and a lone surrogate as escapes, after an even number of backslashes.
-  if (/(?<!\\)(?:\\\\)*\\u(?:0000|d[89a-f])/.test(json)) {
+  if (decimals > 16_383) {
+    refuse(RangeError, subject, "be numbers that PostgreSQL can hold", "more than 16383 decimals");
+  }
+  let depth = 0;
+  for (const bracket of others.replaceAll(/[^[\]{}]+/g, "")) {
+    depth += bracket === "{" || bracket === "[" ? 1 : -1;
+    if (depth > MAX_DEPTH) refuse(RangeError, subject, SHALLOW, "more");
+  }
+  const isText = (it: string) => it.isWellFormed() && !it.includes("\0");
+  if (!isText(json) || !strings.every((it) => !it.includes("\\u") || isText(JSON.parse(it)))) {
     refuse(RangeError, subject, "be text that PostgreSQL can hold", "a NUL or a lone surrogate");
   }
 }
 
-// PostgreSQL writes a number like 1e308 with all of its digits.
-function digits(json: string): number {
-  if (!/\de[+-]\d/.test(json)) return 0;
-  let sum = 0;
-  JSON.parse(json, (_, value) => {
-    if (typeof value === "number") sum += Math.abs(Number(/e(.+)$/.exec(`${value}`)?.[1] ?? 0));
-    return value;
-  });
-  return sum;
-}
+// PostgreSQL fails at some thousands, by its max_stack_depth.
+const MAX_DEPTH = 100;
+const SHALLOW = `be at most ${MAX_DEPTH} levels deep`;
 
 /** The maximum bytes of JSON in one call. */
 export const MAX_SESSION_DATA_BYTES = 65_536;

@@ -4,7 +4,7 @@ import { emit } from "./events.ts";
 import { type Policy, readOptions } from "./policy.ts";
 import { findToken } from "./presented.ts";
 import { granted, refused, type SessionResult } from "./result.ts";
-import { readNumber, readSession, SESSION_CELLS } from "./session.ts";
+import { readNumber, readSession, requireIntact, SESSION_CELLS } from "./session.ts";
 import { requireSql, type Sql } from "./sql.ts";
 import { EXPLAIN, REAUTHENTICATE } from "./statements.ts";
 import { keyOf, renewToken } from "./token.ts";
@@ -76,6 +76,7 @@ export async function reauthenticate<Data extends object>(
     values: [keyOf(token).digest],
     explanation: EXPLAIN,
     changed: (cells) => {
+      requireIntact(caller, cells[SESSION_CELLS + 1]);
       const session = readSession(caller, cells, token.id);
       const clock = readNumber(caller, cells[SESSION_CELLS]);
       emit(policy.onEvent, { type: "reauthenticated", id: session.id, userId: session.userId });

@@ -1,6 +1,6 @@
 import { type Context, contextOf, requireOne } from "./context.ts";
 import { clearCookie, type PresentedCookies, readCookies, type RequestHeaders } from "./cookie.ts";
-import { unexpectedRow } from "./errors.ts";
+import { SessionError, unexpectedRow } from "./errors.ts";
 import { emit } from "./events.ts";
 import { copyOptions, kindOf, refuse, requireText } from "./input.ts";
 import { type Policy, readOptions } from "./policy.ts";
@@ -14,6 +14,7 @@ import {
 } from "./session.ts";
 import { type Cell, query, requireSql, type Sql } from "./sql.ts";
 import {
+  FIND_UNREVOKED,
   MAX_REVOKED,
   REVOKE,
   REVOKE_MANY,
@@ -140,8 +141,22 @@ export async function* revokePresented<Data extends object>(
   if (typeof tokens === "string") return;
   for (const { id, digest } of [...tokens].sort((a, b) => a.id < b.id ? -1 : 1)) {
     const cells = requireOne(context, await query(context, REVOKE, [id, digest, reason]));
-    if (cells) yield readRevoked<Data>(context, cells, id);
+    if (!cells) continue;
+    if (cells[0] === null && cells[1] === null) await requireRevoked(context, id, digest);
+    else yield readRevoked<Data>(context, cells, id);
   }
+}
+
+/**
+ * Throws if a session that was not changed is still live. Another call may have revoked it at the same time; if
+ * not, a trigger of the app has kept its row as it was.
+ */
+async function requireRevoked(context: Context, id: string, digest: string | null): Promise<void> {
+  const rows = await query(context, FIND_UNREVOKED, [id, digest]);
+  if (rows.length === 0) return;
+  const message =
+    `${context.caller}: the session is still live; a trigger prevented the revocation`;
+  throw new SessionError("UNEXPECTED_RESULT", message);
 }
 
 /**
@@ -262,7 +277,9 @@ export async function revokeMany<Data extends object>(
     rows.filter((cells) => !isSkipped(cells)).forEach(take);
     // One by one: each waits for its row with no other lock.
     for (const [id] of rows.filter(isSkipped)) {
-      (await query(context, REVOKE_SKIPPED, [id!, reason])).forEach(take);
+      const done = await query(context, REVOKE_SKIPPED, [id!, reason]);
+      if (done.length === 0) await requireRevoked(context, id!, null);
+      done.forEach(take);
     }
   } while (rows.length === MAX_REVOKED);
   return sessions.sort((a, b) => a.id < b.id ? -1 : 1);

@@ -7,7 +7,7 @@ import { emit } from "./events.ts";
 import { type Policy, readOptions } from "./policy.ts";
 import { findToken } from "./presented.ts";
 import { granted, type NewToken, refused, type SessionResult } from "./result.ts";
-import { readNumber, readSession, SESSION_CELLS } from "./session.ts";
+import { readNumber, readSession, requireIntact, SESSION_CELLS } from "./session.ts";
 import { type Cell, requireSql, type Sql } from "./sql.ts";
 import { EXPLAIN, EXPLAIN_DUE, ROTATE, ROTATE_DUE } from "./statements.ts";
 import { deriveToken, keyOf, type PresentedToken, type Token } from "./token.ts";
@@ -132,6 +132,7 @@ function rotated<Data extends object>(
   cells: readonly Cell[],
 ): SessionResult<Data> {
   const { caller, policy } = context;
+  requireIntact(caller, cells[SESSION_CELLS + 1]);
   const session = readSession(caller, cells, token.id);
   const clock = readNumber(caller, cells[SESSION_CELLS]);
   emit(policy.onEvent, { type: "rotated", id: session.id, userId: session.userId });

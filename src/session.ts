@@ -1,4 +1,4 @@
-import { unexpectedRow } from "./errors.ts";
+import { notIntact, unexpectedRow } from "./errors.ts";
 import type { Cell } from "./sql.ts";
 
 /** A session as it is stored. It never contains the token, the secret or the digest. */
@@ -72,6 +72,15 @@ export function readSession(caller: string, cells: readonly Cell[], id?: string)
   };
 }
 
+/**
+ * Refuses a write that a trigger of the app has changed.
+ *
+ * @param cell The column is_intact; null if the trigger has kept the row from being written.
+ */
+export function requireIntact(caller: string, cell: Cell | undefined): void {
+  if (cell !== "true") throw notIntact(caller);
+}
+
 /** Reads a user's key, and whether it is a number. */
 export function readUserId(
   caller: string,
@@ -98,11 +107,14 @@ export function readNumber(caller: string, cell: Cell | undefined): number {
 
 function readData(caller: string, cell: Cell | undefined): object {
   if (typeof cell !== "string") throw unexpectedRow(caller);
+  let data: unknown;
   try {
-    return JSON.parse(cell);
+    data = JSON.parse(cell);
   } catch {
-    throw unexpectedRow(caller);
+    // Refused below.
   }
+  if (typeof data !== "object" || data === null || Array.isArray(data)) throw unexpectedRow(caller);
+  return data;
 }
 
 /**

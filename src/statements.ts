@@ -23,16 +23,17 @@ const REST = `extract(epoch from s.created_at)::text as created,
   extract(epoch from s.last_seen_at)::text as last_seen,
   extract(epoch from s.expires_at)::text as expires,
   s.persistent::text as persistent,
-  s.version::text as version,
-  s.data::text as data`;
+  s.version::text as version`;
 
 // The columns of a session, as `readSession` in session.ts reads them. Two users with one id make the
 // look-up of the name fail.
 const SESSION = `${KEY},
   (select u.username::text from coatcheck.users u where u.id = s.user_id) as username,
-  ${REST}`;
+  ${REST},
+  s.data::text as data`;
 
-// The same for a revoked session: a revocation also works if the view has two users with one id.
+// The same for a revoked session: a revocation also works if the view has two users with one id, or if the
+// data is no object.
 const REVOKED = `${KEY},
   (
     select case when count(*) = 1 then min(u.username::text) end
@@ -40,6 +41,7 @@ const REVOKED = `${KEY},
     where u.id = s.user_id
   ) as username,
   ${REST},
+  case when pg_catalog.jsonb_typeof(s.data) = 'object' then s.data::text else '{}' end as data,
   extract(epoch from s.revoked_at)::text as revoked,
   s.revoked_reason as reason`;
 
@@ -52,13 +54,18 @@ const STATE = `extract(epoch from statement_timestamp())::text as clock,
   extract(epoch from s.rotation_seen_at)::text as rotation_seen`;
 
 // Not revoked, and within both timeouts: $4 absoluteTimeout, $5 idleTimeout. A policy can only lower the
-// stored deadline (CVE-2024-35220). An infinite instant ends a session.
+// stored deadline (CVE-2024-35220). An instant as far ahead as its timeout is over too: the server's clock
+// was set back. A session that was created or used after its end, an infinite instant and data that is no
+// object open nothing.
 const LIVE = `s.revoked_at is null
     and s.expires_at > statement_timestamp()
     and s.authenticated_at > statement_timestamp() - $4::text::interval
+    and s.authenticated_at < statement_timestamp() + $4::text::interval
     and s.last_seen_at > statement_timestamp() - $5::text::interval
-    and isfinite(s.created_at) and isfinite(s.authenticated_at)
-    and isfinite(s.last_seen_at) and isfinite(s.expires_at)`;
+    and s.last_seen_at < statement_timestamp() + $5::text::interval
+    and s.expires_at > greatest(s.created_at, s.authenticated_at, s.last_seen_at)
+    and isfinite(s.created_at) and isfinite(s.expires_at)
+    and pg_catalog.jsonb_typeof(s.data) = 'object'`;
 
 // The live session that a token opens: $2 its id, $3 the digest of its secret, $6 rotationGrace. The
 // previous secret opens it until the grace period after the first presentation of the new one is over.
@@ -66,7 +73,8 @@ const OPENED = `s.id = $2::text::uuid
     and (s.digest = pg_catalog.decode($3::text, 'hex')
       or s.previous_digest = pg_catalog.decode($3::text, 'hex')
         and (s.rotation_seen_at is null
-          or s.rotation_seen_at > statement_timestamp() - $6::text::interval))
+          or s.rotation_seen_at > statement_timestamp() - $6::text::interval
+            and s.rotation_seen_at < statement_timestamp() + $6::text::interval))
     and ${LIVE}
     and exists (select from coatcheck.users u where u.id = s.user_id and u.username is not null offset 0)`;
 
@@ -76,6 +84,15 @@ const UNLOCKED = `s.id = (
       where l.id = $2::text::uuid
       for no key update skip locked
     )`;
+
+// Whether a trigger of the app has left a write as it is: the row is live, and the same user's.
+const SOUND = `s.revoked_at is null
+    and s.expires_at > greatest(statement_timestamp(), s.created_at, s.authenticated_at, s.last_seen_at)
+    and isfinite(s.expires_at) and pg_catalog.jsonb_typeof(s.data) = 'object'`;
+
+// The subquery reads the row as it was before the statement.
+const KEPT = `${SOUND}
+    and s.user_id = (select o.user_id from coatcheck.sessions o where o.id = $2::text::uuid)`;
 
 // ── Create ──────────────────────────────────────────────────────────────────────────────────────────
 
@@ -115,31 +132,34 @@ where found.id is not null`,
  * $1 the call; $2 username; $3 id; $4 digest of the secret; $5 absoluteTimeout; $6 persistent; $7 data.
  */
 export const CREATE: Statement = statement(
-  12,
-  `with s as (
+  13,
+  `with found as materialized (
+  select (
+    select u.id
+    from coatcheck.users u
+    where u.username = (
+      select asked.username
+      from pg_catalog.jsonb_populate_record(null::coatcheck.users,
+        pg_catalog.jsonb_build_object('username', $2::text)) asked
+    )
+  ) as id
+), s as (
   insert into coatcheck.sessions as s
     (id, user_id, digest, created_at, authenticated_at, last_seen_at, expires_at, persistent, data)
   select $3::text::uuid, found.id, pg_catalog.decode($4::text, 'hex'), statement_timestamp(),
     statement_timestamp(), statement_timestamp(), statement_timestamp() + $5::text::interval,
     $6::text::boolean, $7::text::jsonb
-  from (
-    select (
-      select u.id
-      from coatcheck.users u
-      where u.username = (
-        select asked.username
-        from pg_catalog.jsonb_populate_record(null::coatcheck.users,
-          pg_catalog.jsonb_build_object('username', $2::text)) asked
-      )
-    ) as id
-    offset 0
-  ) found
+  from found
   where found.id is not null
   returning s.*
 )
 select $1::text as call,
-  ${SESSION}
-from s`,
+  ${SESSION},
+  (s.digest = pg_catalog.decode($4::text, 'hex') and s.user_id = found.id
+    and ${SOUND})::text as is_intact
+from found
+left join s on true
+where found.id is not null`,
 );
 
 /**
@@ -150,8 +170,18 @@ from s`,
  * $8 created at, or null for now; $9 expires at, or null for $5 from now.
  */
 export const INSERT: Statement = statement(
-  12,
-  `with s as (
+  13,
+  `with found as materialized (
+  select (
+    select u.id
+    from coatcheck.users u
+    where u.id = (
+      select asked.id
+      from pg_catalog.jsonb_populate_record(null::coatcheck.users,
+        pg_catalog.jsonb_build_object('id', $2::text)) asked
+    ) and u.username is not null
+  ) as id
+), s as (
   insert into coatcheck.sessions as s
     (id, user_id, digest, created_at, authenticated_at, last_seen_at, expires_at, persistent, data)
   select $3::text::uuid, found.id, pg_catalog.decode($4::text, 'hex'),
@@ -159,24 +189,18 @@ export const INSERT: Statement = statement(
     least($8::text::timestamptz, statement_timestamp()), statement_timestamp(),
     coalesce($9::text::timestamptz, statement_timestamp() + $5::text::interval),
     $6::text::boolean, $7::text::jsonb
-  from (
-    select (
-      select u.id
-      from coatcheck.users u
-      where u.id = (
-        select asked.id
-        from pg_catalog.jsonb_populate_record(null::coatcheck.users,
-          pg_catalog.jsonb_build_object('id', $2::text)) asked
-      ) and u.username is not null
-    ) as id
-    offset 0
-  ) found
+  from found
   where found.id is not null
   returning s.*
 )
 select $1::text as call,
-  ${SESSION}
-from s`,
+  ${SESSION},
+  (s.digest = pg_catalog.decode($4::text, 'hex') and s.user_id = found.id
+    and (coalesce($9::text::timestamptz <= statement_timestamp(), false)
+      or ${SOUND}))::text as is_intact
+from found
+left join s on true
+where found.id is not null`,
 );
 
 /**
@@ -201,7 +225,8 @@ select $1::text as call, s.id::text as id from s`,
  * It is a statement of its own, so that it sees what concurrent calls have inserted. It locks the user's live
  * sessions, and skips those that another statement holds: it never waits with a lock, and so is in no
  * deadlock. A skipped session is returned without its user, and the call tries again. A session that a
- * concurrent call has just revoked is not counted, so that two calls never revoke each other's.
+ * concurrent call has just revoked is not counted, so that two calls never revoke each other's. A session
+ * that a trigger has kept from being revoked is returned as no row of a session.
  *
  * $1 the call; $2 the new session's id; $3 the number; $4 absoluteTimeout; $5 idleTimeout.
  */
@@ -232,6 +257,11 @@ export const LIMIT: Statement = statement(
 select $1::text as call,
   ${KEY}
 from s
+where s.revoked_at is not null
+union all
+select $1::text, e.id::text, null, 'not revoked'
+from excess e
+where not e.id = any(array(select s.id from s where s.revoked_at is not null))
 union all
 select $1::text, l.id::text, null, null
 from live l
@@ -300,26 +330,33 @@ export const TOUCH: Statement = statement(
   3,
   `with s as (
   update coatcheck.sessions s
-  set last_seen_at = greatest(s.last_seen_at, clock.now),
+  set last_seen_at = clock.now,
     rotation_seen_at = case
       when s.digest = pg_catalog.decode($3::text, 'hex') and s.previous_digest is not null
         and s.rotation_seen_at is null then clock.now
       else s.rotation_seen_at
     end,
     rotation_salt = case
-      when s.rotation_seen_at is null or s.rotation_seen_at > clock.grace then s.rotation_salt
+      when s.rotation_seen_at is null
+        or s.rotation_seen_at > clock.grace and s.rotation_seen_at < clock.ahead then s.rotation_salt
     end
   from (
-    select statement_timestamp() as now, statement_timestamp() - $6::text::interval as grace
+    select statement_timestamp() as now,
+      statement_timestamp() - $6::text::interval as grace,
+      statement_timestamp() + $6::text::interval as ahead
   ) clock
   where ${OPENED}
     and (s.last_seen_at <= statement_timestamp() - $7::text::interval
+      or s.last_seen_at >= statement_timestamp() + $7::text::interval
       or s.digest = pg_catalog.decode($3::text, 'hex') and s.previous_digest is not null
         and s.rotation_seen_at is null)
     and ${UNLOCKED}
-  returning s.id, s.last_seen_at
+  returning s.*
 )
-select $1::text as call, s.id::text as id, extract(epoch from s.last_seen_at)::text as last_seen from s`,
+select $1::text as call,
+  s.id::text as id,
+  extract(epoch from s.last_seen_at)::text as last_seen
+from s`,
 );
 
 // ── Rotate, reauthenticate, update ──────────────────────────────────────────────────────────────────
@@ -332,15 +369,21 @@ const rotation = (condition: string) =>
     rotation_salt = pg_catalog.decode($8::text, 'hex'),
     rotated_at = statement_timestamp(),
     rotation_seen_at = null,
-    last_seen_at = greatest(s.last_seen_at, statement_timestamp())
+    last_seen_at = statement_timestamp()
   where ${OPENED}
     and s.digest = pg_catalog.decode($3::text, 'hex')
-    and (s.previous_digest is null or s.rotation_seen_at <= statement_timestamp() - $6::text::interval)${condition}
+    and (s.previous_digest is null
+      or s.rotation_seen_at <= statement_timestamp() - $6::text::interval
+      or s.rotation_seen_at >= statement_timestamp() + $6::text::interval)${condition}
   returning s.*
 )
 select $1::text as call,
   ${SESSION},
-  extract(epoch from statement_timestamp())::text as clock
+  extract(epoch from statement_timestamp())::text as clock,
+  (s.digest = pg_catalog.decode($7::text, 'hex')
+    and s.previous_digest = pg_catalog.decode($3::text, 'hex')
+    and s.rotation_salt = pg_catalog.decode($8::text, 'hex')
+    and ${KEPT})::text as is_intact
 from s`;
 
 /**
@@ -350,7 +393,7 @@ from s`;
  * $1 the call; $2 id; $3 digest of the presented secret; $4 absoluteTimeout; $5 idleTimeout; $6
  * rotationGrace; $7 digest of the new secret; $8 the salt that derived it.
  */
-export const ROTATE: Statement = statement(13, /* @__PURE__ */ rotation(""));
+export const ROTATE: Statement = statement(14, /* @__PURE__ */ rotation(""));
 
 /**
  * {@linkcode ROTATE} within a validation: skips a row that another statement holds.
@@ -358,20 +401,21 @@ export const ROTATE: Statement = statement(13, /* @__PURE__ */ rotation(""));
  * $1 to $8 as in ROTATE.
  */
 export const ROTATE_DUE: Statement = statement(
-  13,
+  14,
   rotation(`
     and ${UNLOCKED}`),
 );
 
 /**
  * Records that the user has proved their identity: both timeouts start again, with a secret that is not
- * derived from the old one. Locks the row.
+ * derived from the old one. An imported session may have been created in the future, and so after its new
+ * deadline: then it is created now. Locks the row.
  *
  * $1 the call; $2 id; $3 digest of the presented secret; $4 absoluteTimeout; $5 idleTimeout; $6
  * rotationGrace; $7 digest of the new secret.
  */
 export const REAUTHENTICATE: Statement = statement(
-  13,
+  14,
   `with s as (
   update coatcheck.sessions s
   set digest = pg_catalog.decode($7::text, 'hex'),
@@ -379,22 +423,26 @@ export const REAUTHENTICATE: Statement = statement(
     rotation_salt = null,
     rotated_at = null,
     rotation_seen_at = null,
+    created_at = least(s.created_at, statement_timestamp()),
     authenticated_at = statement_timestamp(),
     expires_at = statement_timestamp() + $4::text::interval,
-    last_seen_at = greatest(s.last_seen_at, statement_timestamp())
+    last_seen_at = statement_timestamp()
   where ${OPENED}
   returning s.*
 )
 select $1::text as call,
   ${SESSION},
-  extract(epoch from statement_timestamp())::text as clock
+  extract(epoch from statement_timestamp())::text as clock,
+  (s.digest = pg_catalog.decode($7::text, 'hex') and s.previous_digest is null
+    and ${KEPT})::text as is_intact
 from s`,
 );
 
 /** The maximum bytes of merged data, as PostgreSQL writes JSON: twice the maximum of one call. */
 export const MAX_MERGED_DATA_BYTES = 131_072;
 
-const MERGED = "(s.data - $7::text::text[]) || $8::text::jsonb";
+// Not the other way round: keys cannot be removed from data that is a number or a text.
+const MERGED = "(s.data || $8::text::jsonb) - $7::text::text[]";
 
 /**
  * Merges keys into the data, if it has the version that the caller has read. Locks the row.
@@ -403,7 +451,7 @@ const MERGED = "(s.data - $7::text::text[]) || $8::text::jsonb";
  * rotationGrace; $7 the keys to remove; $8 what to set; $9 the version, or null for any.
  */
 export const UPDATE: Statement = statement(
-  12,
+  13,
   `with s as (
   update coatcheck.sessions s
   set data = ${MERGED},
@@ -413,7 +461,7 @@ export const UPDATE: Statement = statement(
         and s.rotation_seen_at is null then clock.now
       else s.rotation_seen_at
     end,
-    last_seen_at = greatest(s.last_seen_at, clock.now)
+    last_seen_at = clock.now
   from (select statement_timestamp() as now) clock
   where ${OPENED}
     and ($9::text is null or s.version = $9::text::integer)
@@ -421,7 +469,8 @@ export const UPDATE: Statement = statement(
   returning s.*
 )
 select $1::text as call,
-  ${SESSION}
+  ${SESSION},
+  (${KEPT})::text as is_intact
 from s`,
 );
 
@@ -509,7 +558,8 @@ limit $3::text::bigint`,
  * Revokes the session of a presented token, also one that this policy calls idle or expired: another policy
  * may call it live. Locks the row. If the server does not wait for its log (synchronous_commit is off), a
  * crash could revive the session, so this transaction waits; a stronger setting stays as it is. The setting
- * is read beside the row, and so on its shard.
+ * is read beside the row, and so on its shard. If the session was not revoked before and is not revoked by
+ * this, a row without a session is returned, for FIND_UNREVOKED.
  *
  * $1 the call; $2 id; $3 digest of the presented secret; $4 reason.
  */
@@ -530,7 +580,11 @@ export const REVOKE: Statement = statement(
 )
 select $1::text as call,
   ${REVOKED}
-from s`,
+from coatcheck.sessions o
+left join s on true
+where o.id = $2::text::uuid
+  and pg_catalog.decode($3::text, 'hex') in (o.digest, o.previous_digest)
+  and o.revoked_at is null`,
 );
 
 /**
@@ -552,9 +606,26 @@ export const REVOKE_REUSED: Statement = statement(
     and extract(epoch from s.authenticated_at at time zone 'utc') = $3::text::numeric
     and s.revoked_at is null
     and (select count(*) from durable) >= 0
-  returning s.id
+  returning s.id, s.revoked_at
 )
-select $1::text as call, s.id::text as id from s`,
+select $1::text as call, s.id::text as id from s where s.revoked_at is not null`,
+);
+
+/**
+ * Reads whether a session that a revocation did not change is neither revoked nor past its deadline: a
+ * trigger may have kept the row as it was. Locks the row for share, as {@linkcode EXPLAIN} does.
+ *
+ * $1 the call; $2 id; $3 digest of the presented secret, or null for any.
+ */
+export const FIND_UNREVOKED: Statement = statement(
+  2,
+  `select $1::text as call, s.id::text as id
+from coatcheck.sessions s
+where s.id = $2::text::uuid
+  and ($3::text is null or pg_catalog.decode($3::text, 'hex') in (s.digest, s.previous_digest))
+  and s.revoked_at is null
+  and s.expires_at > statement_timestamp()
+for share of s`,
 );
 
 const ASKED = `asked as materialized (
@@ -572,9 +643,9 @@ export const MAX_REVOKED = 10_000;
 
 /**
  * Revokes live sessions of users, up to 10,000. Locks them, and skips those that another statement holds: it
- * never waits with a lock, and so is in no deadlock. A skipped session is returned without its user, for
- * REVOKE_SKIPPED. `offset 0` keeps the planner on the index however many users it expects. All keys are read
- * first, so that a key that no user can have fails by itself.
+ * never waits with a lock, and so is in no deadlock. A session that was not changed is returned without its
+ * user, for REVOKE_SKIPPED. `offset 0` keeps the planner on the index however many users it expects. All keys
+ * are read first, so that a key that no user can have fails by itself.
  *
  * $1 the call; $2 the users' keys, as JSON; $3 the one session to revoke, or null; $4 the one to keep, or
  * null; $5 reason.
@@ -614,7 +685,7 @@ from s
 union all
 select $1::text, l.id::text, null, null, null, null, null, null, null, null, null, null, null, null
 from live l
-where l.id not in (select h.id from held h)`,
+where l.id not in (select s.id from s)`,
 );
 
 /**
@@ -801,9 +872,13 @@ const creation = (column: string, condition: string, created: string, expires: s
   returning s.*
 )
 select g.call,
-  ${SESSION}
-from s
-join given g on g.id = s.id`;
+  ${SESSION},
+  (s.digest = g.digest and s.user_id = g.user_id
+    and (g.expires_at <= statement_timestamp()
+      or ${SOUND}))::text as is_intact
+from given g
+left join s on s.id = g.id
+where g.user_id is not null`;
 
 /**
  * {@linkcode CREATE} for many calls: all are stored, or none.
@@ -811,7 +886,7 @@ join given g on g.id = s.id`;
  * $1 the calls, as a JSON array of arrays: the values $1 to $7 of each.
  */
 export const CREATE_MANY: Statement = statement(
-  12,
+  13,
   creation(
     "username",
     "",
@@ -826,7 +901,7 @@ export const CREATE_MANY: Statement = statement(
  * $1 the calls, as a JSON array of arrays: the values $1 to $9 of each.
  */
 export const INSERT_MANY: Statement = statement(
-  12,
+  13,
   creation(
     "id",
     " and u.username is not null",

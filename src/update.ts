@@ -11,7 +11,7 @@ import {
 import { type Policy, readOptions } from "./policy.ts";
 import { findToken } from "./presented.ts";
 import { granted, refused, type SessionResult } from "./result.ts";
-import { readNumber, readSession, type Session } from "./session.ts";
+import { readNumber, readSession, requireIntact, type Session, SESSION_CELLS } from "./session.ts";
 import { requireSql, type Sql } from "./sql.ts";
 import { STATE_CELLS } from "./evaluate.ts";
 import { EXPLAIN_UPDATE, MAX_MERGED_DATA_BYTES, UPDATE } from "./statements.ts";
@@ -119,6 +119,7 @@ export async function update<Data extends object>(
     values: [removed, set, version === undefined ? null : String(version)],
     explanation: EXPLAIN_UPDATE,
     changed: (cells) => {
+      requireIntact(caller, cells[SESSION_CELLS]);
       const session = readSession(caller, cells, presented.id);
       emit(policy.onEvent, { type: "updated", id: session.id, userId: session.userId });
       return granted<Data>(context, session);

@@ -209,10 +209,8 @@ describe("batched", () => {
     assert.equal(rows.length, 2);
   });
 
-  test("rejects only the call whose data is nested too deep, or that a trigger of the app rejects", async () => {
+  test("rejects only the call that a trigger of the app rejects", async () => {
     const batch = batched(db.sql);
-    let deep: unknown = [];
-    for (let depth = 0; depth < 20_000; depth++) deep = [deep];
     await db.sql.unsafe(`
       create function refuse() returns trigger language plpgsql as $$
       begin
@@ -223,14 +221,13 @@ describe("batched", () => {
         for each row execute function refuse()`);
     const results = await Promise.allSettled([
       createSession("ada", batch),
-      createSession("ada", batch, { data: { deep } }),
       createSession("user300", batch),
       createSession("grace", batch),
     ]);
     await db.sql`drop function refuse cascade`;
     assert.deepEqual(
       results.map((it) => it.status === "fulfilled" || it.reason.sqlstate),
-      [true, "54001", "APP01", true],
+      [true, "APP01", true],
     );
   });
 

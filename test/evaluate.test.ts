@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import type { Policy } from "../mod.ts";
 import { contextOf } from "../src/context.ts";
+import { unexpectedRow } from "../src/errors.ts";
 import { evaluate, hasPassed, readState, type StoredState } from "../src/evaluate.ts";
 import { readOptions, type ResolvedPolicy } from "../src/policy.ts";
 import type { Statement } from "../src/sql.ts";
@@ -123,17 +124,109 @@ const cases: Case[] = [
     name: "is over where its user proved who they are at no instant",
     state: { authenticatedAt: Infinity },
     refusal: "expired",
+    due: "rotation",
   },
   {
     name: "is over where it will have been used last at no instant",
     state: { lastSeenAt: Infinity },
     refusal: "expired",
+    due: "touch",
   },
   {
     name: "is idle where it was never used",
     state: { lastSeenAt: -Infinity },
     refusal: "idle",
     due: "touch",
+  },
+
+  {
+    name: "is over if it was created at its end",
+    state: { createdAt: NOW + 900 },
+    refusal: "expired",
+  },
+  {
+    name: "lives if it was created a microsecond before its end",
+    state: { createdAt: NOW + 900 - MICROSECOND },
+  },
+  {
+    name: "is over if its user proved who they are after its end",
+    state: { authenticatedAt: NOW + 901 },
+    refusal: "expired",
+    due: "rotation",
+  },
+  {
+    name: "is over if it was used after its end",
+    state: { lastSeenAt: NOW + 51, expiresAt: NOW + 50 },
+    refusal: "expired",
+    due: "touch",
+  },
+
+  {
+    name: "is over if its user will have proved who they are in as long as the absolute timeout",
+    state: { authenticatedAt: NOW + 1000, expiresAt: NOW + 2000 },
+    refusal: "expired",
+    due: "rotation",
+  },
+  {
+    name: "lives a microsecond before that, and is due for a rotation",
+    state: { authenticatedAt: NOW + 1000 - MICROSECOND, expiresAt: NOW + 2000 },
+    due: "rotation",
+  },
+  {
+    name: "is idle if it will have been used in as long as the idle timeout",
+    state: { lastSeenAt: NOW + 100 },
+    refusal: "idle",
+    due: "touch",
+  },
+  {
+    name: "lives a microsecond before that, and is due for a touch",
+    state: { lastSeenAt: NOW + 100 - MICROSECOND },
+    due: "touch",
+  },
+  {
+    name: "needs no touch if it will have been used sooner than the interval",
+    state: { lastSeenAt: NOW + 10 - MICROSECOND },
+  },
+  {
+    name: "was reused if the new secret will have been seen in as long as the grace",
+    state: rotated({ rotationSeenAt: NOW + 5 }),
+    previous: true,
+    refusal: "reused",
+  },
+  {
+    name: "lets the old secret in a microsecond before that",
+    state: rotated({ rotationSeenAt: NOW + 5 - MICROSECOND }),
+    previous: true,
+  },
+  {
+    name: "was reused if the new secret was seen at no instant",
+    state: rotated({ rotationSeenAt: Infinity }),
+    previous: true,
+    refusal: "reused",
+  },
+  {
+    name: "is due for a rotation if the last one will have been in as long as that",
+    state: rotated({ rotatedAt: NOW + 50 }),
+    due: "rotation",
+  },
+  {
+    name: "is stale if the proof will have been in as long as that",
+    state: { authenticatedAt: NOW + 7 },
+    within: 7,
+    stale: true,
+  },
+  {
+    name: "is not stale a microsecond before that",
+    state: { authenticatedAt: NOW + 7 - MICROSECOND },
+    within: 7,
+  },
+  {
+    name: "is over and stale if it is of a clock that was a year ahead",
+    state: { authenticatedAt: NOW + 31_536_000, expiresAt: NOW + 34_128_000 },
+    policy: { absoluteTimeout: 2_592_000, rotateAfter: false },
+    within: 60,
+    refusal: "expired",
+    stale: true,
   },
 
   {
@@ -234,7 +327,7 @@ describe("evaluate, and the conditions in SQL", () => {
     createHash("sha256").update(secret).digest("hex")
   ) as [string, string];
 
-  test("agree on 400 random rows", async () => {
+  test("agree on 500 random rows", async () => {
     let state = 20_261_124;
     const pick = <Choice>(...choices: Choice[]): Choice => {
       state = Math.imul(state, 1_664_525) + 1_013_904_223 >>> 0;
@@ -243,9 +336,12 @@ describe("evaluate, and the conditions in SQL", () => {
     // Instants by seconds before now, half a second and more from every threshold of the policy. Most
     // rows are alive, else all would be refused for the first of several reasons.
     const at = (seconds: number) => new Date(Date.now() - seconds * 1000).toISOString();
-    const recent = () => at(pick(-20.5, 2.5, 2.5, 6.5, 6.5, 12.5, 60.5));
+    const recent = () => at(pick(-60.5, -20.5, -2.5, 2.5, 2.5, 6.5, 6.5, 12.5, 60.5));
     const any = () =>
-      pick(recent(), recent(), recent(), at(150.5), at(1200.5), "-infinity", "infinity");
+      pick(
+        ...[recent(), recent(), recent(), recent(), recent(), recent()],
+        ...[at(150.5), at(1200.5), at(-150.5), at(-1200.5), "-infinity", "infinity"],
+      );
     const rowNow = () => {
       const isRotated = pick(true, true, false);
       const isRevoked = pick(true, false, false, false, false);
@@ -254,22 +350,23 @@ describe("evaluate, and the conditions in SQL", () => {
         user_id: pick(1, 1, 1, 3),
         previous_digest: isRotated ? `\\x${secrets[1]}` : null,
         rotated_at: isRotated ? recent() : null,
-        rotation_seen_at: isRotated ? pick(null, recent(), recent()) : null,
+        rotation_seen_at: isRotated ? pick(null, recent(), recent(), any()) : null,
         created_at: pick(recent(), recent(), recent(), any()),
         authenticated_at: any(),
         last_seen_at: any(),
-        expires_at: pick(at(-900.5), at(-900.5), at(-900.5), any()),
+        expires_at: pick(at(-900.5), at(-900.5), at(-1500.5), at(-900.5), any()),
         revoked_at: isRevoked ? recent() : null,
         revoked_reason: isRevoked ? pick("theft", null) : null,
         digest: `\\x${secrets[0]}`,
         persistent: true,
         version: 0,
-        data: {},
+        data: pick<object>(...Array.from({ length: 15 }, () => ({})), []),
       };
     };
 
     const context = contextOf("test", db.sql, resolve(POLICY));
     const { touchInterval } = POLICY;
+    const { message } = unexpectedRow("test");
     /** Runs a write, and takes it back; says whether it changed the row. */
     const writes = async (statement: Statement, token: Presented, own: (string | null)[] = []) => {
       let changed = false;
@@ -282,7 +379,7 @@ describe("evaluate, and the conditions in SQL", () => {
       return changed;
     };
     const said = new Map<string, number>();
-    for (let round = 0; round < 400; round++) {
+    for (let round = 0; round < 500; round++) {
       // One by one, so that no instant passes a threshold meanwhile.
       const row = rowNow();
       const { id } = row;
@@ -299,6 +396,14 @@ describe("evaluate, and the conditions in SQL", () => {
         assert.deepEqual(explainedUpdate?.slice(0, 11), found?.slice(0, 11));
         if (!found) continue;
 
+        if (Array.isArray(row.data)) {
+          assert.throws(() => readState("test", found, id), { message });
+          for (const [statement, values] of [[TOUCH, ["0"]], [UPDATE, own]] as const) {
+            assert.equal(await writes(statement, token, [...values]), false);
+          }
+          said.set("no object", (said.get("no object") ?? 0) + 1);
+          continue;
+        }
         const stored = readState("test", found, id);
         const { refusal, due, isSettled } = evaluate(stored, context.policy);
         const text = JSON.stringify(stored);
@@ -316,7 +421,7 @@ describe("evaluate, and the conditions in SQL", () => {
       }
     }
     const outcomes =
-      "due: null,due: reissue,due: rotation,due: touch,expired,idle,reused,revoked,user";
+      "due: null,due: reissue,due: rotation,due: touch,expired,idle,no object,reused,revoked,user";
     assert.equal([...said.keys()].sort().join(), outcomes);
     for (const [outcome, times] of said) assert.ok(times >= 5, `${outcome}: ${times}`);
   });

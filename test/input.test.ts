@@ -405,6 +405,13 @@ describe("a user's key", () => {
 describe("data", () => {
   const cycle: Record<string, unknown> = { secret: SECRET };
   cycle.self = { cycle };
+  // Not in every runtime yet.
+  const { rawJSON } = JSON as { rawJSON?: (text: string) => unknown };
+  const nested = (levels: number): object => {
+    let data: object = {};
+    while (--levels > 0) data = { data };
+    return data;
+  };
   const spelling = "be JSON, got a cycle, a bigint, or an error of toJSON";
   const unholdable = "be text that PostgreSQL can hold, got a NUL or a lone surrogate";
   const bad: { name: string; data: unknown; error: string; refusal: string }[] = [
@@ -594,6 +601,106 @@ describe("data", () => {
       error: "TypeError",
       refusal: "be a JSON object, got an instance of Set",
     },
+    {
+      name: "a promise that was not awaited",
+      data: Promise.resolve({ [SECRET]: 1 }),
+      error: "TypeError",
+      refusal: "be a JSON object, got an instance of Promise",
+    },
+    {
+      name: "a query that was not awaited",
+      data: Object.assign(Promise.resolve(), { [SECRET]: 1 }),
+      error: "TypeError",
+      refusal: "be a JSON object, got an instance of Promise",
+    },
+    {
+      name: "an Error, of which JSON writes nothing",
+      data: new Error(SECRET),
+      error: "TypeError",
+      refusal: "be a JSON object, got an instance of Error",
+    },
+    {
+      name: "a promise within",
+      data: { user: [Promise.resolve(SECRET)] },
+      error: "TypeError",
+      refusal: "contain only JSON values, got an instance of Promise",
+    },
+    {
+      name: "a Map within",
+      data: { roles: new Map([[SECRET, 1]]) },
+      error: "TypeError",
+      refusal: "contain only JSON values, got an instance of Map",
+    },
+    {
+      name: "101 levels deep",
+      data: nested(101),
+      error: "RangeError",
+      refusal: "be at most 100 levels deep, got more",
+    },
+    {
+      name: "5,000 levels deep",
+      data: nested(5000),
+      error: "RangeError",
+      refusal: "be at most 100 levels deep, got more",
+    },
+    {
+      name: "50,000 levels deep",
+      data: { a: JSON.parse("[".repeat(50_000) + "]".repeat(50_000)) },
+      error: "RangeError",
+      refusal: "be at most 100 levels deep, got more",
+    },
+    ...(rawJSON
+      ? [
+        {
+          name: "3.6 KB of raw JSON that PostgreSQL would write as 52 MB",
+          data: { a: Array.from({ length: 400 }, () => rawJSON("1e131071")) },
+          error: "RangeError",
+          refusal: "be at most 65536 bytes of JSON, got 52432007 bytes",
+        },
+        {
+          name: "a raw number in capitals",
+          data: { a: rawJSON("1.5E+65530") },
+          error: "RangeError",
+          refusal: "be at most 65536 bytes of JSON, got 65546 bytes",
+        },
+        {
+          name: "a raw number whose exponent has no end",
+          data: { a: rawJSON(`1e${"9".repeat(400)}`) },
+          error: "RangeError",
+          refusal: "be at most 65536 bytes of JSON, got Infinity bytes",
+        },
+        {
+          name: "a raw number with too many decimals by its exponent",
+          data: { a: rawJSON("1.5e-16383") },
+          error: "RangeError",
+          refusal: "be numbers that PostgreSQL can hold, got more than 16383 decimals",
+        },
+        {
+          name: "a raw number with too many decimals",
+          data: { a: rawJSON(`0.${"1".repeat(16_384)}`) },
+          error: "RangeError",
+          refusal: "be numbers that PostgreSQL can hold, got more than 16383 decimals",
+        },
+        {
+          name: "a raw text with a lone surrogate",
+          data: { a: rawJSON(`"\ud800"`) },
+          error: "RangeError",
+          refusal: unholdable,
+        },
+        {
+          name: "a raw text with an escaped lone surrogate in capitals",
+          data: { a: rawJSON(`"\\uDC00\\uD800"`) },
+          error: "RangeError",
+          refusal: unholdable,
+        },
+        {
+          name: "a raw text with an escaped NUL",
+          data: { a: rawJSON(`"\\u0000"`) },
+          error: "RangeError",
+          refusal: unholdable,
+        },
+      ]
+      : []),
   ];
   for (const { name, data, error, refusal } of bad) {
     test(`is refused if it is ${name}`, async () => {
@@ -623,6 +730,17 @@ describe("data", () => {
     { name: "control characters but NUL", data: { a: "\x01\x1f\x7f\u2028" } },
     { name: "U+D7FF and U+E000, which stand beside the surrogates", data: { a: "\uD7FF\uE000" } },
     { name: "65,536 bytes of JSON", data: { a: "x".repeat(65_528) } },
+    { name: "100 levels deep", data: nested(100) },
+    { name: "brackets in a text", data: { a: "[{".repeat(200), b: `\\"${"[".repeat(200)}` } },
+    { name: "numbers in a text", data: { a: "1e999999", "2E999999": ["-1.5e-99999", true] } },
+    { name: "a text that is escapes", data: { a: `"\\\n`.repeat(10_000) } },
+    { name: "a key called then", data: { then: "later" } },
+    ...(rawJSON
+      ? [{
+        name: "raw JSON",
+        data: { a: rawJSON(`"\\uD83D\\uDE00"`), b: rawJSON("12345678901234567890") },
+      }]
+      : []),
     { name: "nested arrays and objects", data: { a: [1, [null, { b: true }]] } },
     { name: "a key called __proto__", data: JSON.parse(`{"__proto__":{"admin":true}}`) },
     { name: "an object without a prototype", data: Object.assign(Object.create(null), { a: 1 }) },

@@ -7,6 +7,7 @@ import {
   type Policy,
   reauthenticateSession,
   revokeSession,
+  revokeSessions,
   rotateSession,
   type SessionEvent,
   type Sql,
@@ -324,8 +325,8 @@ describe("rotateSession", () => {
   test("issues a Max-Age that browsers accept, whatever the row says", async () => {
     const { id, headers } = await signedIn();
     await db.sql`update coatcheck.sessions
-      set expires_at = '9999-01-01', authenticated_at = '9998-01-01' where id = ${id}`;
-    const rotated = await rotateSession(headers, db.sql);
+      set expires_at = '9999-01-01', authenticated_at = now() + interval '300 days' where id = ${id}`;
+    const rotated = await rotateSession(headers, db.sql, { absoluteTimeout: 400 * DAY });
     assert.match(rotated.headers.get("set-cookie")!, /; Max-Age=34560000;/);
 
     // Later than a Date can be.
@@ -357,6 +358,62 @@ describe("rotateSession", () => {
     await rotateSession(again.headers, db.sql);
     await createSession("ada", db.sql, { replaces: again.headers });
     assert.equal((await rowOf(again.id)).revoked_reason, "replaced");
+  });
+
+  test("accepts a rotated secret again for rotationGrace before and after, if the clock was set back", async () => {
+    const { id, headers } = await signedIn();
+    const rotated = withCookie((await rotateSession(headers, db.sql)).headers);
+    await validateSession(rotated, db.sql);
+    await age(id, 3600);
+    assert.equal(await reasonOf(headers), "reused");
+    // Two hours back: the new secret was first seen in an hour.
+    await age(id, -7200);
+    assert.equal(await reasonOf(headers), "reused");
+    assert.equal(await reasonOf(rotated), null);
+    const now = await validateSession(rotated, db.sql, { touchInterval: 60 });
+    assert.ok(now.session!.lastSeenAt.getTime() < Date.now() + 60_000);
+    assert.equal((await rowOf(id)).rotation_salt, null);
+    await age(id, 3565, "rotation_seen_at");
+    assert.equal(await reasonOf(headers), "reused");
+    await age(id, 10, "rotation_seen_at");
+    assert.equal(await reasonOf(headers), null);
+    await age(id, 60, "rotation_seen_at");
+    assert.equal((await validateSession(headers, db.sql)).reason, "reused");
+    assert.equal(await reasonOf(rotated), "revoked");
+  });
+
+  test("rotates a session that was rotated under a clock that was ahead", async () => {
+    const { id, headers } = await signedIn();
+    const first = withCookie((await rotateSession(headers, db.sql)).headers);
+    await validateSession(first, db.sql);
+    await age(id, -3600, "rotated_at rotation_seen_at last_seen_at");
+    const due = await validateSession(first, db.sql, { rotateAfter: 60 });
+    assert.equal(await reasonOf(withCookie(due.headers)), null);
+    const { rotated_at, last_seen_at } = await rowOf(id);
+    assert.ok(rotated_at <= new Date(Date.now() + 60_000));
+    assert.ok(last_seen_at <= new Date(Date.now() + 60_000));
+  });
+
+  test("does not know the secret before the previous one: a thief who has rotated twice is not detected", async () => {
+    const events: SessionEvent[] = [];
+    const onEvent = (event: SessionEvent) => events.push(event);
+    const { id, session: { userId }, headers: owners } = await signedIn();
+    let thiefs = owners;
+    for (let rotations = 0; rotations < 2; rotations++) {
+      thiefs = withCookie((await rotateSession(thiefs, db.sql)).headers);
+      await validateSession(thiefs, db.sql);
+      await age(id, 60);
+    }
+    // The id is public, so a secret that the row cannot tell from a wrong one must revoke nothing.
+    assert.equal((await validateSession(owners, db.sql, { onEvent })).reason, "unknown");
+    assert.deepEqual(events, [{ type: "refused", reason: "unknown", id }]);
+    assert.equal((await revokeSession(owners, db.sql)).session, null);
+    const { session } = await createSession("ada", db.sql, { replaces: owners });
+    assert.equal(await reasonOf(thiefs), null);
+    // What ends it: the user's own authority, after the sign-in.
+    const revoked = await revokeSessions({ userId, except: session.id }, db.sql);
+    assert.ok(revoked.some((it) => it.id === id));
+    assert.equal(await reasonOf(thiefs), "revoked");
   });
 
   test("clears the salt after the grace period, so that the new secret cannot be derived any more", async () => {

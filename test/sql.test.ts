@@ -198,6 +198,7 @@ const rows: Record<string, (values: readonly unknown[]) => Row> = {
   LIST: () => session(),
   REVOKE: () => revoked(),
   REVOKE_REUSED: () => ({ id: mine.id }),
+  FIND_UNREVOKED: () => ({ id: mine.id }),
   REVOKE_MANY: () => revoked(),
   REVOKE_MANY_UNLOCKED: () => revoked(),
   REVOKE_SKIPPED: () => revoked(),
@@ -314,6 +315,15 @@ const later: Function[] = [
     statement: "EXPLAIN_UPDATE",
     about: "a token",
     call: (sql, policy) => updateSession(headers, patch, after([nothing], sql), policy),
+  },
+  {
+    name: "revokeSession that changed nothing",
+    statement: "FIND_UNREVOKED",
+    about: "a token",
+    call: (sql, policy) => {
+      const unchanged = changed({ id: null, user_id: null });
+      return revokeSession(headers, after([unchanged], sql), { ...policy, reason: REASON });
+    },
   },
   {
     name: "revokeSessions of a session that another statement holds",

@@ -419,6 +419,56 @@ describe("validateSession", () => {
     }
   });
 
+  test("ends a session of a clock that was a year ahead, in every function", async () => {
+    const { id, headers } = await aged(-365 * DAY);
+    for (const policy of [{}, { touchInterval: false }, { authenticatedWithin: 60 }] as const) {
+      assert.equal((await validateSession(headers, db.sql, policy)).reason, "expired");
+    }
+    assert.equal((await rotateSession(headers, db.sql)).reason, "expired");
+    assert.equal((await updateSession(headers, { a: 1 }, db.sql)).reason, "expired");
+    assert.equal((await reauthenticateSession(headers, db.sql)).reason, "expired");
+    assert.ok((await listSessions(1, db.sql)).every((session) => session.id !== id));
+    assert.equal((await revokeSession(headers, db.sql)).session?.id, id);
+  });
+
+  test("takes no proof as recent that is of a clock ahead, and records uses by the clock of now", async () => {
+    const { headers } = await aged(-5 * DAY);
+    const within = { authenticatedWithin: 3600 };
+    assert.equal((await validateSession(headers, db.sql, within)).reason, "stale");
+    const { session } = await validateSession(headers, db.sql);
+    assert.ok(session!.lastSeenAt <= new Date(Date.now() + 60_000));
+    const proved = await reauthenticateSession(headers, db.sql);
+    const current = withCookie(proved.headers);
+    assert.ok((await validateSession(current, db.sql, within)).session);
+    assert.ok(proved.session!.createdAt <= new Date(Date.now() + 60_000));
+  });
+
+  test("keeps the sessions if the clock is set back by an hour, and ends none later than that", async () => {
+    const used = await aged(-3600);
+    assert.ok((await validateSession(used.headers, db.sql)).session);
+    const ended = await aged(30 * DAY - 3600);
+    await age(ended.id, 7200 - 30 * DAY, "last_seen_at");
+    await age(ended.id, 3600, "created_at authenticated_at expires_at");
+    assert.equal((await validateSession(ended.headers, db.sql)).reason, "expired");
+    await age(ended.id, -3600, "created_at authenticated_at last_seen_at expires_at");
+    assert.ok((await validateSession(ended.headers, db.sql)).session);
+    await age(ended.id, 3600, "created_at authenticated_at last_seen_at expires_at");
+    assert.equal((await validateSession(ended.headers, db.sql)).reason, "expired");
+  });
+
+  test("refuses a session that was created, proved or used after its end", async () => {
+    for (const column of ["created_at", "authenticated_at", "last_seen_at"]) {
+      const { session, headers } = await createSession("ada", db.sql);
+      await db.sql`update coatcheck.sessions
+        set expires_at = now() + interval '1 minute', ${
+        db.sql(column)
+      } = now() + interval '1 minute'
+        where id = ${session.id}`;
+      assert.equal((await validateSession(withCookie(headers), db.sql)).reason, "expired", column);
+      assert.equal((await rotateSession(withCookie(headers), db.sql)).reason, "expired", column);
+    }
+  });
+
   test("stores no row for a visitor who is not signed in", async () => {
     const rows = async () => (await db.sql`select from coatcheck.sessions`).length;
     const before = await rows();
