@@ -27,9 +27,12 @@ select $1::text as call,
 from (
   select (
     select u.id
-    from pg_catalog.jsonb_populate_record(null::coatcheck.users,
-      pg_catalog.jsonb_build_object('username', $2::text)) asked
-    join coatcheck.users u on u.username = asked.username
+    from coatcheck.users u
+    where u.username = (
+      select asked.username
+      from pg_catalog.jsonb_populate_record(null::coatcheck.users,
+        pg_catalog.jsonb_build_object('username', $2::text)) asked
+    )
   )::text as id
 ) found
 cross join lateral pg_catalog.jsonb_populate_record(null::coatcheck.sessions,
@@ -46,9 +49,12 @@ where found.id is not null;
 with found as materialized (
   select (
     select u.id
-    from pg_catalog.jsonb_populate_record(null::coatcheck.users,
-      pg_catalog.jsonb_build_object('username', $2::text)) asked
-    join coatcheck.users u on u.username = asked.username
+    from coatcheck.users u
+    where u.username = (
+      select asked.username
+      from pg_catalog.jsonb_populate_record(null::coatcheck.users,
+        pg_catalog.jsonb_build_object('username', $2::text)) asked
+    )
   ) as id
 ), s as (
   insert into coatcheck.sessions as s
@@ -71,16 +77,14 @@ select $1::text as call,
   extract(epoch from s.expires_at)::text as expires,
   s.persistent::text as persistent,
   s.version::text as version,
-  s.data::text as data
+  s.data::text as data,
+  (s.digest = pg_catalog.decode($4::text, 'hex') and s.user_id = found.id
+    and s.revoked_at is null
+    and s.expires_at > greatest(statement_timestamp(), s.created_at, s.authenticated_at, s.last_seen_at)
+    and isfinite(s.expires_at) and pg_catalog.jsonb_typeof(s.data) = 'object')::text as is_intact
 from found
 left join s on true
-where found.id is not null
-  and pg_catalog.ln(((
-    s.id = $3::text::uuid and s.digest = pg_catalog.decode($4::text, 'hex')
-    and s.user_id = found.id and s.revoked_at is null
-    and s.expires_at > greatest(statement_timestamp(), s.created_at, s.authenticated_at, s.last_seen_at)
-    and isfinite(s.expires_at) and pg_catalog.jsonb_typeof(s.data) = 'object'
-  ) is true)::integer::double precision) = 0::double precision;
+where found.id is not null;
 
 -- INSERT
 --
@@ -92,10 +96,12 @@ where found.id is not null
 with found as materialized (
   select (
     select u.id
-    from pg_catalog.jsonb_populate_record(null::coatcheck.users,
-      pg_catalog.jsonb_build_object('id', $2::text)) asked
-    join coatcheck.users u on u.id = asked.id
-    where u.username is not null
+    from coatcheck.users u
+    where u.id = (
+      select asked.id
+      from pg_catalog.jsonb_populate_record(null::coatcheck.users,
+        pg_catalog.jsonb_build_object('id', $2::text)) asked
+    ) and u.username is not null
   ) as id
 ), s as (
   insert into coatcheck.sessions as s
@@ -120,26 +126,25 @@ select $1::text as call,
   extract(epoch from s.expires_at)::text as expires,
   s.persistent::text as persistent,
   s.version::text as version,
-  s.data::text as data
-from found
-left join s on true
-where found.id is not null
-  and pg_catalog.ln(((
-    s.id = $3::text::uuid and s.digest = pg_catalog.decode($4::text, 'hex')
-    and s.user_id = found.id and ($9::text::timestamptz <= statement_timestamp()
+  s.data::text as data,
+  (s.digest = pg_catalog.decode($4::text, 'hex') and s.user_id = found.id
+    and (coalesce($9::text::timestamptz <= statement_timestamp(), false)
       or s.revoked_at is null
     and s.expires_at > greatest(statement_timestamp(), s.created_at, s.authenticated_at, s.last_seen_at)
-    and isfinite(s.expires_at) and pg_catalog.jsonb_typeof(s.data) = 'object')
-  ) is true)::integer::double precision) = 0::double precision;
+    and isfinite(s.expires_at) and pg_catalog.jsonb_typeof(s.data) = 'object'))::text as is_intact
+from found
+left join s on true
+where found.id is not null;
 
 -- DISCARD
 --
--- Deletes a session that was just created, because a later step of the sign-in failed. Locks its row.
+-- Deletes a new session, because the rest of its sign-in failed. By its id alone, which this call has
+-- inserted, as a trigger may have changed the rest. Locks its row.
 --
--- $1 the call; $2 id; $3 digest of the secret.
+-- $1 the call; $2 id.
 with s as (
   delete from coatcheck.sessions s
-  where s.id = $2::text::uuid and s.digest = pg_catalog.decode($3::text, 'hex')
+  where s.id = $2::text::uuid
   returning s.id
 )
 select $1::text as call, s.id::text as id from s;
@@ -199,7 +204,7 @@ where not e.id = any(array(select s.id from s where s.revoked_at is not null))
 union all
 select $1::text, l.id::text, null, null
 from live l
-where not l.id = any(array(select h.id from held h));
+where l.id not in (select h.id from held h);
 
 -- LIMIT_UNLOCKED
 --
@@ -308,7 +313,7 @@ with s as (
     and s.expires_at > greatest(s.created_at, s.authenticated_at, s.last_seen_at)
     and isfinite(s.created_at) and isfinite(s.expires_at)
     and pg_catalog.jsonb_typeof(s.data) = 'object'
-    and exists (select from coatcheck.users u where u.id = s.user_id and u.username is not null)
+    and exists (select from coatcheck.users u where u.id = s.user_id and u.username is not null offset 0)
     and (s.last_seen_at <= statement_timestamp() - $7::text::interval
       or s.last_seen_at >= statement_timestamp() + $7::text::interval
       or s.digest = pg_catalog.decode($3::text, 'hex') and s.previous_digest is not null
@@ -322,14 +327,14 @@ with s as (
 )
 select $1::text as call,
   s.id::text as id,
-  extract(epoch from s.last_seen_at)::text as last_seen
-from s
-where pg_catalog.ln(((
-    s.revoked_at is null
+  extract(epoch from s.last_seen_at)::text as last_seen,
+  (s.revoked_at is null
     and s.expires_at > greatest(statement_timestamp(), s.created_at, s.authenticated_at, s.last_seen_at)
     and isfinite(s.expires_at) and pg_catalog.jsonb_typeof(s.data) = 'object'
-    and s.user_id = (select o.user_id from coatcheck.sessions o where o.id = $2::text::uuid)
-  ) is true)::integer::double precision) = 0::double precision;
+    and s.user_id = (
+      select o.user_id from coatcheck.sessions o where o.id = $2::text::uuid
+    ))::text as is_intact
+from s;
 
 -- ROTATE
 --
@@ -361,7 +366,7 @@ with s as (
     and s.expires_at > greatest(s.created_at, s.authenticated_at, s.last_seen_at)
     and isfinite(s.created_at) and isfinite(s.expires_at)
     and pg_catalog.jsonb_typeof(s.data) = 'object'
-    and exists (select from coatcheck.users u where u.id = s.user_id and u.username is not null)
+    and exists (select from coatcheck.users u where u.id = s.user_id and u.username is not null offset 0)
     and s.digest = pg_catalog.decode($3::text, 'hex')
     and (s.previous_digest is null
       or s.rotation_seen_at <= statement_timestamp() - $6::text::interval
@@ -380,17 +385,17 @@ select $1::text as call,
   s.persistent::text as persistent,
   s.version::text as version,
   s.data::text as data,
-  extract(epoch from statement_timestamp())::text as clock
-from s
-where pg_catalog.ln(((
-    s.revoked_at is null
-    and s.expires_at > greatest(statement_timestamp(), s.created_at, s.authenticated_at, s.last_seen_at)
-    and isfinite(s.expires_at) and pg_catalog.jsonb_typeof(s.data) = 'object'
-    and s.user_id = (select o.user_id from coatcheck.sessions o where o.id = $2::text::uuid)
-    and s.digest = pg_catalog.decode($7::text, 'hex')
+  extract(epoch from statement_timestamp())::text as clock,
+  (s.digest = pg_catalog.decode($7::text, 'hex')
     and s.previous_digest = pg_catalog.decode($3::text, 'hex')
     and s.rotation_salt = pg_catalog.decode($8::text, 'hex')
-  ) is true)::integer::double precision) = 0::double precision;
+    and s.revoked_at is null
+    and s.expires_at > greatest(statement_timestamp(), s.created_at, s.authenticated_at, s.last_seen_at)
+    and isfinite(s.expires_at) and pg_catalog.jsonb_typeof(s.data) = 'object'
+    and s.user_id = (
+      select o.user_id from coatcheck.sessions o where o.id = $2::text::uuid
+    ))::text as is_intact
+from s;
 
 -- ROTATE_DUE
 --
@@ -420,7 +425,7 @@ with s as (
     and s.expires_at > greatest(s.created_at, s.authenticated_at, s.last_seen_at)
     and isfinite(s.created_at) and isfinite(s.expires_at)
     and pg_catalog.jsonb_typeof(s.data) = 'object'
-    and exists (select from coatcheck.users u where u.id = s.user_id and u.username is not null)
+    and exists (select from coatcheck.users u where u.id = s.user_id and u.username is not null offset 0)
     and s.digest = pg_catalog.decode($3::text, 'hex')
     and (s.previous_digest is null
       or s.rotation_seen_at <= statement_timestamp() - $6::text::interval
@@ -444,17 +449,17 @@ select $1::text as call,
   s.persistent::text as persistent,
   s.version::text as version,
   s.data::text as data,
-  extract(epoch from statement_timestamp())::text as clock
-from s
-where pg_catalog.ln(((
-    s.revoked_at is null
-    and s.expires_at > greatest(statement_timestamp(), s.created_at, s.authenticated_at, s.last_seen_at)
-    and isfinite(s.expires_at) and pg_catalog.jsonb_typeof(s.data) = 'object'
-    and s.user_id = (select o.user_id from coatcheck.sessions o where o.id = $2::text::uuid)
-    and s.digest = pg_catalog.decode($7::text, 'hex')
+  extract(epoch from statement_timestamp())::text as clock,
+  (s.digest = pg_catalog.decode($7::text, 'hex')
     and s.previous_digest = pg_catalog.decode($3::text, 'hex')
     and s.rotation_salt = pg_catalog.decode($8::text, 'hex')
-  ) is true)::integer::double precision) = 0::double precision;
+    and s.revoked_at is null
+    and s.expires_at > greatest(statement_timestamp(), s.created_at, s.authenticated_at, s.last_seen_at)
+    and isfinite(s.expires_at) and pg_catalog.jsonb_typeof(s.data) = 'object'
+    and s.user_id = (
+      select o.user_id from coatcheck.sessions o where o.id = $2::text::uuid
+    ))::text as is_intact
+from s;
 
 -- REAUTHENTICATE
 --
@@ -490,7 +495,7 @@ with s as (
     and s.expires_at > greatest(s.created_at, s.authenticated_at, s.last_seen_at)
     and isfinite(s.created_at) and isfinite(s.expires_at)
     and pg_catalog.jsonb_typeof(s.data) = 'object'
-    and exists (select from coatcheck.users u where u.id = s.user_id and u.username is not null)
+    and exists (select from coatcheck.users u where u.id = s.user_id and u.username is not null offset 0)
   returning s.*
 )
 select $1::text as call,
@@ -505,15 +510,15 @@ select $1::text as call,
   s.persistent::text as persistent,
   s.version::text as version,
   s.data::text as data,
-  extract(epoch from statement_timestamp())::text as clock
-from s
-where pg_catalog.ln(((
-    s.revoked_at is null
+  extract(epoch from statement_timestamp())::text as clock,
+  (s.digest = pg_catalog.decode($7::text, 'hex') and s.previous_digest is null
+    and s.revoked_at is null
     and s.expires_at > greatest(statement_timestamp(), s.created_at, s.authenticated_at, s.last_seen_at)
     and isfinite(s.expires_at) and pg_catalog.jsonb_typeof(s.data) = 'object'
-    and s.user_id = (select o.user_id from coatcheck.sessions o where o.id = $2::text::uuid)
-    and s.digest = pg_catalog.decode($7::text, 'hex') and s.previous_digest is null
-  ) is true)::integer::double precision) = 0::double precision;
+    and s.user_id = (
+      select o.user_id from coatcheck.sessions o where o.id = $2::text::uuid
+    ))::text as is_intact
+from s;
 
 -- UPDATE
 --
@@ -547,7 +552,7 @@ with s as (
     and s.expires_at > greatest(s.created_at, s.authenticated_at, s.last_seen_at)
     and isfinite(s.created_at) and isfinite(s.expires_at)
     and pg_catalog.jsonb_typeof(s.data) = 'object'
-    and exists (select from coatcheck.users u where u.id = s.user_id and u.username is not null)
+    and exists (select from coatcheck.users u where u.id = s.user_id and u.username is not null offset 0)
     and ($9::text is null or s.version = $9::text::integer)
     and octet_length(((s.data || $8::text::jsonb) - $7::text::text[])::text) <= 131072
   returning s.*
@@ -563,14 +568,14 @@ select $1::text as call,
   extract(epoch from s.expires_at)::text as expires,
   s.persistent::text as persistent,
   s.version::text as version,
-  s.data::text as data
-from s
-where pg_catalog.ln(((
-    s.revoked_at is null
+  s.data::text as data,
+  (s.revoked_at is null
     and s.expires_at > greatest(statement_timestamp(), s.created_at, s.authenticated_at, s.last_seen_at)
     and isfinite(s.expires_at) and pg_catalog.jsonb_typeof(s.data) = 'object'
-    and s.user_id = (select o.user_id from coatcheck.sessions o where o.id = $2::text::uuid)
-  ) is true)::integer::double precision) = 0::double precision;
+    and s.user_id = (
+      select o.user_id from coatcheck.sessions o where o.id = $2::text::uuid
+    ))::text as is_intact
+from s;
 
 -- EXPLAIN
 --
@@ -858,7 +863,7 @@ from s
 union all
 select $1::text, l.id::text, null, null, null, null, null, null, null, null, null, null, null, null
 from live l
-where not l.id = any(array(select s.id from s));
+where l.id not in (select s.id from s);
 
 -- REVOKE_SKIPPED
 --
@@ -1058,9 +1063,12 @@ with given as materialized (
     (c.value ->> 6)::jsonb as data,
     (
       select u.id
-      from pg_catalog.jsonb_populate_record(null::coatcheck.users,
-        pg_catalog.jsonb_build_object('username', c.value ->> 1)) asked
-      join coatcheck.users u on u.username = asked.username
+      from coatcheck.users u
+      where u.username = (
+        select asked.username
+        from pg_catalog.jsonb_populate_record(null::coatcheck.users,
+          pg_catalog.jsonb_build_object('username', c.value ->> 1)) asked
+      )
     ) as user_id
   from (
     select case
@@ -1090,17 +1098,15 @@ select g.call,
   extract(epoch from s.expires_at)::text as expires,
   s.persistent::text as persistent,
   s.version::text as version,
-  s.data::text as data
-from given g
-left join s on s.id = g.id
-where g.user_id is not null
-  and pg_catalog.ln(((
-    s.digest = g.digest and s.user_id = g.user_id
+  s.data::text as data,
+  (s.digest = g.digest and s.user_id = g.user_id
     and (g.expires_at <= statement_timestamp()
       or s.revoked_at is null
     and s.expires_at > greatest(statement_timestamp(), s.created_at, s.authenticated_at, s.last_seen_at)
-    and isfinite(s.expires_at) and pg_catalog.jsonb_typeof(s.data) = 'object')
-  ) is true)::integer::double precision) = 0::double precision;
+    and isfinite(s.expires_at) and pg_catalog.jsonb_typeof(s.data) = 'object'))::text as is_intact
+from given g
+left join s on s.id = g.id
+where g.user_id is not null;
 
 -- INSERT_MANY
 --
@@ -1117,9 +1123,12 @@ with given as materialized (
     (c.value ->> 6)::jsonb as data,
     (
       select u.id
-      from pg_catalog.jsonb_populate_record(null::coatcheck.users,
-        pg_catalog.jsonb_build_object('id', c.value ->> 1)) asked
-      join coatcheck.users u on u.id = asked.id and u.username is not null
+      from coatcheck.users u
+      where u.id = (
+        select asked.id
+        from pg_catalog.jsonb_populate_record(null::coatcheck.users,
+          pg_catalog.jsonb_build_object('id', c.value ->> 1)) asked
+      ) and u.username is not null
     ) as user_id
   from (
     select case
@@ -1149,14 +1158,12 @@ select g.call,
   extract(epoch from s.expires_at)::text as expires,
   s.persistent::text as persistent,
   s.version::text as version,
-  s.data::text as data
-from given g
-left join s on s.id = g.id
-where g.user_id is not null
-  and pg_catalog.ln(((
-    s.digest = g.digest and s.user_id = g.user_id
+  s.data::text as data,
+  (s.digest = g.digest and s.user_id = g.user_id
     and (g.expires_at <= statement_timestamp()
       or s.revoked_at is null
     and s.expires_at > greatest(statement_timestamp(), s.created_at, s.authenticated_at, s.last_seen_at)
-    and isfinite(s.expires_at) and pg_catalog.jsonb_typeof(s.data) = 'object')
-  ) is true)::integer::double precision) = 0::double precision;
+    and isfinite(s.expires_at) and pg_catalog.jsonb_typeof(s.data) = 'object'))::text as is_intact
+from given g
+left join s on s.id = g.id
+where g.user_id is not null;

@@ -23,7 +23,7 @@ import {
 } from "./session.ts";
 import { query, queryEither, type Sql } from "./sql.ts";
 import { CREATE, DISCARD, INSERT, LIMIT, LIMIT_UNLOCKED } from "./statements.ts";
-import { createToken, keyOf, type TokenKey, UUID } from "./token.ts";
+import { createToken, keyOf, UUID } from "./token.ts";
 import { queryUser, readUser, type User } from "./user.ts";
 
 /** Options of one {@linkcode createSession} call, in addition to the policy. */
@@ -185,7 +185,7 @@ export async function create<Data extends object>(
     emit(policy.onEvent, { type: "created", id: session.id, userId: session.userId });
   } catch (error) {
     // No cookie opens it. On a page of devices, it would be a session that no browser has.
-    await discard(context, key);
+    await discard(context, key.id);
     throw error;
   } finally {
     for (const event of revoked) emit(policy.onEvent, event);
@@ -288,11 +288,10 @@ export async function insert<Data extends object>(
     refuse(RangeError, `${subject}.expiresAt`, "be later than createdAt", actual);
   }
   const user = readUser(caller, { userId });
-  const key = keyOf({ id, digest });
   const row = await queryUser(context, INSERT, [
     user.id,
     id,
-    key.digest,
+    keyOf({ id, digest }).digest,
     String(policy.absoluteTimeout),
     "true",
     requireJson(`${caller}: data`, data, MAX_SESSION_DATA_BYTES),
@@ -304,7 +303,7 @@ export async function insert<Data extends object>(
     requireIntact(caller, row[SESSION_CELLS]);
     session = toSession<Data>(caller, readSession(caller, row, id), policy.idleTimeout);
   } catch (error) {
-    await discard(context, key);
+    await discard(context, id);
     throw error;
   }
   emit(policy.onEvent, { type: "created", id: session.id, userId: session.userId });
@@ -312,8 +311,8 @@ export async function insert<Data extends object>(
 }
 
 /** Deletes a session whose creation failed, if it can: the first error is the one to report. */
-async function discard(context: Context, { id, digest }: TokenKey): Promise<void> {
-  await query(context, DISCARD, [id, digest]).catch(() => {});
+async function discard(context: Context, id: string): Promise<void> {
+  await query(context, DISCARD, [id]).catch(() => {});
 }
 
 /**

@@ -64,6 +64,14 @@ export function unexpectedRow(caller: string): SessionError {
   return unexpected(caller, "the session that was asked for", "another row");
 }
 
+/** The error for a write that a trigger of the app has changed. */
+export function notIntact(caller: string): SessionError {
+  return new SessionError(
+    "UNEXPECTED_RESULT",
+    `${caller}: a trigger changed what was written to coatcheck.sessions`,
+  );
+}
+
 /** The error for a user who is not in `coatcheck.users`. */
 export function userNotFound(caller: string): SessionError {
   return new SessionError("USER_NOT_FOUND", `${caller}: user not found in coatcheck.users`);

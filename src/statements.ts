@@ -92,7 +92,9 @@ const SOUND = `s.revoked_at is null
 
 // The subquery reads the row as it was before the statement.
 const KEPT = `${SOUND}
-    and s.user_id = (select o.user_id from coatcheck.sessions o where o.id = $2::text::uuid)`;
+    and s.user_id = (
+      select o.user_id from coatcheck.sessions o where o.id = $2::text::uuid
+    )`;
 
 // ── Create ──────────────────────────────────────────────────────────────────────────────────────────
 
@@ -204,15 +206,16 @@ where found.id is not null`,
 );
 
 /**
- * Deletes a session that was just created, because a later step of the sign-in failed. Locks its row.
+ * Deletes a new session, because the rest of its sign-in failed. By its id alone, which this call has
+ * inserted, as a trigger may have changed the rest. Locks its row.
  *
- * $1 the call; $2 id; $3 digest of the secret.
+ * $1 the call; $2 id.
  */
 export const DISCARD: Statement = statement(
   2,
   `with s as (
   delete from coatcheck.sessions s
-  where s.id = $2::text::uuid and s.digest = pg_catalog.decode($3::text, 'hex')
+  where s.id = $2::text::uuid
   returning s.id
 )
 select $1::text as call, s.id::text as id from s`,
@@ -327,7 +330,7 @@ where s.id = $2::text::uuid
  * rotationGrace; $7 touchInterval, or null.
  */
 export const TOUCH: Statement = statement(
-  3,
+  4,
   `with s as (
   update coatcheck.sessions s
   set last_seen_at = clock.now,
@@ -355,7 +358,8 @@ export const TOUCH: Statement = statement(
 )
 select $1::text as call,
   s.id::text as id,
-  extract(epoch from s.last_seen_at)::text as last_seen
+  extract(epoch from s.last_seen_at)::text as last_seen,
+  (${KEPT})::text as is_intact
 from s`,
 );
 

@@ -3,7 +3,7 @@ import { SessionError, unexpectedRow } from "./errors.ts";
 import { evaluate, type Evaluation, readState, type StoredState } from "./evaluate.ts";
 import { emit } from "./events.ts";
 import { refused, type SessionResult } from "./result.ts";
-import { readNumber } from "./session.ts";
+import { readNumber, requireIntact } from "./session.ts";
 import { type Cell, query, type SqlValue, type Statement } from "./sql.ts";
 import { REVOKE_REUSED, TOUCH } from "./statements.ts";
 import type { PresentedToken } from "./token.ts";
@@ -103,5 +103,6 @@ export async function touch(
   // No row if another statement holds it, or has touched or revoked it meanwhile.
   if (!touched) return state;
   if (touched[0] !== state.id) throw unexpectedRow(context.caller);
+  requireIntact(context.caller, touched[2]);
   return { ...state, lastSeenAt: readNumber(context.caller, touched[1]) };
 }

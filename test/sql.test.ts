@@ -181,17 +181,17 @@ const key = (): Row => ({ id: mine.id, user_id: userId, user_id_is_number: "fals
 /** A row that a statement may return, for the values that it was sent. */
 const rows: Record<string, (values: readonly unknown[]) => Row> = {
   FIND_USER: () => ({ user_id: userId, user_id_is_number: "false" }),
-  CREATE: (values) => session(idOf(values)),
-  INSERT: (values) => session(idOf(values)),
+  CREATE: (values) => ({ ...session(idOf(values)), is_intact: "true" }),
+  INSERT: (values) => ({ ...session(idOf(values)), is_intact: "true" }),
   DISCARD: (values) => ({ id: idOf(values) }),
   LIMIT: key,
   LIMIT_UNLOCKED: key,
   VALIDATE: () => state(),
-  TOUCH: () => ({ id: mine.id, last_seen: String(AT) }),
-  ROTATE: () => ({ ...session(), clock: String(AT) }),
-  ROTATE_DUE: () => ({ ...session(), clock: String(AT) }),
-  REAUTHENTICATE: () => ({ ...session(), clock: String(AT) }),
-  UPDATE: () => session(),
+  TOUCH: () => ({ id: mine.id, last_seen: String(AT), is_intact: "true" }),
+  ROTATE: () => ({ ...session(), clock: String(AT), is_intact: "true" }),
+  ROTATE_DUE: () => ({ ...session(), clock: String(AT), is_intact: "true" }),
+  REAUTHENTICATE: () => ({ ...session(), clock: String(AT), is_intact: "true" }),
+  UPDATE: () => ({ ...session(), is_intact: "true" }),
   EXPLAIN: () => ({ ...state(), digest: hex(mine.digest), salt: null }),
   EXPLAIN_DUE: () => ({ ...state(), digest: hex(mine.digest), salt: null }),
   EXPLAIN_UPDATE: () => ({ ...state(), size: "2" }),
@@ -963,6 +963,19 @@ describe("a wrong row", () => {
       UPDATE: ["username"],
       REVOKE: ["revoked", "reason"],
     }[statement]!;
+    if (!/^(VALIDATE|REVOKE)$/.test(statement)) {
+      for (const value of [null, "false"]) {
+        test(`throws in ${function_} if it is a row that a trigger has changed, told by ${value}`, async () => {
+          const answering: Sql = (strings, ...values) =>
+            answered(values, { ...rowOf(strings, values), is_intact: value });
+          await assert.rejects(call(answering), {
+            name: "SessionError",
+            code: "UNEXPECTED_RESULT",
+            message: `${caller}: a trigger changed what was written to coatcheck.sessions`,
+          });
+        });
+      }
+    }
     for (const column of more) {
       test(`throws in ${function_} if it is a row without ${column}, and opens nothing`, async () => {
         const answering: Sql = (strings, ...values) =>
@@ -992,7 +1005,7 @@ describe("a wrong row", () => {
   });
 
   test("throws in createSession if it is the row of the session that this one replaces", async () => {
-    const answering: Sql = (_, ...values) => answered(values, session());
+    const answering: Sql = (_, ...values) => answered(values, { ...session(), is_intact: "true" });
     await assert.rejects(createSession(USERNAME, answering, { data, replaces: headers }), {
       name: "SessionError",
       code: "UNEXPECTED_RESULT",
@@ -1202,12 +1215,12 @@ describe("a wrong row", () => {
     {
       function_: "validateSession that touches",
       name: "the row of another session",
-      rows: [{ id: other.id, last_seen: String(AT) }],
+      rows: [{ id: other.id, last_seen: String(AT), is_intact: "true" }],
     },
     {
       function_: "validateSession that touches",
       name: "a row without its instant",
-      rows: [{ id: mine.id, last_seen: null }],
+      rows: [{ id: mine.id, last_seen: null, is_intact: "true" }],
     },
   ];
   for (const { function_, name, rows, expected = ANOTHER } of several) {
