@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
 import { findChromium } from "./chromium.mjs";
+import { installExtra } from "./extra.mjs";
 import { install } from "./install.mjs";
 import { startPostgres } from "./postgres.mjs";
 import { bin, root, run, stop } from "./run.mjs";
@@ -49,6 +50,7 @@ if (unknown.length) {
   process.exit(1);
 }
 
+if (asked.includes(file("clients"))) installExtra("prisma");
 const BROWSER = file("browser");
 const needsBrowser = asked.includes(BROWSER);
 const chromium = needsBrowser ? findChromium() : undefined;

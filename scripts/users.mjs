@@ -1,10 +1,7 @@
 // What the tools of those who install the package say of its tarball: publint, are-the-types-wrong, and three
 // compilers. They are many and large, so that only the gate installs them.
-import { execFileSync } from "node:child_process";
-import { createHash } from "node:crypto";
 import {
   copyFileSync,
-  existsSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
@@ -16,18 +13,10 @@ import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
+import { installExtra, npm } from "./extra.mjs";
 import { root, run } from "./run.mjs";
 
-const tools = join(root, "test", "users");
-const stamp = join(tools, "node_modules", ".coatcheck");
-const wanted = createHash("sha256").update(readFileSync(join(tools, "package-lock.json")))
-  .digest("hex");
-if (!existsSync(stamp) || readFileSync(stamp, "utf8") !== wanted) {
-  console.log("Installing users' tools (once) …");
-  npm(tools, "install", "--no-save", "--ignore-scripts");
-  writeFileSync(stamp, wanted);
-}
-
+const tools = installExtra("users");
 const project = mkdtempSync(join(tmpdir(), "coatcheck-users-"));
 try {
   npm(root, "pack", "--silent", "--ignore-scripts", "--pack-destination", project);
@@ -82,13 +71,4 @@ async function typesWrong(tarball) {
 
 async function tool(name) {
   return await import(createRequire(join(tools, "package.json")).resolve(name));
-}
-
-function npm(cwd, ...args) {
-  const own = process.env.npm_execpath?.endsWith("npm-cli.js");
-  const [program, ...first] = own ? [process.execPath, process.env.npm_execpath] : ["npm"];
-  execFileSync(program, [...first, ...args, "--loglevel=error"], {
-    cwd,
-    stdio: ["ignore", "ignore", "inherit"],
-  });
 }

@@ -4,12 +4,21 @@ import { neon } from "@neondatabase/serverless";
 import { sql as drizzleSql } from "drizzle-orm";
 import { drizzle } from "drizzle-orm/node-postgres";
 import { Kysely, PostgresDialect, sql as kyselySql } from "kysely";
+import { existsSync } from "node:fs";
 import pg from "pg";
 import postgres from "postgres";
 import { createPool, InvalidInputError, sql as slonikSql } from "slonik";
 import type { Client } from "../../conformance.ts";
 import type { Sql } from "../../mod.ts";
 import { startNeon } from "./neon.ts";
+
+/** Whether Prisma is there: it is large, so that only `npm test -- clients` installs it. */
+export const hasPrisma: boolean = existsSync(
+  new URL("../prisma/node_modules/@prisma/client", import.meta.url),
+);
+if (!hasPrisma) {
+  console.warn("\n!! NOT RUN: Prisma is not installed. Run: npm test -- clients !!\n");
+}
 
 /** The package of each, by the first word of its name. */
 export const packages: Readonly<Record<string, string>> = {
@@ -21,6 +30,7 @@ export const packages: Readonly<Record<string, string>> = {
   "drizzle": "drizzle-orm",
   "kysely": "kysely",
   "slonik": "slonik",
+  "Prisma": "../test/prisma/node_modules/@prisma/client",
 };
 
 /** How to make each client, of the database at a URL; by the names that they have in the README's table. */
@@ -102,7 +112,31 @@ export const clients: Readonly<Record<string, (url: string) => Client | Promise<
       close: () => pool.end(),
     };
   },
+
+  ...(hasPrisma && {
+    "Prisma": async (url) => {
+      const { openPrisma } = await import(PRISMA) as { openPrisma: (url: string) => Prisma };
+      const prisma = openPrisma(url);
+      const tag = (prisma: Pick<Prisma, "$queryRaw">): Sql => (strings, ...values) =>
+        prisma.$queryRaw(strings, ...values);
+      return {
+        sql: tag(prisma),
+        begin: (run) => prisma.$transaction((tx) => run(tag(tx))),
+        close: () => prisma.$disconnect(),
+      };
+    },
+  }),
 };
+
+// A constant, as the compilers look for a module that is named in an import.
+const PRISMA: string = "../prisma/client.mjs";
+
+/** What is used of Prisma's client. */
+interface Prisma {
+  readonly $queryRaw: Sql;
+  $transaction(run: (tx: Pick<Prisma, "$queryRaw">) => Promise<void>): Promise<void>;
+  $disconnect(): Promise<void>;
+}
 
 /** A database in this very process: it takes seconds to start, and holds everything else up meanwhile. */
 export async function openPGlite(): Promise<Client> {
