@@ -86,8 +86,8 @@ export interface RevokeSessionResult<Data extends object = Record<string, unknow
  * @returns The session that this call revoked, or null; and headers that clear the cookie.
  * @throws {TypeError} If an argument has the wrong type, or an option is unknown.
  * @throws {RangeError} If an option is out of range.
- * @throws {SessionError} If the store fails. The session may be live: keep the cookie, and tell the user to
- * try again.
+ * @throws {SessionError} If the store fails, or a trigger prevented the revocation (`UNEXPECTED_RESULT`). The
+ * session may be live: keep the cookie, and tell the user to try again.
  */
 export async function revokeSession<Data extends object = Record<string, unknown>>(
   headers: RequestHeaders,
@@ -188,8 +188,8 @@ export type RevokeTarget =
 /**
  * Revokes the sessions of a user, or of several users.
  *
- * It sends one UPDATE, which locks the sessions in the order of their ids, so that concurrent calls do not
- * deadlock. Each form of the target names the user, so an id from a form cannot revoke another user's
+ * It sends one UPDATE for up to 10,000 sessions, and one more for each further 10,000. It skips a session that
+ * another statement holds, and revokes it by itself afterwards, so that no call is in a deadlock. Each form of the target names the user, so an id from a form cannot revoke another user's
  * session. Sessions past their stored deadline are neither revoked nor returned. The revocations are on disk
  * when the call returns (in a transaction: when it commits).
  *
@@ -223,7 +223,8 @@ export type RevokeTarget =
  * unknown.
  * @throws {RangeError} If an option or a key is out of range, or `except` is not a UUID.
  * @throws {SessionError} If no user can have one of the keys, such as text for an integer column
- * (`USER_NOT_FOUND`), or the store fails. Either all of the sessions were revoked, or none.
+ * (`USER_NOT_FOUND`), a trigger prevented a revocation (`UNEXPECTED_RESULT`), or the store fails. Some of the
+ * sessions may have been revoked: call it again. In a transaction, it is all of them or none.
  */
 export async function revokeSessions<Data extends object = Record<string, unknown>>(
   target: RevokeTarget,
@@ -247,24 +248,24 @@ export async function revokeMany<Data extends object>(
   // An id that is not a UUID is not a session's.
   if (userIds.length === 0 || id !== null && !UUID.test(id.toLowerCase())) return [];
   const values = [JSON.stringify(userIds), id, except, reason];
-  const revoked: Cell[][] = [];
-  const skipped = new Set<Cell | undefined>();
+  // Read in each step, so that the rows of one step only are in memory.
+  const sessions: RevokedSession<Data>[] = [];
+  const skipped = new Set<string>();
   let rows: Cell[][];
   do {
     rows = await queryUsers(context, [REVOKE_MANY, REVOKE_MANY_UNLOCKED], values);
     for (const cells of rows) {
-      if (cells.slice(1).every((cell) => cell === null)) skipped.add(cells[0]);
-      else revoked.push(cells);
+      if (cells.slice(1).every((cell) => cell === null)) skipped.add(cells[0]!);
+      else sessions.push(readRevoked<Data>(context, cells));
     }
   } while (rows.length === MAX_REVOKED && skipped.size < MAX_REVOKED);
   // One by one: each waits for its row with no other lock.
   for (const id of skipped) {
-    const rows = await query(context, REVOKE_SKIPPED, [id!, reason]);
-    if (rows.length === 0) await requireRevoked(context, id!, null);
-    revoked.push(...rows);
+    const rows = await query(context, REVOKE_SKIPPED, [id, reason]);
+    if (rows.length === 0) await requireRevoked(context, id, null);
+    sessions.push(...rows.map((cells) => readRevoked<Data>(context, cells)));
   }
-  const sessions = revoked.map((cells) => readRevoked<Data>(context, cells))
-    .sort((a, b) => a.id < b.id ? -1 : 1);
+  sessions.sort((a, b) => a.id < b.id ? -1 : 1);
   for (const session of sessions) emitRevoked(context, session);
   return sessions;
 }
