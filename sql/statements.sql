@@ -152,7 +152,7 @@ select $1::text as call, s.id::text as id from s;
 -- LIMIT
 --
 -- Revokes the live sessions of one user above a number, the least recently used first, and never the one that
--- was just created.
+-- was just created. If there are more than 10,000 to revoke, it reads and revokes as many.
 --
 -- It is a statement of its own, so that it sees what concurrent calls have inserted. It locks the user's live
 -- sessions, and skips those that another statement holds: it never waits with a lock, and so is in no
@@ -174,6 +174,8 @@ with live as materialized (
     and s.expires_at > greatest(s.created_at, s.authenticated_at, s.last_seen_at)
     and isfinite(s.created_at) and isfinite(s.expires_at)
     and pg_catalog.jsonb_typeof(s.data) = 'object'
+  order by s.last_seen_at, s.id
+  limit $3::text::bigint + 10000
 ), held as materialized (
   select h.id, h.last_seen_at
   from coatcheck.sessions h
@@ -200,7 +202,7 @@ where s.revoked_at is not null
 union all
 select $1::text, e.id::text, null, 'not revoked'
 from excess e
-where not e.id = any(array(select s.id from s where s.revoked_at is not null))
+where e.id not in (select s.id from s where s.revoked_at is not null)
 union all
 select $1::text, l.id::text, null, null
 from live l
@@ -233,6 +235,7 @@ with own as (
     and pg_catalog.jsonb_typeof(s.data) = 'object'
   order by s.last_seen_at desc, s.id desc
   offset $3::text::bigint - 1
+  limit 10000
 ), s as (
   update coatcheck.sessions s
   set revoked_at = statement_timestamp(), revoked_reason = 'limit'
@@ -674,7 +677,7 @@ for share of s;
 --
 -- Lists the live sessions of a user, the last used first. Takes no lock.
 --
--- $1 the call; $2 the user's key; $3 how many, or null for all; $4 absoluteTimeout; $5 idleTimeout; $6 the id
+-- $1 the call; $2 the user's key; $3 how many; $4 absoluteTimeout; $5 idleTimeout; $6 the id
 -- of the session to continue after, or null.
 with asked as materialized (
   select r.user_id

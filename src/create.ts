@@ -22,7 +22,7 @@ import {
   toSession,
 } from "./session.ts";
 import { query, queryEither, type Sql } from "./sql.ts";
-import { CREATE, DISCARD, INSERT, LIMIT, LIMIT_UNLOCKED } from "./statements.ts";
+import { CREATE, DISCARD, INSERT, LIMIT, LIMIT_UNLOCKED, MAX_REVOKED } from "./statements.ts";
 import { createToken, keyOf, UUID } from "./token.ts";
 import { queryUser, readUser, type User } from "./user.ts";
 
@@ -326,8 +326,9 @@ async function limitSessions(
 ): Promise<void> {
   const { maxSessions, absoluteTimeout, idleTimeout } = context.policy;
   const values = [created, ...[maxSessions, absoluteTimeout, idleTimeout].map(String)];
-  for (let wait = 2;; wait *= 2) {
+  for (let wait = 2;;) {
     let skipped = 0;
+    const before = events.length;
     for (const [id, key, isNumber] of await queryEither(context, [LIMIT, LIMIT_UNLOCKED], values)) {
       if (key === null && isNumber === null) skipped++;
       else {
@@ -335,9 +336,11 @@ async function limitSessions(
         events.push({ type: "revoked", id: id!, userId, reason: "limit" });
       }
     }
+    if (events.length - before >= MAX_REVOKED) continue;
     if (skipped === 0 || wait > MAX_LIMIT_WAIT) return;
     // Random, as two sign-ins that have skipped each other's rows would meet again.
     await new Promise((resolve) => setTimeout(resolve, wait * (0.5 + Math.random())));
+    wait *= 2;
   }
 }
 

@@ -10,7 +10,7 @@ import { queryUsers, requireUserId } from "./user.ts";
 
 /** Options of one {@linkcode listSessions} call, in addition to the policy. */
 export interface ListSessionsOptions {
-  /** How many sessions to return, 1 to 10,000. Unset: all. */
+  /** How many sessions to return, 1 to 10,000. @default {10000} */
   readonly limit?: number;
   /**
    * The id of the last session of the previous page: the list continues after it. Unset: from the start. A
@@ -23,8 +23,8 @@ export interface ListSessionsOptions {
 /**
  * Lists a user's live sessions, the last used first: what a page of devices shows.
  *
- * It sends one SELECT. A listed session contains no token, secret or digest. Pass its id to
- * {@linkcode revokeSessions} to revoke it. The session of the current browser is the one with the id that
+ * It sends one SELECT, for at most 10,000 sessions; `after` continues the list. A listed session contains no
+ * token, secret or digest. Pass its id to {@linkcode revokeSessions} to revoke it. The session of the current browser is the one with the id that
  * {@linkcode validateSession} returned. A user who is not in the view `coatcheck.users` has no sessions.
  *
  * @example
@@ -59,6 +59,8 @@ export async function listSessions<Data extends object = Record<string, unknown>
   return await list<Data>(contextOf("listSessions", sql, policy), userId, own);
 }
 
+const MAX_LISTED = 10_000;
+
 /** The names in {@linkcode ListSessionsOptions}. */
 export const LIST_OPTIONS = ["limit", "after"] as const;
 
@@ -66,15 +68,15 @@ export const LIST_OPTIONS = ["limit", "after"] as const;
 export async function list<Data extends object>(
   context: Context,
   userId: string | number,
-  { limit, after }: ListSessionsOptions,
+  { limit = MAX_LISTED, after }: ListSessionsOptions,
 ): Promise<Session<Data>[]> {
   const { caller, policy } = context;
   requireUserId(`${caller}: userId`, userId);
-  if (limit !== undefined) requireWhole(`${caller}: limit`, limit, 1, 10_000);
+  requireWhole(`${caller}: limit`, limit, 1, MAX_LISTED);
   if (after !== undefined) requireSessionId(`${caller}: after`, after);
   const values = [
     String(userId),
-    limit === undefined ? null : String(limit),
+    String(limit),
     String(policy.absoluteTimeout),
     String(policy.idleTimeout),
     after ?? null,

@@ -94,8 +94,8 @@ export interface RevokeSessionResult<Data extends object = Record<string, unknow
  * @returns The session that this call revoked, or null; and headers that clear the cookie.
  * @throws {TypeError} If an argument has the wrong type, or an option is unknown.
  * @throws {RangeError} If an option is out of range.
- * @throws {SessionError} If the store fails. The session may be live: keep the cookie, and tell the user to
- * try again.
+ * @throws {SessionError} If the store fails, or a trigger prevented the revocation (`UNEXPECTED_RESULT`). The
+ * session may be live: keep the cookie, and tell the user to try again.
  */
 export async function revokeSession<Data extends object = Record<string, unknown>>(
   headers: RequestHeaders,
@@ -238,8 +238,8 @@ export type RevokeTarget =
  * unknown.
  * @throws {RangeError} If an option or a key is out of range, or `except` is not a UUID.
  * @throws {SessionError} If no user can have one of the keys, such as text for an integer column
- * (`USER_NOT_FOUND`), or the store fails. Some of the sessions
- * may have been revoked: call it again.
+ * (`USER_NOT_FOUND`), a trigger prevented a revocation (`UNEXPECTED_RESULT`), or the store fails. Some of the
+ * sessions may have been revoked: call it again. In a transaction, it is all of them or none.
  */
 export async function revokeSessions<Data extends object = Record<string, unknown>>(
   target: RevokeTarget,

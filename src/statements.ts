@@ -96,6 +96,9 @@ const KEPT = `${SOUND}
       select o.user_id from coatcheck.sessions o where o.id = $2::text::uuid
     )`;
 
+/** How many sessions one statement revokes at most: a second's work. */
+export const MAX_REVOKED = 10_000;
+
 // ── Create ──────────────────────────────────────────────────────────────────────────────────────────
 
 /**
@@ -223,7 +226,7 @@ select $1::text as call, s.id::text as id from s`,
 
 /**
  * Revokes the live sessions of one user above a number, the least recently used first, and never the one that
- * was just created.
+ * was just created. If there are more than 10,000 to revoke, it reads and revokes as many.
  *
  * It is a statement of its own, so that it sees what concurrent calls have inserted. It locks the user's live
  * sessions, and skips those that another statement holds: it never waits with a lock, and so is in no
@@ -240,6 +243,8 @@ export const LIMIT: Statement = statement(
   from coatcheck.sessions s
   where s.user_id = (select o.user_id from coatcheck.sessions o where o.id = $2::text::uuid)
     and ${LIVE}
+  order by s.last_seen_at, s.id
+  limit $3::text::bigint + ${MAX_REVOKED}
 ), held as materialized (
   select h.id, h.last_seen_at
   from coatcheck.sessions h
@@ -264,7 +269,7 @@ where s.revoked_at is not null
 union all
 select $1::text, e.id::text, null, 'not revoked'
 from excess e
-where not e.id = any(array(select s.id from s where s.revoked_at is not null))
+where e.id not in (select s.id from s where s.revoked_at is not null)
 union all
 select $1::text, l.id::text, null, null
 from live l
@@ -292,6 +297,7 @@ export const LIMIT_UNLOCKED: Statement = statement(
     and ${LIVE}
   order by s.last_seen_at desc, s.id desc
   offset $3::text::bigint - 1
+  limit ${MAX_REVOKED}
 ), s as (
   update coatcheck.sessions s
   set revoked_at = statement_timestamp(), revoked_reason = 'limit'
@@ -528,7 +534,7 @@ export const EXPLAIN_UPDATE: Statement = statement(
 /**
  * Lists the live sessions of a user, the last used first. Takes no lock.
  *
- * $1 the call; $2 the user's key; $3 how many, or null for all; $4 absoluteTimeout; $5 idleTimeout; $6 the id
+ * $1 the call; $2 the user's key; $3 how many; $4 absoluteTimeout; $5 idleTimeout; $6 the id
  * of the session to continue after, or null.
  */
 export const LIST: Statement = statement(
@@ -641,9 +647,6 @@ const ASKED = `asked as materialized (
   select pg_catalog.set_config('synchronous_commit', 'on', true)
   where pg_catalog.current_setting('synchronous_commit') = 'off'
 )`;
-
-/** How many sessions {@linkcode REVOKE_MANY} revokes at most: a second's work. */
-export const MAX_REVOKED = 10_000;
 
 /**
  * Revokes live sessions of users, up to 10,000. Locks them, and skips those that another statement holds: it

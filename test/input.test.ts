@@ -1094,20 +1094,20 @@ describe("the options of listSessions", () => {
   }
 
   const ordinary = [
-    { name: "nothing", options: {}, expected: [null, null] },
+    { name: "nothing", options: {}, expected: ["10000", null] },
     { name: "the smallest limit", options: { limit: 1 }, expected: ["1", null] },
     { name: "the largest limit", options: { limit: 10_000 }, expected: ["10000", null] },
-    { name: "an id alone", options: { after: id }, expected: [null, id] },
+    { name: "an id alone", options: { after: id }, expected: ["10000", id] },
     { name: "both", options: { limit: 50, after: id }, expected: ["50", id] },
     {
       name: "an id in upper case, which PostgreSQL compares as a uuid",
       options: { after: id.toUpperCase() },
-      expected: [null, id.toUpperCase()],
+      expected: ["10000", id.toUpperCase()],
     },
     {
       name: "undefined for each",
       options: { limit: undefined, after: undefined } as object,
-      expected: [null, null],
+      expected: ["10000", null],
     },
   ];
   for (const { name, options, expected: [limit, after] } of ordinary) {

@@ -193,6 +193,35 @@ describe("a page of listSessions", () => {
     }
   });
 
+  test("returns 10,000 sessions at most, and revokes all of them in steps of as many", async () => {
+    await db.sql`insert into users values (990, 'many')`;
+    await db.sql`
+      insert into coatcheck.sessions (id, user_id, digest, created_at, authenticated_at,
+        last_seen_at, expires_at, persistent, data)
+      select gen_random_uuid(), 990, sha256(i::text::bytea), now(), now(),
+        now() - i * interval '1 second', now() + interval '1 day', true, '{}'
+      from generate_series(1, 20003) i`;
+    const first = await listSessions(990, db.sql);
+    assert.equal(first.length, 10_000);
+    const second = await listSessions(990, db.sql, { after: first.at(-1)!.id });
+    assert.equal(new Set([...first, ...second].map(({ id }) => id)).size, 20_000);
+
+    // It revokes 10,005, in two statements.
+    const limiting = counted(db.sql);
+    await createSession("many", limiting.sql, { maxSessions: 9_999 });
+    assert.equal(limiting.statements.length, 3);
+    const kept = await listSessions(990, db.sql);
+    assert.deepEqual(kept.slice(1).map(({ id }) => id), first.slice(0, 9_998).map(({ id }) => id));
+    await createSession("many", db.sql);
+    await createSession("many", db.sql);
+
+    const revoking = counted(db.sql);
+    const revoked = await revokeSessions({ userId: 990 }, revoking.sql);
+    assert.equal(new Set(revoked.map(({ id }) => id)).size, 10_001);
+    assert.equal(revoking.statements.length, 2);
+    assert.deepEqual(await listSessions(990, db.sql), []);
+  });
+
   test("sends one statement", async () => {
     const userId = await userWith(1, 2, 3);
     const { sql, statements } = counted(db.sql);
