@@ -46,9 +46,9 @@ where found.id is not null;
 with found as materialized (
   select (
     select u.id
-    from pg_catalog.jsonb_populate_record(null::coatcheck.users,
-      pg_catalog.jsonb_build_object('username', $2::text)) asked
-    join coatcheck.users u on u.username = asked.username
+    from coatcheck.users u
+    join pg_catalog.jsonb_populate_record(null::coatcheck.users,
+      pg_catalog.jsonb_build_object('username', $2::text)) asked on u.username = asked.username
   ) as id
 ), s as (
   insert into coatcheck.sessions as s
@@ -92,9 +92,9 @@ where found.id is not null
 with found as materialized (
   select (
     select u.id
-    from pg_catalog.jsonb_populate_record(null::coatcheck.users,
-      pg_catalog.jsonb_build_object('id', $2::text)) asked
-    join coatcheck.users u on u.id = asked.id
+    from coatcheck.users u
+    join pg_catalog.jsonb_populate_record(null::coatcheck.users,
+      pg_catalog.jsonb_build_object('id', $2::text)) asked on u.id = asked.id
     where u.username is not null
   ) as id
 ), s as (
