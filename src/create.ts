@@ -169,7 +169,7 @@ export async function create<Data extends object>(
   }
   emit(policy.onEvent, { type: "created", id: session.id, userId: session.userId });
   for (const event of revoked) emit(policy.onEvent, event);
-  const maxAge = persistent ? policy.absoluteTimeout : undefined;
+  const maxAge = session.persistent ? policy.absoluteTimeout : undefined;
   return { session, headers: issueCookie(policy.cookie, token.token, maxAge) };
 }
 
