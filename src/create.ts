@@ -190,7 +190,7 @@ export async function create<Data extends object>(
   } finally {
     for (const event of revoked) emit(policy.onEvent, event);
   }
-  const maxAge = persistent ? policy.absoluteTimeout : undefined;
+  const maxAge = session.persistent ? policy.absoluteTimeout : undefined;
   return {
     session,
     headers: issueCookie(policy.cookie, token.token, maxAge, replaced?.areSeveral),

@@ -853,7 +853,7 @@ const functions: {
     about: [headers, { theme: "dark" }],
     sent: [["120", "60", "7"], []],
   },
-  { name: "listSessions", own: "limit, after", about: [userId], sent: [["120", "60"]] },
+  { name: "listSessions", own: "limit, after", about: [userId], sent: [["10000", "120", "60"]] },
   { name: "revokeSession", own: "reason", about: [headers], sent: [[]] },
   { name: "revokeSessions", own: "reason", about: [{ userId }], sent: [[]] },
   {
