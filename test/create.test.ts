@@ -457,7 +457,7 @@ describe("a sign-in whose second statement fails", () => {
     const options = { replaces: withCookie(headers) };
     await assert.rejects(createSession("ada", failing(both, false), options), unreachable);
     // No cookie of it was issued: a limit or its deadline ends it.
-    assert.equal((await liveRows()).length, before.length + 1);
+    assert.equal((await liveRows()).filter((id) => !before.includes(id)).length, 1);
   });
 
   test("leaves the caller's transaction to the caller", async () => {

@@ -20,16 +20,10 @@ export async function prepare(sql: Sql): Promise<void> {
         values (${username}, ${await hash(`${username}-demo`)})
         on conflict (username) do update set password_hash = excluded.password_hash`;
     }
+    // Rejects a view that shows the users of another app.
     await migrate(sql, {
       users: { table: "coatcheck_demo.users", id: "id", username: "username" },
     });
-    // migrate keeps an existing view, which would show the users of another app.
-    const views = await sql`
-      select 1 from information_schema.view_table_usage
-      where view_schema = 'coatcheck' and view_name = 'users' and table_schema = 'coatcheck_demo'`;
-    if (views.length === 0) {
-      throw new Error("coatcheck.users is the view of another app: give the demo its own database");
-    }
   });
 }
 
