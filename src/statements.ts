@@ -229,7 +229,7 @@ select $1::text as call, s.id::text as id from s`,
  * was just created. If there are more than 10,000 to revoke, it reads and revokes as many.
  *
  * It is a statement of its own, so that it sees what concurrent calls have inserted. It locks the user's live
- * sessions, and skips those that another statement holds: it never waits with a lock, and so is in no
+ * sessions, and skips those that another statement holds, so that it does not wait with a lock, in a
  * deadlock. A skipped session is returned without its user, and the call tries again. A session that a
  * concurrent call has just revoked is not counted, so that two calls never revoke each other's. A session
  * that a trigger has kept from being revoked is returned as no row of a session.
@@ -650,7 +650,7 @@ const ASKED = `asked as materialized (
 
 /**
  * Revokes live sessions of users, up to 10,000. Locks them, and skips those that another statement holds: it
- * never waits with a lock, and so is in no deadlock. A session that was not changed is returned without its
+ * does not wait with a lock, in a deadlock. A session that was not changed is returned without its
  * user, for REVOKE_SKIPPED. `offset 0` keeps the planner on the index however many users it expects. All keys
  * are read first, so that a key that no user can have fails by itself.
  *

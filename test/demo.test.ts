@@ -325,7 +325,9 @@ describe("the demo", () => {
     const other = await openDatabase();
     const refused = startServer(command, { DATABASE_URL: other.url });
     try {
-      await assert.rejects(refused, { message: /must be a table that the view coatcheck\.users reads \(users\)/ });
+      await assert.rejects(refused, {
+        message: /must be a table that the view coatcheck\.users reads \(users\)/,
+      });
     } finally {
       await refused.then(({ close }) => close(), () => {});
       await other.close();
