@@ -128,7 +128,11 @@ if ("Bun" in globalThis) {
 
     test("has code that runs as it stands", async () => {
       const deno = join(root, "node_modules", ".bin", "deno");
-      const places = ["mod.ts", "src", "README.md", "docs"];
+      // The examples of docs/reference.md are those in src/.
+      const docs = (await readdir(join(root, "docs"))).filter((it) =>
+        /\.md$/.test(it) && it !== "reference.md"
+      );
+      const places = ["mod.ts", "src", "README.md", ...docs.map((it) => join("docs", it))];
       const args = ["test", "--config=deno.npm.json", "--allow-all", "--doc", ...places];
       const env = { ...process.env, DATABASE_URL: db.url, NO_COLOR: "1" };
       const { stdout } = await run(deno, args, { cwd: root, env });
