@@ -185,7 +185,7 @@ function middle(figures) {
 
 async function day() {
   const { sessions, seconds } = plan.day;
-  const url = await seed("growth_day", sessions, { due: true });
+  const url = await seed("growth_day", sessions);
   const before = await bytesOf(url, sessions);
   const child = startChild("Bun", "aging.mjs");
   const { passes, of } = await child.ask("day", url, sessions, seconds);

@@ -14,8 +14,8 @@ const here = fileURLToPath(new URL("../..", import.meta.url));
 export const load = (checkout) =>
   import(pathToFileURL(join(checkout ?? here, onNode ? "dist/mod.js" : "mod.ts")).href);
 
-// One session in ten is due for a touch. The others were last seen an hour in the future, so that none
-// becomes due during the run.
+// One session in ten is presented to the contestants that touch at each use. To the others, a day passes before a
+// touch is due, so that none becomes due during the run.
 export const isDue = (session) => session % 10 === 0;
 
 // One session in ten has expired when the growth of a table is measured.
@@ -24,10 +24,10 @@ export const isDead = (session) => session % 10 === 5;
 /**
  * Creates the tables by `migrate`, and fills them.
  *
- * @param {{ due?: boolean, dead?: boolean, checkout?: string }} which Whether all sessions are due for a
- * touch, whether one in ten has expired, and the version whose `migrate` is called.
+ * @param {{ dead?: boolean, checkout?: string }} which Whether one in ten has expired, and the version whose
+ * `migrate` is called.
  */
-export async function seed(url, sessions, { due = false, dead = false, checkout } = {}) {
+export async function seed(url, sessions, { dead = false, checkout } = {}) {
   const coatcheck = await load(checkout);
   const sql = postgres(url, { max: 1, onnotice: () => {} });
   await sql`create table users (id integer primary key, username text not null unique)`;
@@ -39,8 +39,7 @@ export async function seed(url, sessions, { due = false, dead = false, checkout 
       insert into coatcheck.sessions (id, user_id, digest, created_at, authenticated_at, last_seen_at,
         expires_at, persistent, data)
       select md5('session' || n)::uuid, 1 + n % ${USERS}::int,
-        sha256(sha256(('secret' || n)::bytea)), now(), now(),
-        case when ${due} or n % 10 = 0 then now() else now() + interval '1 hour' end,
+        sha256(sha256(('secret' || n)::bytea)), now(), now(), now(),
         case when ${dead} and n % 10 = 5 then now() else now() + interval '30 days' end, true, '{}'
       from generate_series(1, ${sessions}::int) n`);
   await sql.end();
@@ -73,7 +72,9 @@ export async function open(url, options) {
   const coatcheck = await load(checkout);
   const { sql: plain, close } = connect(url, options);
   const sql = batched ? coatcheck.batched(plain) : plain;
-  const { createSession, validateSession } = coatcheck.configure(touch ? { touchInterval: 0 } : {});
+  const { createSession, validateSession } = coatcheck.configure({
+    touchInterval: touch ? 0 : 86_400,
+  });
   const headersOf = (cookie) => new Headers({ cookie });
   // A Fetch runtime passes the headers as an object, so they are built before the clock starts.
   const presented = liveSample(distinct, sessions, seed, touch).map((n) => headersOf(cookieOf(n)));
