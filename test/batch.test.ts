@@ -286,7 +286,8 @@ describe("batched", () => {
       createSession("ada", batch, { replaces: withCookie(two.headers) }),
       createSession("ada", batch, { replaces: withCookie(two.headers) }),
     ]);
-    assert.equal(statements.length, 1 + 3);
+    // One more if the two revocations of one session met: the later one reads why it changed nothing.
+    assert.ok([4, 5].includes(statements.length), statements.join("\n"));
     assert.match(
       statements[0]!,
       /jsonb_array_elements.*insert into/,
