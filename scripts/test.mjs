@@ -64,7 +64,8 @@ const runtimes = {
   Bun: [
     bin("bun"),
     "test",
-    "--timeout=60000",
+    // For each test. The slowest starts Deno on every example of the documents.
+    "--timeout=180000",
     `--parallel=${AT_ONCE}`,
     `--max-concurrency=${AT_ONCE}`,
     "--reporter=junit",
