@@ -1,10 +1,10 @@
 import { afterAll, beforeAll, describe, test } from "bun:test";
 import assert from "node:assert/strict";
-import { readFile } from "node:fs/promises";
 import postgres from "postgres";
 import { createSession, migrate, migrations, validateSession } from "../mod.ts";
 import { type Database, openDatabase, withCookie } from "./runner/database.ts";
 import { plantDecoys } from "./runner/decoys.ts";
+import { importRelease } from "./runner/release.ts";
 
 // What is looked at is the server, so one runtime is enough.
 const isBun = "Bun" in globalThis;
@@ -46,6 +46,12 @@ if (isBun) {
 async function startAnew(...statements: string[]): Promise<void> {
   const all = ["drop schema if exists coatcheck, app cascade", "create schema app", ...statements];
   for (const statement of all) await db.sql.unsafe(statement);
+}
+
+/** What coatcheck 0.1.0 sends in migrate(sql): the schema that an installation of it has. */
+async function schemaOf010(): Promise<string> {
+  const previous = await importRelease<{ migrations: typeof migrations }>("0.1.0");
+  return previous.migrations.map(({ text }) => text).join(";\n");
 }
 
 /** Works as a role that has connected by itself: `set role` could be taken back. */
@@ -212,8 +218,7 @@ suite("a view that is not unique", () => {
   }
 
   test("is refused when 0.1.0 has made it, until it is repaired", async () => {
-    const schema = await readFile(new URL("runner/schema-0.1.0.sql", import.meta.url), "utf8");
-    await startAnew(...tenants, schema.replace("'users'", "'app.users'"));
+    await startAnew(...tenants, (await schemaOf010()).replace("'users'", "'app.users'"));
     await assert.rejects(migrate(db.sql), refused("id"));
     await db.sql`update app.users set id = 2 where username = 'bob'`;
     assert.deepEqual(await migrate(db.sql), { applied: ["003_unique_users"], foreignKey: false });
@@ -261,11 +266,8 @@ suite("a view that is not unique", () => {
 });
 
 suite("an installation of 0.1.0", () => {
-  const schema = async () =>
-    await readFile(new URL("runner/schema-0.1.0.sql", import.meta.url), "utf8");
-
   test("works before it is migrated, and its sessions work after", async () => {
-    await startAnew(await schema());
+    await startAnew(await schemaOf010());
     const before = await createSession("ada", db.sql);
     assert.deepEqual(await migrate(db.sql), { applied: ["003_unique_users"], foreignKey: false });
     assert.deepEqual(await migrate(db.sql), { applied: [], foreignKey: false });
@@ -277,7 +279,7 @@ suite("an installation of 0.1.0", () => {
     await startAnew(
       "create table app.users (id varchar(8) primary key, username varchar(8) unique)",
       "insert into app.users values ('a', 'ann')",
-      (await schema()).replace("'users'", "'app.users'"),
+      (await schemaOf010()).replace("'users'", "'app.users'"),
     );
     await migrate(db.sql);
     const varchar = "character varying(8)";
@@ -288,7 +290,7 @@ suite("an installation of 0.1.0", () => {
   test("that starts beside this edition finds all of its own steps applied", async () => {
     await startAnew();
     await migrate(db.sql);
-    await db.sql.unsafe(await schema());
+    await db.sql.unsafe(await schemaOf010());
     assert.equal((await db.sql`select from coatcheck.migrations`).length, STEPS.length);
   });
 });
