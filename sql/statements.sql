@@ -28,11 +28,8 @@ from (
   select (
     select u.id
     from coatcheck.users u
-    where u.username = (
-      select asked.username
-      from pg_catalog.jsonb_populate_record(null::coatcheck.users,
-        pg_catalog.jsonb_build_object('username', $2::text)) asked
-    )
+    where u.username = (select asked.username from pg_catalog.jsonb_populate_record(null::coatcheck.users,
+        pg_catalog.jsonb_build_object('username', $2::text)) asked)
   )::text as id
 ) found
 cross join lateral pg_catalog.jsonb_populate_record(null::coatcheck.sessions,
@@ -50,11 +47,8 @@ with found as materialized (
   select (
     select u.id
     from coatcheck.users u
-    where u.username = (
-      select asked.username
-      from pg_catalog.jsonb_populate_record(null::coatcheck.users,
-        pg_catalog.jsonb_build_object('username', $2::text)) asked
-    )
+    where u.username = (select asked.username from pg_catalog.jsonb_populate_record(null::coatcheck.users,
+        pg_catalog.jsonb_build_object('username', $2::text)) asked)
   ) as id
 ), s as (
   insert into coatcheck.sessions as s
@@ -97,11 +91,8 @@ with found as materialized (
   select (
     select u.id
     from coatcheck.users u
-    where u.id = (
-      select asked.id
-      from pg_catalog.jsonb_populate_record(null::coatcheck.users,
-        pg_catalog.jsonb_build_object('id', $2::text)) asked
-    ) and u.username is not null
+    where u.id = (select asked.id from pg_catalog.jsonb_populate_record(null::coatcheck.users,
+        pg_catalog.jsonb_build_object('id', $2::text)) asked) and u.username is not null
   ) as id
 ), s as (
   insert into coatcheck.sessions as s
@@ -1067,11 +1058,8 @@ with given as materialized (
     (
       select u.id
       from coatcheck.users u
-      where u.username = (
-        select asked.username
-        from pg_catalog.jsonb_populate_record(null::coatcheck.users,
-          pg_catalog.jsonb_build_object('username', c.value ->> 1)) asked
-      )
+      where u.username = (select asked.username from pg_catalog.jsonb_populate_record(null::coatcheck.users,
+        pg_catalog.jsonb_build_object('username', c.value ->> 1)) asked)
     ) as user_id
   from (
     select case
@@ -1127,11 +1115,8 @@ with given as materialized (
     (
       select u.id
       from coatcheck.users u
-      where u.id = (
-        select asked.id
-        from pg_catalog.jsonb_populate_record(null::coatcheck.users,
-          pg_catalog.jsonb_build_object('id', c.value ->> 1)) asked
-      ) and u.username is not null
+      where u.id = (select asked.id from pg_catalog.jsonb_populate_record(null::coatcheck.users,
+        pg_catalog.jsonb_build_object('id', c.value ->> 1)) asked) and u.username is not null
     ) as user_id
   from (
     select case

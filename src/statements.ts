@@ -99,6 +99,24 @@ const KEPT = `${SOUND}
 /** How many sessions one statement revokes at most: a second's work. */
 export const MAX_REVOKED = 10_000;
 
+// Text as a value of a column of the view; see FIND_USER.
+const valueOf = (column: string, text: string) =>
+  `(select asked.${column} from pg_catalog.jsonb_populate_record(null::coatcheck.users,
+        pg_catalog.jsonb_build_object('${column}', ${text})) asked)`;
+
+// See REVOKE.
+const DURABLE = `durable as materialized (
+  select pg_catalog.set_config('synchronous_commit', 'on', true)
+  where pg_catalog.current_setting('synchronous_commit') = 'off'
+)`;
+
+// The same for one session, on its shard.
+const DURABLE_BESIDE_ROW = `durable as materialized (
+  select pg_catalog.set_config('synchronous_commit', 'on', true)
+  from coatcheck.sessions d
+  where d.id = $2::text::uuid and pg_catalog.current_setting('synchronous_commit') = 'off'
+)`;
+
 // ── Create ──────────────────────────────────────────────────────────────────────────────────────────
 
 /**
@@ -117,11 +135,7 @@ from (
   select (
     select u.id
     from coatcheck.users u
-    where u.username = (
-      select asked.username
-      from pg_catalog.jsonb_populate_record(null::coatcheck.users,
-        pg_catalog.jsonb_build_object('username', $2::text)) asked
-    )
+    where u.username = ${valueOf("username", "$2::text")}
   )::text as id
 ) found
 cross join lateral pg_catalog.jsonb_populate_record(null::coatcheck.sessions,
@@ -142,11 +156,7 @@ export const CREATE: Statement = statement(
   select (
     select u.id
     from coatcheck.users u
-    where u.username = (
-      select asked.username
-      from pg_catalog.jsonb_populate_record(null::coatcheck.users,
-        pg_catalog.jsonb_build_object('username', $2::text)) asked
-    )
+    where u.username = ${valueOf("username", "$2::text")}
   ) as id
 ), s as (
   insert into coatcheck.sessions as s
@@ -180,11 +190,7 @@ export const INSERT: Statement = statement(
   select (
     select u.id
     from coatcheck.users u
-    where u.id = (
-      select asked.id
-      from pg_catalog.jsonb_populate_record(null::coatcheck.users,
-        pg_catalog.jsonb_build_object('id', $2::text)) asked
-    ) and u.username is not null
+    where u.id = ${valueOf("id", "$2::text")} and u.username is not null
   ) as id
 ), s as (
   insert into coatcheck.sessions as s
@@ -575,11 +581,7 @@ limit $3::text::bigint`,
  */
 export const REVOKE: Statement = statement(
   14,
-  `with durable as materialized (
-  select pg_catalog.set_config('synchronous_commit', 'on', true)
-  from coatcheck.sessions d
-  where d.id = $2::text::uuid and pg_catalog.current_setting('synchronous_commit') = 'off'
-), s as (
+  `with ${DURABLE_BESIDE_ROW}, s as (
   update coatcheck.sessions s
   set revoked_at = statement_timestamp(), revoked_reason = $4::text
   where s.id = $2::text::uuid
@@ -605,11 +607,7 @@ where o.id = $2::text::uuid
  */
 export const REVOKE_REUSED: Statement = statement(
   2,
-  `with durable as materialized (
-  select pg_catalog.set_config('synchronous_commit', 'on', true)
-  from coatcheck.sessions d
-  where d.id = $2::text::uuid and pg_catalog.current_setting('synchronous_commit') = 'off'
-), s as (
+  `with ${DURABLE_BESIDE_ROW}, s as (
   update coatcheck.sessions s
   set revoked_at = statement_timestamp(), revoked_reason = 'reused'
   where s.id = $2::text::uuid
@@ -643,9 +641,6 @@ const ASKED = `asked as materialized (
   from jsonb_array_elements($2::text::jsonb) k(value)
   cross join lateral pg_catalog.jsonb_populate_record(null::coatcheck.sessions,
     pg_catalog.jsonb_build_object('user_id', k.value)) r
-), durable as materialized (
-  select pg_catalog.set_config('synchronous_commit', 'on', true)
-  where pg_catalog.current_setting('synchronous_commit') = 'off'
 )`;
 
 /**
@@ -659,7 +654,7 @@ const ASKED = `asked as materialized (
  */
 export const REVOKE_MANY: Statement = statement(
   14,
-  `with ${ASKED}, live as materialized (
+  `with ${ASKED}, ${DURABLE}, live as materialized (
   select t.id
   from asked
   cross join lateral (
@@ -702,10 +697,7 @@ where l.id not in (select s.id from s)`,
  */
 export const REVOKE_SKIPPED: Statement = statement(
   14,
-  `with durable as materialized (
-  select pg_catalog.set_config('synchronous_commit', 'on', true)
-  where pg_catalog.current_setting('synchronous_commit') = 'off'
-), s as (
+  `with ${DURABLE}, s as (
   update coatcheck.sessions s
   set revoked_at = statement_timestamp(), revoked_reason = $3::text
   where s.id = $2::text::uuid
@@ -727,7 +719,7 @@ from s`,
  */
 export const REVOKE_MANY_UNLOCKED: Statement = statement(
   14,
-  `with ${ASKED}, s as (
+  `with ${ASKED}, ${DURABLE}, s as (
   update coatcheck.sessions s
   set revoked_at = statement_timestamp(), revoked_reason = $5::text
   where s.user_id = any(array(select a.user_id from asked a))
@@ -861,11 +853,7 @@ const creation = (column: string, condition: string, created: string, expires: s
     (
       select u.id
       from coatcheck.users u
-      where u.${column} = (
-        select asked.${column}
-        from pg_catalog.jsonb_populate_record(null::coatcheck.users,
-          pg_catalog.jsonb_build_object('${column}', c.value ->> 1)) asked
-      )${condition}
+      where u.${column} = ${valueOf(column, "c.value ->> 1")}${condition}
     ) as user_id
   from ${IMPATIENT}
   cross join jsonb_array_elements($1::text::jsonb) c(value)
