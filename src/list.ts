@@ -24,8 +24,9 @@ export interface ListSessionsOptions {
  * Lists a user's live sessions, the last used first: what a page of devices shows.
  *
  * It sends one SELECT, for at most 10,000 sessions; `after` continues the list. A listed session contains no
- * token, secret or digest. Pass its id to {@linkcode revokeSessions} to revoke it. The session of the current browser is the one with the id that
- * {@linkcode validateSession} returned. A user who is not in the view `coatcheck.users` has no sessions.
+ * token, secret or digest. Pass its id to {@linkcode revokeSessions} to revoke it. The session of the current
+ * browser is the one with the id that {@linkcode validateSession} returned. A user who is not in the view
+ * `coatcheck.users` has no sessions.
  *
  * @example
  * ```ts

@@ -1,6 +1,7 @@
 import type { Context } from "./context.ts";
 import { readCookies, type RequestHeaders } from "./cookie.ts";
 import { evaluate, readState } from "./evaluate.ts";
+import { requireSql } from "./sql.ts";
 import { VALIDATE } from "./statements.ts";
 import type { PresentedToken } from "./token.ts";
 import { queryPresented, revokeReused } from "./write.ts";
@@ -15,7 +16,8 @@ export async function findToken(
   headers: RequestHeaders,
   mayWrite = true,
 ): Promise<PresentedToken | "absent" | "malformed"> {
-  const { caller, policy } = context;
+  const { caller, sql, policy } = context;
+  requireSql(caller, sql);
   const { tokens } = readCookies(`${caller}: headers`, headers, policy.cookie.name);
   if (typeof tokens === "string") return tokens;
   return tokens.length === 1 ? tokens[0]! : await chooseToken(context, tokens, mayWrite);

@@ -1,11 +1,9 @@
 import { type Context, contextOf } from "./context.ts";
 import type { RequestHeaders } from "./cookie.ts";
-import { emit } from "./events.ts";
 import { type Policy, readOptions } from "./policy.ts";
 import { findToken } from "./presented.ts";
-import { granted, refused, type SessionResult } from "./result.ts";
-import { readNumber, readSession, requireIntact, SESSION_CELLS } from "./session.ts";
-import { requireSql, type Sql } from "./sql.ts";
+import { refused, renewed, type SessionResult } from "./result.ts";
+import type { Sql } from "./sql.ts";
 import { EXPLAIN, REAUTHENTICATE } from "./statements.ts";
 import { keyOf, renewToken } from "./token.ts";
 import { write } from "./write.ts";
@@ -66,8 +64,7 @@ export async function reauthenticate<Data extends object>(
   context: Context,
   headers: RequestHeaders,
 ): Promise<SessionResult<Data>> {
-  const { caller, sql, policy } = context;
-  requireSql(caller, sql);
+  const { policy } = context;
   const presented = await findToken(context, headers);
   if (typeof presented === "string") return refused(policy, { reason: presented });
   const token = renewToken(presented.id);
@@ -75,13 +72,7 @@ export async function reauthenticate<Data extends object>(
     statement: REAUTHENTICATE,
     values: [keyOf(token).digest],
     explanation: EXPLAIN,
-    changed: (cells) => {
-      requireIntact(caller, cells[SESSION_CELLS + 1]);
-      const session = readSession(caller, cells, token.id);
-      const clock = readNumber(caller, cells[SESSION_CELLS]);
-      emit(policy.onEvent, { type: "reauthenticated", id: session.id, userId: session.userId });
-      return granted<Data>(context, session, { token, clock });
-    },
+    changed: (cells) => renewed<Data>(context, "reauthenticated", token, cells),
     unchanged: () => undefined,
   });
 }

@@ -2,7 +2,16 @@ import type { Context } from "./context.ts";
 import { issueCookie } from "./cookie.ts";
 import { emit, type RefusalReason } from "./events.ts";
 import { MAX_COOKIE_AGE, type ResolvedPolicy } from "./policy.ts";
-import { type Session, type StoredSession, toSession } from "./session.ts";
+import {
+  readNumber,
+  readSession,
+  requireIntact,
+  type Session,
+  SESSION_CELLS,
+  type StoredSession,
+  toSession,
+} from "./session.ts";
+import type { Cell } from "./sql.ts";
 import type { Token } from "./token.ts";
 
 /** What a cookie opens: a live session, or null and the reason. */
@@ -58,13 +67,28 @@ export interface NewToken {
 export function granted<Data extends object>(
   { caller, policy }: Context,
   stored: StoredSession,
-  renewed?: NewToken,
+  issued?: NewToken,
 ): { readonly session: Session<Data>; readonly headers: Headers } {
   const expiresAt = Math.min(stored.expiresAt, stored.authenticatedAt + policy.absoluteTimeout);
   const session = toSession<Data>(caller, { ...stored, expiresAt }, policy.idleTimeout);
-  if (!renewed) return { session, headers: new Headers() };
+  if (!issued) return { session, headers: new Headers() };
   // At most as long as a browser keeps a cookie. The millisecond is what a Date has lost.
-  const left = Math.floor(session.expiresAt.getTime() / 1000 - renewed.clock + 0.001);
+  const left = Math.floor(session.expiresAt.getTime() / 1000 - issued.clock + 0.001);
   const maxAge = stored.persistent ? Math.min(Math.max(left, 1), MAX_COOKIE_AGE) : undefined;
-  return { session, headers: issueCookie(policy.cookie, renewed.token.token, maxAge) };
+  return { session, headers: issueCookie(policy.cookie, issued.token.token, maxAge) };
+}
+
+/** Makes the result of a statement that has stored a new token, and emits the event. */
+export function renewed<Data extends object>(
+  context: Context,
+  type: "rotated" | "reauthenticated",
+  token: Token,
+  cells: readonly Cell[],
+): { readonly session: Session<Data>; readonly headers: Headers } {
+  const { caller, policy } = context;
+  requireIntact(caller, cells[SESSION_CELLS + 1]);
+  const session = readSession(caller, cells, token.id);
+  const clock = readNumber(caller, cells[SESSION_CELLS]);
+  emit(policy.onEvent, { type, id: session.id, userId: session.userId });
+  return granted<Data>(context, session, { token, clock });
 }

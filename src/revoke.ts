@@ -204,9 +204,10 @@ export type RevokeTarget =
  *
  * It sends one UPDATE for each 10,000 sessions. A session whose row another statement holds is skipped, and
  * revoked by an UPDATE of its own, which waits for it with no other lock: outside of your transaction, the call
- * is in no deadlock with your own statements, but for a race that docs/architecture.md names. Each form of the target names the user, so an id from a form cannot revoke another user's
- * session. Sessions past their stored deadline are neither revoked nor returned. The revocations are on disk
- * when the call returns (in a transaction: when it commits).
+ * is in no deadlock with your own statements, but for a race that docs/architecture.md names. Each form of the
+ * target names the user, so an id from a form cannot revoke another user's session. Sessions past their stored
+ * deadline are neither revoked nor returned. The revocations are on disk when the call returns (in a
+ * transaction: when it commits).
  *
  * It sees committed sessions only. To lock a user out, first make new sign-ins fail (disable the user, or
  * change the password), then commit, then revoke.

@@ -3,12 +3,10 @@ import { type Context, contextOf } from "./context.ts";
 import type { RequestHeaders } from "./cookie.ts";
 import { unexpected } from "./errors.ts";
 import { evaluate, readState, STATE_CELLS, type StoredState } from "./evaluate.ts";
-import { emit } from "./events.ts";
 import { type Policy, readOptions } from "./policy.ts";
 import { findToken } from "./presented.ts";
-import { granted, type NewToken, refused, type SessionResult } from "./result.ts";
-import { readNumber, readSession, requireIntact, SESSION_CELLS } from "./session.ts";
-import { type Cell, requireSql, type Sql } from "./sql.ts";
+import { granted, type NewToken, refused, renewed, type SessionResult } from "./result.ts";
+import type { Cell, Sql } from "./sql.ts";
 import { EXPLAIN, EXPLAIN_DUE, ROTATE, ROTATE_DUE } from "./statements.ts";
 import { deriveToken, keyOf, type PresentedToken, type Token } from "./token.ts";
 import { queryPresented, refuseState, touch, write } from "./write.ts";
@@ -81,8 +79,7 @@ export async function rotate<Data extends object>(
   context: Context,
   headers: RequestHeaders,
 ): Promise<SessionResult<Data>> {
-  const { caller, sql, policy } = context;
-  requireSql(caller, sql);
+  const { policy } = context;
   const presented = await findToken(context, headers);
   if (typeof presented === "string") return refused(policy, { reason: presented });
   const { token, values } = newSecret(presented);
@@ -90,7 +87,7 @@ export async function rotate<Data extends object>(
     statement: ROTATE,
     values,
     explanation: EXPLAIN,
-    changed: (cells) => rotated<Data>(context, token, cells),
+    changed: (cells) => renewed<Data>(context, "rotated", token, cells),
     unchanged: (state, { isSettled }, cells) =>
       state.isCurrent && isSettled ? undefined : handOut<Data>(context, presented, state, cells),
   });
@@ -109,7 +106,7 @@ export async function rotateDue<Data extends object>(
   if (due === "rotation") {
     const { token, values } = newSecret(presented);
     const cells = await queryPresented(context, presented, ROTATE_DUE, values);
-    if (cells) return rotated<Data>(context, token, cells);
+    if (cells) return renewed<Data>(context, "rotated", token, cells);
   }
   const cells = await queryPresented(context, presented, EXPLAIN_DUE);
   if (!cells) return undefined;
@@ -125,20 +122,6 @@ function newSecret(presented: PresentedToken): { token: Token; values: string[] 
   return { token, values: [keyOf(token).digest, toHex(salt)] };
 }
 
-/** Makes the result of a rotation by this call. */
-function rotated<Data extends object>(
-  context: Context,
-  token: Token,
-  cells: readonly Cell[],
-): SessionResult<Data> {
-  const { caller, policy } = context;
-  requireIntact(caller, cells[SESSION_CELLS + 1]);
-  const session = readSession(caller, cells, token.id);
-  const clock = readNumber(caller, cells[SESSION_CELLS]);
-  emit(policy.onEvent, { type: "rotated", id: session.id, userId: session.userId });
-  return granted<Data>(context, session, { token, clock });
-}
-
 /**
  * Makes the result for a session that another call has rotated, or whose rotation is not settled. This is a
  * use too, and perhaps the first one of the new secret: unrecorded, the previous secret would be accepted
@@ -150,8 +133,8 @@ async function handOut<Data extends object>(
   state: StoredState,
   cells: readonly Cell[],
 ): Promise<SessionResult<Data>> {
-  const renewed = reissue(context, presented, state, cells);
-  return granted<Data>(context, await touch(context, presented, state), renewed);
+  const current = reissue(context, presented, state, cells);
+  return granted<Data>(context, await touch(context, presented, state), current);
 }
 
 /**

@@ -12,7 +12,7 @@ import { type Policy, readOptions } from "./policy.ts";
 import { findToken } from "./presented.ts";
 import { granted, refused, type SessionResult } from "./result.ts";
 import { readNumber, readSession, requireIntact, type Session, SESSION_CELLS } from "./session.ts";
-import { requireSql, type Sql } from "./sql.ts";
+import type { Sql } from "./sql.ts";
 import { STATE_CELLS } from "./evaluate.ts";
 import { EXPLAIN_UPDATE, MAX_MERGED_DATA_BYTES, UPDATE } from "./statements.ts";
 import { write } from "./write.ts";
@@ -108,10 +108,9 @@ export async function update<Data extends object>(
   patch: SessionDataPatch<NoInfer<Data>>,
   { version }: UpdateSessionOptions,
 ): Promise<UpdateSessionResult<Data>> {
-  const { caller, sql, policy } = context;
+  const { caller, policy } = context;
   if (version !== undefined) requireWhole(`${caller}: version`, version, 0, 2 ** 31 - 1);
   const { set, removed } = readPatch(`${caller}: patch`, patch);
-  requireSql(caller, sql);
   const presented = await findToken(context, headers);
   if (typeof presented === "string") return refused(policy, { reason: presented });
   return await write<UpdateSessionResult<Data>>(context, presented, {

@@ -6,7 +6,7 @@ import { MAX_COOKIE_AGE, type Policy, readOptions } from "./policy.ts";
 import { findToken } from "./presented.ts";
 import { granted, refused, type SessionResult } from "./result.ts";
 import { rotateDue } from "./rotate.ts";
-import { requireSql, type Sql } from "./sql.ts";
+import type { Sql } from "./sql.ts";
 import { VALIDATE } from "./statements.ts";
 import type { PresentedToken } from "./token.ts";
 import { queryPresented, refuseState, touch } from "./write.ts";
@@ -84,9 +84,8 @@ export async function validate<Data extends object>(
   headers: RequestHeaders,
   { authenticatedWithin }: ValidateSessionOptions,
 ): Promise<SessionResult<Data>> {
-  const { caller, sql, policy } = context;
+  const { caller, policy } = context;
   requireAuthenticatedWithin(caller, authenticatedWithin);
-  requireSql(caller, sql);
   const mayWrite = policy.touchInterval !== false;
   const presented = await findToken(context, headers, mayWrite);
   if (typeof presented === "string") return refused(policy, { reason: presented });
