@@ -1,39 +1,38 @@
-// The example app: sign in, show the session, sign out. bun.ts, deno.ts and node.ts serve its `fetch`.
+// The example app: sign in, show the session, sign out. bun.ts, deno.ts, node.ts and workers.ts serve it.
 //
 // users.ts stands for what your app already has: a table of users, and a password check.
 import { createSession, migrate, revokeSession, type SessionResult, withSession } from "coatcheck";
-import { openDatabase } from "./database.ts";
+import type { Sql } from "postgres";
 import { isOutage } from "./outage.ts";
 import { checkPassword, createUsers } from "./users.ts";
 
-const sql = openDatabase();
-
-// Rejects cross-origin requests, and validates the session before it calls the handler.
-const route = withSession(async (request, result) => {
-  switch (`${request.method} ${new URL(request.url).pathname}`) {
-    case "POST /sign-in":
-      return await signIn(request);
-    case "GET /session":
-      return showSession(result);
-    case "POST /sign-out":
-      return await signOut(request);
-    default:
-      return new Response("Not found\n", { status: 404 });
-  }
-}, sql);
-
-/** Answers one request. */
-export async function fetch(request: Request): Promise<Response> {
-  try {
-    return await route(request);
-  } catch (error) {
-    if (!isOutage(error)) throw error;
-    // The user stays signed in while the database is unreachable: set no cookie.
-    return new Response("The database is unreachable, try again\n", { status: 503 });
-  }
+/** Makes the function that answers requests. */
+export function appWith(sql: Sql): (request: Request) => Promise<Response> {
+  // Rejects cross-origin requests, and validates the session before it calls the handler.
+  const route = withSession(async (request, result) => {
+    switch (`${request.method} ${new URL(request.url).pathname}`) {
+      case "POST /sign-in":
+        return await signIn(request, sql);
+      case "GET /session":
+        return showSession(result);
+      case "POST /sign-out":
+        return await signOut(request, sql);
+      default:
+        return new Response("Not found\n", { status: 404 });
+    }
+  }, sql);
+  return async (request) => {
+    try {
+      return await route(request);
+    } catch (error) {
+      if (!isOutage(error)) throw error;
+      // The user stays signed in while the database is unreachable: set no cookie.
+      return new Response("The database is unreachable, try again\n", { status: 503 });
+    }
+  };
 }
 
-async function signIn(request: Request): Promise<Response> {
+async function signIn(request: Request, sql: Sql): Promise<Response> {
   const form = await request.formData().catch(() => new FormData());
   const username = String(form.get("username") ?? "");
   const password = String(form.get("password") ?? "");
@@ -52,7 +51,7 @@ function showSession({ session, reason }: SessionResult): Response {
     : Response.json({ reason }, { status: 401, headers });
 }
 
-async function signOut(request: Request): Promise<Response> {
+async function signOut(request: Request, sql: Sql): Promise<Response> {
   const { headers } = await revokeSession(request.headers, sql);
   return redirectHome(headers);
 }
@@ -65,7 +64,7 @@ function redirectHome(headers: Headers): Response {
 }
 
 /** Creates the users and the schema `coatcheck`. Your app does this when it runs its migrations. */
-export async function prepare(): Promise<void> {
+export async function prepare(sql: Sql): Promise<void> {
   await createUsers(sql);
   await migrate(sql, { users: { table: "users", id: "id", username: "username" } });
 }
