@@ -23,7 +23,7 @@
 -- $1 the call; $2 username.
 select $1::text as call,
   s.user_id::text as user_id,
-  (pg_catalog.pg_typeof(s.user_id)::oid in (21::oid, 23::oid))::text as user_id_is_number
+  pg_catalog.pg_typeof(s.user_id)::text as user_id_type
 from (
   select (
     select u.id
@@ -63,7 +63,7 @@ with found as materialized (
 select $1::text as call,
   s.id::text as id,
   s.user_id::text as user_id,
-  (pg_catalog.pg_typeof(s.user_id)::oid in (21::oid, 23::oid))::text as user_id_is_number,
+  pg_catalog.pg_typeof(s.user_id)::text as user_id_type,
   (select u.username::text from coatcheck.users u where u.id = s.user_id) as username,
   extract(epoch from s.created_at)::text as created,
   extract(epoch from s.authenticated_at)::text as authenticated,
@@ -109,7 +109,7 @@ with found as materialized (
 select $1::text as call,
   s.id::text as id,
   s.user_id::text as user_id,
-  (pg_catalog.pg_typeof(s.user_id)::oid in (21::oid, 23::oid))::text as user_id_is_number,
+  pg_catalog.pg_typeof(s.user_id)::text as user_id_type,
   (select u.username::text from coatcheck.users u where u.id = s.user_id) as username,
   extract(epoch from s.created_at)::text as created,
   extract(epoch from s.authenticated_at)::text as authenticated,
@@ -187,7 +187,7 @@ with live as materialized (
 select $1::text as call,
   s.id::text as id,
   s.user_id::text as user_id,
-  (pg_catalog.pg_typeof(s.user_id)::oid in (21::oid, 23::oid))::text as user_id_is_number
+  pg_catalog.pg_typeof(s.user_id)::text as user_id_type
 from s
 where s.revoked_at is not null
 union all
@@ -236,7 +236,7 @@ with own as (
 select $1::text as call,
   s.id::text as id,
   s.user_id::text as user_id,
-  (pg_catalog.pg_typeof(s.user_id)::oid in (21::oid, 23::oid))::text as user_id_is_number
+  pg_catalog.pg_typeof(s.user_id)::text as user_id_type
 from s;
 
 -- VALIDATE
@@ -248,7 +248,7 @@ from s;
 select $1::text as call,
   s.id::text as id,
   s.user_id::text as user_id,
-  (pg_catalog.pg_typeof(s.user_id)::oid in (21::oid, 23::oid))::text as user_id_is_number,
+  pg_catalog.pg_typeof(s.user_id)::text as user_id_type,
   (select u.username::text from coatcheck.users u where u.id = s.user_id) as username,
   extract(epoch from s.created_at)::text as created,
   extract(epoch from s.authenticated_at)::text as authenticated,
@@ -370,7 +370,7 @@ with s as (
 select $1::text as call,
   s.id::text as id,
   s.user_id::text as user_id,
-  (pg_catalog.pg_typeof(s.user_id)::oid in (21::oid, 23::oid))::text as user_id_is_number,
+  pg_catalog.pg_typeof(s.user_id)::text as user_id_type,
   (select u.username::text from coatcheck.users u where u.id = s.user_id) as username,
   extract(epoch from s.created_at)::text as created,
   extract(epoch from s.authenticated_at)::text as authenticated,
@@ -434,7 +434,7 @@ with s as (
 select $1::text as call,
   s.id::text as id,
   s.user_id::text as user_id,
-  (pg_catalog.pg_typeof(s.user_id)::oid in (21::oid, 23::oid))::text as user_id_is_number,
+  pg_catalog.pg_typeof(s.user_id)::text as user_id_type,
   (select u.username::text from coatcheck.users u where u.id = s.user_id) as username,
   extract(epoch from s.created_at)::text as created,
   extract(epoch from s.authenticated_at)::text as authenticated,
@@ -495,7 +495,7 @@ with s as (
 select $1::text as call,
   s.id::text as id,
   s.user_id::text as user_id,
-  (pg_catalog.pg_typeof(s.user_id)::oid in (21::oid, 23::oid))::text as user_id_is_number,
+  pg_catalog.pg_typeof(s.user_id)::text as user_id_type,
   (select u.username::text from coatcheck.users u where u.id = s.user_id) as username,
   extract(epoch from s.created_at)::text as created,
   extract(epoch from s.authenticated_at)::text as authenticated,
@@ -554,7 +554,7 @@ with s as (
 select $1::text as call,
   s.id::text as id,
   s.user_id::text as user_id,
-  (pg_catalog.pg_typeof(s.user_id)::oid in (21::oid, 23::oid))::text as user_id_is_number,
+  pg_catalog.pg_typeof(s.user_id)::text as user_id_type,
   (select u.username::text from coatcheck.users u where u.id = s.user_id) as username,
   extract(epoch from s.created_at)::text as created,
   extract(epoch from s.authenticated_at)::text as authenticated,
@@ -580,7 +580,7 @@ from s;
 select $1::text as call,
   s.id::text as id,
   s.user_id::text as user_id,
-  (pg_catalog.pg_typeof(s.user_id)::oid in (21::oid, 23::oid))::text as user_id_is_number,
+  pg_catalog.pg_typeof(s.user_id)::text as user_id_type,
   (select u.username::text from coatcheck.users u where u.id = s.user_id) as username,
   extract(epoch from s.created_at)::text as created,
   extract(epoch from s.authenticated_at)::text as authenticated,
@@ -611,7 +611,7 @@ for share of s;
 select $1::text as call,
   s.id::text as id,
   s.user_id::text as user_id,
-  (pg_catalog.pg_typeof(s.user_id)::oid in (21::oid, 23::oid))::text as user_id_is_number,
+  pg_catalog.pg_typeof(s.user_id)::text as user_id_type,
   (select u.username::text from coatcheck.users u where u.id = s.user_id) as username,
   extract(epoch from s.created_at)::text as created,
   extract(epoch from s.authenticated_at)::text as authenticated,
@@ -642,7 +642,7 @@ for share of s skip locked;
 select $1::text as call,
   s.id::text as id,
   s.user_id::text as user_id,
-  (pg_catalog.pg_typeof(s.user_id)::oid in (21::oid, 23::oid))::text as user_id_is_number,
+  pg_catalog.pg_typeof(s.user_id)::text as user_id_type,
   (select u.username::text from coatcheck.users u where u.id = s.user_id) as username,
   extract(epoch from s.created_at)::text as created,
   extract(epoch from s.authenticated_at)::text as authenticated,
@@ -682,7 +682,7 @@ with asked as materialized (
 select $1::text as call,
   s.id::text as id,
   s.user_id::text as user_id,
-  (pg_catalog.pg_typeof(s.user_id)::oid in (21::oid, 23::oid))::text as user_id_is_number,
+  pg_catalog.pg_typeof(s.user_id)::text as user_id_type,
   (select u.username::text from coatcheck.users u where u.id = s.user_id) as username,
   extract(epoch from s.created_at)::text as created,
   extract(epoch from s.authenticated_at)::text as authenticated,
@@ -735,7 +735,7 @@ with durable as materialized (
 select $1::text as call,
   s.id::text as id,
   s.user_id::text as user_id,
-  (pg_catalog.pg_typeof(s.user_id)::oid in (21::oid, 23::oid))::text as user_id_is_number,
+  pg_catalog.pg_typeof(s.user_id)::text as user_id_type,
   (
     select case when count(*) = 1 then min(u.username::text) end
     from coatcheck.users u
@@ -838,7 +838,7 @@ with asked as materialized (
 select $1::text as call,
   s.id::text as id,
   s.user_id::text as user_id,
-  (pg_catalog.pg_typeof(s.user_id)::oid in (21::oid, 23::oid))::text as user_id_is_number,
+  pg_catalog.pg_typeof(s.user_id)::text as user_id_type,
   (
     select case when count(*) = 1 then min(u.username::text) end
     from coatcheck.users u
@@ -879,7 +879,7 @@ with durable as materialized (
 select $1::text as call,
   s.id::text as id,
   s.user_id::text as user_id,
-  (pg_catalog.pg_typeof(s.user_id)::oid in (21::oid, 23::oid))::text as user_id_is_number,
+  pg_catalog.pg_typeof(s.user_id)::text as user_id_type,
   (
     select case when count(*) = 1 then min(u.username::text) end
     from coatcheck.users u
@@ -924,7 +924,7 @@ with asked as materialized (
 select $1::text as call,
   s.id::text as id,
   s.user_id::text as user_id,
-  (pg_catalog.pg_typeof(s.user_id)::oid in (21::oid, 23::oid))::text as user_id_is_number,
+  pg_catalog.pg_typeof(s.user_id)::text as user_id_type,
   (
     select case when count(*) = 1 then min(u.username::text) end
     from coatcheck.users u
@@ -1017,7 +1017,7 @@ select $1::text as call, (select count(*) from swept)::text as swept;
 select c.value ->> 0 as call,
   s.id::text as id,
   s.user_id::text as user_id,
-  (pg_catalog.pg_typeof(s.user_id)::oid in (21::oid, 23::oid))::text as user_id_is_number,
+  pg_catalog.pg_typeof(s.user_id)::text as user_id_type,
   (select u.username::text from coatcheck.users u where u.id = s.user_id) as username,
   extract(epoch from s.created_at)::text as created,
   extract(epoch from s.authenticated_at)::text as authenticated,
@@ -1081,7 +1081,7 @@ with given as materialized (
 select g.call,
   s.id::text as id,
   s.user_id::text as user_id,
-  (pg_catalog.pg_typeof(s.user_id)::oid in (21::oid, 23::oid))::text as user_id_is_number,
+  pg_catalog.pg_typeof(s.user_id)::text as user_id_type,
   (select u.username::text from coatcheck.users u where u.id = s.user_id) as username,
   extract(epoch from s.created_at)::text as created,
   extract(epoch from s.authenticated_at)::text as authenticated,
@@ -1138,7 +1138,7 @@ with given as materialized (
 select g.call,
   s.id::text as id,
   s.user_id::text as user_id,
-  (pg_catalog.pg_typeof(s.user_id)::oid in (21::oid, 23::oid))::text as user_id_is_number,
+  pg_catalog.pg_typeof(s.user_id)::text as user_id_type,
   (select u.username::text from coatcheck.users u where u.id = s.user_id) as username,
   extract(epoch from s.created_at)::text as created,
   extract(epoch from s.authenticated_at)::text as authenticated,

@@ -329,10 +329,10 @@ async function limitSessions(
   for (let wait = 2;;) {
     let skipped = 0;
     const before = events.length;
-    for (const [id, key, isNumber] of await queryEither(context, [LIMIT, LIMIT_UNLOCKED], values)) {
-      if (key === null && isNumber === null) skipped++;
+    for (const [id, key, type] of await queryEither(context, [LIMIT, LIMIT_UNLOCKED], values)) {
+      if (key === null && type === null) skipped++;
       else {
-        const userId = readUserId(context.caller, key, isNumber);
+        const userId = readUserId(context.caller, key, type);
         events.push({ type: "revoked", id: id!, userId, reason: "limit" });
       }
     }

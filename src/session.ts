@@ -55,12 +55,12 @@ export const SESSION_CELLS = 11;
  * @throws {SessionError} `UNEXPECTED_RESULT` if a part is missing, or the session is another one.
  */
 export function readSession(caller: string, cells: readonly Cell[], id?: string): StoredSession {
-  const [ownId, key, isNumber, username, created, authenticated, lastSeen, expires] = cells;
+  const [ownId, key, type, username, created, authenticated, lastSeen, expires] = cells;
   const [persistent, version, data] = cells.slice(8);
   if (typeof ownId !== "string" || id !== undefined && ownId !== id) throw unexpectedRow(caller);
   return {
     id: ownId,
-    userId: readUserId(caller, key, isNumber),
+    userId: readUserId(caller, key, type),
     username: username ?? null,
     createdAt: readNumber(caller, created),
     authenticatedAt: readNumber(caller, authenticated),
@@ -81,14 +81,14 @@ export function requireIntact(caller: string, cell: Cell | undefined): void {
   if (cell !== "true") throw notIntact(caller);
 }
 
-/** Reads a user's key, and whether it is a number. */
+/** Reads a user's key: a number if its column is an integer that a double holds exactly, else text. */
 export function readUserId(
   caller: string,
   key: Cell | undefined,
-  isNumber: Cell | undefined,
+  type: Cell | undefined,
 ): string | number {
-  if (typeof key !== "string") throw unexpectedRow(caller);
-  return readBoolean(caller, isNumber) ? Number(key) : key;
+  if (typeof key !== "string" || typeof type !== "string") throw unexpectedRow(caller);
+  return type === "integer" || type === "smallint" ? readNumber(caller, key) : key;
 }
 
 /** Reads a boolean as PostgreSQL writes it. */

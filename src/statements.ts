@@ -16,7 +16,7 @@ import { type Statement, statement } from "./sql.ts";
 // A number in JavaScript if the column is a smallint (21) or an integer (23): a bigint would be rounded.
 const KEY = `s.id::text as id,
   s.user_id::text as user_id,
-  (pg_catalog.pg_typeof(s.user_id)::oid in (21::oid, 23::oid))::text as user_id_is_number`;
+  pg_catalog.pg_typeof(s.user_id)::text as user_id_type`;
 
 const REST = `extract(epoch from s.created_at)::text as created,
   extract(epoch from s.authenticated_at)::text as authenticated,
@@ -130,7 +130,7 @@ export const FIND_USER: Statement = statement(
   3,
   `select $1::text as call,
   s.user_id::text as user_id,
-  (pg_catalog.pg_typeof(s.user_id)::oid in (21::oid, 23::oid))::text as user_id_is_number
+  pg_catalog.pg_typeof(s.user_id)::text as user_id_type
 from (
   select (
     select u.id

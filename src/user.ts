@@ -55,8 +55,8 @@ export async function getUserId(
 export async function findUser(context: Context, username: string): Promise<string | number> {
   const { caller } = context;
   requireText(`${caller}: username`, username, MAX_USER_BYTES);
-  const [key, isNumber] = await queryUser(context, FIND_USER, [username]);
-  return readUserId(caller, key, isNumber);
+  const [key, type] = await queryUser(context, FIND_USER, [username]);
+  return readUserId(caller, key, type);
 }
 
 /** A user, as {@linkcode createSession} takes one. */

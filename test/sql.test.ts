@@ -150,7 +150,7 @@ type Row = Record<string, unknown>;
 const session = (id: unknown = mine.id): Row => ({
   id,
   user_id: userId,
-  user_id_is_number: "false",
+  user_id_type: "text",
   username: "ada",
   created: String(AT),
   authenticated: String(AT),
@@ -176,11 +176,11 @@ const revoked = (id: unknown = mine.id): Row => ({
   revoked: String(AT),
   reason: REASON,
 });
-const key = (): Row => ({ id: mine.id, user_id: userId, user_id_is_number: "false" });
+const key = (): Row => ({ id: mine.id, user_id: userId, user_id_type: "text" });
 
 /** A row that a statement may return, for the values that it was sent. */
 const rows: Record<string, (values: readonly unknown[]) => Row> = {
-  FIND_USER: () => ({ user_id: userId, user_id_is_number: "false" }),
+  FIND_USER: () => ({ user_id: userId, user_id_type: "text" }),
   CREATE: (values) => ({ ...session(idOf(values)), is_intact: "true" }),
   INSERT: (values) => ({ ...session(idOf(values)), is_intact: "true" }),
   DISCARD: (values) => ({ id: idOf(values) }),
@@ -886,7 +886,7 @@ describe("a wrong row", () => {
     ...[
       "id",
       "user_id",
-      "user_id_is_number",
+      "user_id_type",
       "created",
       "authenticated",
       "last_seen",
@@ -899,7 +899,7 @@ describe("a wrong row", () => {
       rows: (row: Row) => [without(column)(row)],
     })),
     ...[
-      ["user_id_is_number", "yes"],
+      ["user_id_type", "integer"],
       ["created", "SECRET"],
       ["expires", ""],
       ["expires", "1e9"],
@@ -1200,12 +1200,12 @@ describe("a wrong row", () => {
     {
       function_: "getUserId",
       name: "a row without a key",
-      rows: [{ user_id: null, user_id_is_number: "false" }],
+      rows: [{ user_id: null, user_id_type: "text" }],
     },
     {
       function_: "getUserId",
-      name: "a row that does not say whether its key is a number",
-      rows: [{ user_id: "1", user_id_is_number: null }],
+      name: "a row without the type of its key",
+      rows: [{ user_id: "1", user_id_type: null }],
     },
     {
       function_: "createSession with maxSessions",
