@@ -54,6 +54,12 @@ export {
   type PreviousCookie,
 } from "./src/policy.ts";
 export { reauthenticateSession } from "./src/reauthenticate.ts";
+export {
+  completeResponse,
+  type ParsedCookie,
+  parseSetCookies,
+  type ResponseResult,
+} from "./src/response.ts";
 export type { SessionResult } from "./src/result.ts";
 export {
   type RevokedSession,

@@ -17,7 +17,7 @@ const chapters = {
   "Sweep": ["sweep"],
   "Set up": ["migrate", "migrations", "configure", "batch"],
   "Settings": ["policy"],
-  "CSRF protection and handlers": ["handler", "origin"],
+  "CSRF protection and handlers": ["handler", "origin", "response"],
   "Errors and events": ["errors", "events"],
   "Types": [],
   "Conformance suite": ["conformance"],

@@ -12,6 +12,7 @@ import { WITH_SESSION_OPTIONS, type WithSessionOptions, wrap } from "./handler.t
 import { list, LIST_OPTIONS, type ListSessionsOptions } from "./list.ts";
 import { type Policy, readOptions, readOwnOptions } from "./policy.ts";
 import { reauthenticate } from "./reauthenticate.ts";
+import { complete, type ResponseResult } from "./response.ts";
 import type { SessionResult } from "./result.ts";
 import {
   revoke,
@@ -102,6 +103,11 @@ export interface SessionFunctions<Data extends object = Record<string, unknown>>
     sql: Sql,
     options?: WithSessionOptions,
   ) => (request: Incoming, ...rest: Rest) => Promise<Answer | Response>;
+  /** {@linkcode completeResponse} with this policy. */
+  readonly completeResponse: <Answer extends Response | undefined>(
+    response: Answer,
+    result: ResponseResult,
+  ) => Answer | Response;
 }
 
 /**
@@ -187,5 +193,9 @@ export function configure<Data extends object = Record<string, unknown>>(
     },
     withSession: (handler, sql, options) =>
       wrap(resolved, handler, sql, readOwnOptions("withSession", options, WITH_SESSION_OPTIONS)),
+    completeResponse: (response, result, options?: object) => {
+      readOwnOptions("completeResponse", options, []);
+      return complete("completeResponse", response, result, resolved.cookie.name);
+    },
   };
 }

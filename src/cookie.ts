@@ -3,8 +3,11 @@ import { kindOf, refuse } from "./input.ts";
 import type { ResolvedCookie } from "./policy.ts";
 import { parseToken, type PresentedToken } from "./token.ts";
 
-/** The headers that a function reads the cookie from: `request.headers`, or `c.req.raw.headers` of Hono. */
-export type RequestHeaders = Pick<Headers, "get">;
+/** The headers that a function reads the cookie from: `request.headers`; or a request of Express, which has `get`. */
+export interface RequestHeaders {
+  /** Returns the value of a header, in any letter case; null or undefined if there is none. */
+  get(name: string): string | null | undefined;
+}
 
 /** What a request presents under our name. */
 export interface PresentedCookies {

@@ -7,6 +7,7 @@ import {
   resolveOrigins,
 } from "./origin.ts";
 import { type Policy, readOptions, type ResolvedPolicy } from "./policy.ts";
+import { complete } from "./response.ts";
 import type { SessionResult } from "./result.ts";
 import { requireSql, type Sql } from "./sql.ts";
 import {
@@ -123,7 +124,7 @@ export function wrap<
     if (crossesOrigin(caller, request, origins)) return refusal();
     const result = await validate<Data>(context, request.headers, options);
     const answer = await handler(request, result, ...rest);
-    return complete(answer, result, policy.cookie.name);
+    return complete(caller, answer, result, policy.cookie.name);
   };
 }
 
@@ -141,68 +142,4 @@ function refusal(): Response {
       "cross-origin-opener-policy": "same-origin",
     },
   });
-}
-
-/** Adds the headers of the validation to a response. */
-function complete<Answer extends Response | undefined>(
-  answer: Answer,
-  { headers: issued, reason }: SessionResult<object>,
-  name: string,
-): Answer | Response {
-  // A server recognizes the response of a WebSocket upgrade by its identity: undefined on Bun, a 101 on Deno,
-  // a property on Workers. Response.error() has the status 0. Neither can be copied. A new secret that is
-  // lost here is issued again by the next validation.
-  if (!answer || answer.status < 200 || (answer as { webSocket?: unknown }).webSocket) {
-    return answer;
-  }
-
-  const isOurs = (line: string) => line.split("=", 1)[0]?.trim() === name;
-  const chosen = answer.headers.getSetCookie().some(isOurs);
-  const cookies = chosen ? [] : issued.getSetCookie();
-  const addTo = (headers: Headers) => {
-    for (const line of cookies) headers.append("set-cookie", line);
-    if (chosen || cookies.length > 0) {
-      headers.set("cache-control", "no-store");
-      const targeted = [...headers.keys()].filter((name) => TARGETED.test(name));
-      for (const name of targeted) headers.delete(name);
-    } else if (reason !== "absent" && !speaksOfSharedCaches(headers)) {
-      headers.append("cache-control", "private");
-    }
-    if (!/(?:^|,)\s*(?:cookie|\*)\s*(?:,|$)/i.test(headers.get("vary") ?? "")) {
-      headers.append("vary", "Cookie");
-    }
-  };
-  // The handler may return one constant response to every user: the cookie of one user must not stay in it.
-  // Without a cookie, the response itself is returned, as a server may know its length or its file.
-  const response = cookies.length === 0 ? answer : copy(answer);
-  try {
-    addTo(response.headers);
-    return response;
-  } catch {
-    // Its headers are immutable, such as those of Response.redirect() and of fetch().
-    const mutable = new Response(response.body, response);
-    addTo(mutable.headers);
-    return mutable;
-  }
-}
-
-// The fields that some caches obey instead of Cache-Control. RFC 9213, section 2, names its fields by their end.
-const TARGETED = /-cache-control$|^(?:surrogate-control|edge-control|x-accel-expires)$/;
-
-/** Whether a response says what a shared cache may do with it: `max-age` alone says it of every cache. */
-function speaksOfSharedCaches(headers: Headers): boolean {
-  const said = headers.get("cache-control")?.replace(/"[^"]*"/g, `""`) ?? "";
-  return /(?:^|,)\s*(?:s-maxage\s*=|(?:public|private|no-store)\s*(?:,|$))/i.test(said);
-}
-
-/**
- * Copies a response without reading it. Made from its `body`, a response with text would lose the type that
- * Bun gives it when it sends it. `clone` splits the stream; cancelling the original keeps it from being
- * buffered.
- */
-function copy(answer: Response): Response {
-  // Bun's types declare another kind of Response as its result.
-  const clone = answer.clone() as Response;
-  answer.body?.cancel().catch(() => {});
-  return clone;
 }

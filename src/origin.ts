@@ -6,7 +6,7 @@ import { copyOptions, kindOf, refuse, requireText } from "./input.ts";
  *
  * An origin is written as browsers write it, such as `https://app.example` or `http://localhost:3000`: in
  * lower case, without a path, without a slash at the end, without the default port, IDN as `xn--`; no `*` and
- * no `null`.
+ * no `null`. An app with a scheme of its own has an origin such as `tauri://localhost` or `capacitor://localhost`.
  */
 export interface CrossOriginOptions {
   /**
@@ -73,8 +73,9 @@ const SAFE_METHODS = ["GET", "HEAD", "OPTIONS"];
  *
  * @param request The request: its `method`, `url` and `headers`.
  * @param options The app's own origin, if a proxy changes `Host`, and the origins to trust.
- * @returns Whether to reject the request, with 403. No request makes it throw.
- * @throws {TypeError} If an argument has the wrong type, or an option is unknown.
+ * @returns Whether to reject the request, with 403. No `Request` makes it throw.
+ * @throws {TypeError} If an argument has the wrong type, or an option is unknown. If `request.url` is a path, as
+ * in Express, and `origin` is unset.
  * @throws {RangeError} If an origin is not written as browsers write it.
  */
 export function isCrossOrigin(
@@ -113,6 +114,10 @@ export function crossesOrigin(
     refuse(TypeError, `${caller}: request`, desired, kindOf(request));
   }
   const { method, url, headers } = request;
+  if (own === undefined && /^\//.test(url)) {
+    const desired = "be absolute, as that of a Request, unless options.origin is set";
+    refuse(TypeError, `${caller}: request.url`, desired, "a path");
+  }
   if (SAFE_METHODS.includes(method) && !asksForWebSocket(headers)) return false;
   // Compared as it is: two joined fields, or a value of a future browser, do not prove the same origin.
   const site = headers.get("sec-fetch-site");
@@ -152,10 +157,18 @@ function isOrigin(value: string): boolean {
   return /^https?:/.test(value) && URL.canParse(value) && new URL(value).origin === value;
 }
 
+/** Whether a value is the origin of an app's own scheme, as browsers write one: `tauri://localhost`, `app://-`. */
+function isCustomOrigin(value: string): boolean {
+  if (!/^[a-z][a-z0-9+.-]*:\/\/[^\s/?#@\\]+$/.test(value) || !URL.canParse(value)) return false;
+  // The schemes of the URL standard have an origin of another form, or none.
+  const { origin, href } = new URL(value);
+  return origin === "null" && href === value;
+}
+
 function requireOrigin(subject: string, value: unknown): asserts value is string {
   requireText(subject, value, 1024);
   // A URL may have a `*` in its host, but matches no page. A host with a final dot is another host.
-  if (!isOrigin(value) || /\*|\.(:\d+)?$/.test(value)) {
+  if (!isOrigin(value) && !isCustomOrigin(value) || /\*|\.(:\d+)?$/.test(value)) {
     refuse(RangeError, subject, "be an origin such as https://app.example", "something else");
   }
 }

@@ -254,7 +254,6 @@ describe("isCrossOrigin", () => {
       origin: "https://a.example.",
       crosses: false,
     },
-    { name: "a path for a URL", url: "/x", origin: "https://a.example", crosses: true },
     { name: "a Host that is none", url: "http://a b/", origin: "https://a.example", crosses: true },
     { name: "an empty Host", url: "http:///x", origin: "null", crosses: true },
     { name: "two opaque origins", url: "file:///x", origin: "null", crosses: true },
@@ -312,6 +311,29 @@ describe("isCrossOrigin", () => {
     assert.equal(asks(CROSS), true);
   });
 
+  test("tells the pages of an app's own scheme from others", () => {
+    const options = { trustedOrigins: ["tauri://localhost"] };
+    const asks = (origin: string) => isCrossOrigin(request("POST", { ...CROSS, origin }), options);
+    assert.equal(asks("tauri://localhost"), false);
+    for (const it of ["tauri://localhost.evil.example", "http://localhost", "app://localhost"]) {
+      assert.equal(asks(it), true, it);
+    }
+  });
+
+  // Express has the path in `req.url`, and its `req` has `get`.
+  test("needs an absolute URL, or the app's own origin", () => {
+    for (const method of ["GET", "POST"]) {
+      for (const path of ["/", "/sign-in?x=https://app.example", "//app.example/"]) {
+        const message = "isCrossOrigin: request.url must be absolute, as that of a Request, " +
+          "unless options.origin is set, got a path";
+        const it = request(method, OWN, path);
+        assert.throws(() => isCrossOrigin(it), { name: "TypeError", message });
+        assert.equal(isCrossOrigin(it, OWN), false);
+        assert.equal(isCrossOrigin(request("POST", EVIL, path), OWN), true);
+      }
+    }
+  });
+
   test("exempts no path", () => {
     for (const path of ["/", "/hello/", "//hello/", "/a/../hello/", "/hello%2f", "/webhook"]) {
       assert.equal(isCrossOrigin(request("POST", CROSS, `https://app.example${path}`)), true);
@@ -328,6 +350,11 @@ describe("isCrossOrigin", () => {
         "http://[::1]:3000",
         "https://xn--bcher-kva.example",
         "https://a_b.example",
+        "tauri://localhost",
+        "capacitor://localhost",
+        "app://-",
+        "chrome-extension://abcdefghijklmnopabcdefghijklmnop",
+        "moz-extension://2c127fa4-62c7-7e4f-90e5-472b45eecfdc",
       ]
     ) {
       test(it, () => {
@@ -363,7 +390,14 @@ describe("isCrossOrigin", () => {
     "*",
     "null",
     "wss://app.example",
-    "chrome-extension://abcdefghijklmnopabcdefghijklmnop",
+    "tauri://localhost/",
+    "tauri://localhost/path",
+    "tauri://ada@localhost",
+    "tauri://*",
+    "tauri://",
+    "tauri:localhost",
+    "Tauri://localhost",
+    "app://a b",
     "file:///",
     "//app.example",
   ];
@@ -464,7 +498,7 @@ describe("isCrossOrigin", () => {
   });
 
   test("refuses what is no request", () => {
-    const node = { method: "POST", url: "/", headers: { origin: "https://evil.example" } };
+    const node = { method: "POST", url: "/x", headers: { origin: "https://evil.example" } };
     for (const it of [undefined, null, "POST", {}, node, new Headers()]) {
       assert.throws(
         () => isCrossOrigin(it as never),
