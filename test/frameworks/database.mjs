@@ -1,0 +1,57 @@
+// A database of its own for one app, reached through a proxy that can be cut.
+import { once } from "node:events";
+import { connect, createServer } from "node:net";
+import postgres from "postgres";
+import { migrate } from "../../dist/mod.js";
+import { createUsers } from "../../examples/users.ts";
+
+/** Creates a database with the schema, and the users ada and grace of examples/users.ts. */
+export async function prepare(server) {
+  const name = `coatcheck_frameworks_${crypto.randomUUID().replaceAll("-", "")}`;
+  const admin = postgres(server, { max: 1, onnotice: () => {} });
+  await admin.unsafe(`create database ${name}`);
+  const target = Object.assign(new URL(server), { pathname: `/${name}` });
+  const sql = postgres(target.href, { max: 2, onnotice: () => {} });
+  await createUsers(sql);
+  await migrate(sql);
+  const proxy = await openProxy(target);
+  return {
+    sql,
+    url: proxy.url,
+    cut: proxy.cut,
+    close: async () => {
+      proxy.cut();
+      await sql.end({ timeout: 5 });
+      await admin.unsafe(`drop database ${name} with (force)`);
+      await admin.end({ timeout: 5 });
+    },
+  };
+}
+
+async function openProxy(target) {
+  const sockets = new Set();
+  const proxy = createServer((socket) => {
+    const upstream = connect(Number(target.port || 5432), target.hostname);
+    for (const it of [socket, upstream]) {
+      sockets.add(it);
+      it.on("error", () => {}).on("close", () => {
+        sockets.delete(it);
+        socket.destroy();
+        upstream.destroy();
+      });
+    }
+    socket.pipe(upstream).pipe(socket);
+  });
+  await once(proxy.listen(0, "127.0.0.1"), "listening");
+  const url = Object.assign(new URL(target), {
+    hostname: "127.0.0.1",
+    port: String(proxy.address().port),
+  });
+  return {
+    url: url.href,
+    cut: () => {
+      proxy.close();
+      for (const it of sockets) it.destroy();
+    },
+  };
+}
