@@ -195,7 +195,7 @@ export function configure<Data extends object = Record<string, unknown>>(
       wrap(resolved, handler, sql, readOwnOptions("withSession", options, WITH_SESSION_OPTIONS)),
     completeResponse: (response, result, options?: object) => {
       readOwnOptions("completeResponse", options, []);
-      return complete("completeResponse", response, result, resolved.cookie.name);
+      return complete("completeResponse", response, result, resolved);
     },
   };
 }

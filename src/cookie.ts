@@ -1,5 +1,4 @@
 import { setCookie } from "@std/http/cookie";
-import { kindOf, refuse } from "./input.ts";
 import type { ResolvedCookie } from "./policy.ts";
 import { parseToken, type PresentedToken } from "./token.ts";
 
@@ -9,8 +8,8 @@ export interface RequestHeaders {
   get(name: string): string | null | undefined;
 }
 
-/** What a request presents under our name. */
-export interface PresentedCookies {
+/** What a request presents. */
+export interface PresentedTokens {
   /** The different tokens, in the order of the header, at most {@linkcode MAX_TOKENS}; or why there is none. */
   readonly tokens: readonly PresentedToken[] | "absent" | "malformed";
   /** Whether there are several cookies of our name. */
@@ -21,7 +20,7 @@ export interface PresentedCookies {
 export const MAX_TOKENS = 8;
 
 /**
- * Reads the tokens that a request presents.
+ * Reads the tokens of a `Cookie` header.
  *
  * `getCookies` of @std/http throws on headers that a client controls (`=x`), and takes the last of two
  * cookies, so this reader is our own. It takes the exact name. It trims space and tab only: a trimmed
@@ -32,21 +31,9 @@ export const MAX_TOKENS = 8;
  * say which host set which (RFC 6265bis, section 4.2.2), so all of them are read. A value that is no token
  * opens nothing, so it does not spoil the others.
  *
- * @param subject The argument, for errors: `validateSession: headers`.
- * @throws {TypeError} If `headers` has no `get`, such as a `Request` or a plain object.
+ * @param header The request's `Cookie`.
  */
-export function readCookies(
-  subject: string,
-  headers: RequestHeaders,
-  name: string,
-): PresentedCookies {
-  if (typeof headers?.get !== "function") {
-    refuse(TypeError, subject, "have get(name), as request.headers has", kindOf(headers));
-  }
-  const header: unknown = headers.get("cookie") ?? "";
-  if (typeof header !== "string") {
-    refuse(TypeError, `${subject}.get("cookie")`, "return text or null", kindOf(header));
-  }
+export function readCookies(header: string, name: string): PresentedTokens {
   const tokens = new Map<string, PresentedToken>();
   let count = 0;
   for (const pair of header.split(";")) {

@@ -1,5 +1,5 @@
 import { type Context, contextOf } from "./context.ts";
-import { issueCookie, readCookies, type RequestHeaders } from "./cookie.ts";
+import type { RequestHeaders } from "./cookie.ts";
 import { emit, type SessionEvent } from "./events.ts";
 import {
   copyOptions,
@@ -24,6 +24,7 @@ import {
 import { query, queryEither, type Sql } from "./sql.ts";
 import { CREATE, DISCARD, INSERT, LIMIT, LIMIT_UNLOCKED, MAX_REVOKED } from "./statements.ts";
 import { createToken, keyOf, UUID } from "./token.ts";
+import { issueToken, readTokens } from "./transport.ts";
 import { queryUser, readUser, type User } from "./user.ts";
 
 /** Options of one {@linkcode createSession} call, in addition to the policy. */
@@ -48,6 +49,8 @@ export interface CreatedSession<Data extends object = Record<string, unknown>> {
    * before it clear previous cookies: if `replaces` has several, or by {@linkcode CookiePolicy.previous}.
    */
   readonly headers: Headers;
+  /** The token, if `transport` is `bearer`: send it in the body. The headers have no cookie then. */
+  readonly token?: string;
 }
 
 /** A session to store as it is. */
@@ -161,7 +164,7 @@ export async function create<Data extends object>(
   requireBoolean(`${caller}: persistent`, persistent);
   const replaced = replaces === undefined
     ? undefined
-    : readCookies(`${caller}: replaces`, replaces, policy.cookie.name);
+    : readTokens(`${caller}: replaces`, replaces, policy);
   const { name, id } = readUser(caller, user);
   const json = requireJson(`${caller}: data`, data, MAX_SESSION_DATA_BYTES);
   const token = createToken();
@@ -191,10 +194,7 @@ export async function create<Data extends object>(
     for (const event of revoked) emit(policy.onEvent, event);
   }
   const maxAge = session.persistent ? policy.absoluteTimeout : undefined;
-  return {
-    session,
-    headers: issueCookie(policy.cookie, token.token, maxAge, replaced?.areSeveral),
-  };
+  return { session, ...issueToken(policy, token.token, maxAge, replaced?.areSeveral) };
 }
 
 /**

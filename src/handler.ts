@@ -1,5 +1,5 @@
 import { contextOf } from "./context.ts";
-import { requireFunction } from "./input.ts";
+import { refuse, requireFunction } from "./input.ts";
 import {
   CROSS_ORIGIN_OPTIONS,
   crossesOrigin,
@@ -39,6 +39,10 @@ export type WithSessionOptions = ValidateSessionOptions & CrossOriginOptions;
  * - `Cache-Control: private`, if the request has a session cookie and your handler does not say what a shared
  *   cache may do: some caches ignore `Vary`. To let a shared cache store a response that is the same for
  *   every user, set `public` or `s-maxage` in `Cache-Control`, or one of the fields above.
+ *
+ * If `transport` is `bearer`, no page of another origin can send the user's token unless your CORS headers let
+ * it, so no request is rejected: `origin` and `trustedOrigins` must be unset. The response varies by
+ * `Authorization`, a 401 of your handler gets `WWW-Authenticate`, and your handler sends a new `token` itself.
  *
  * The response is your handler's own object, or a copy if it gets the session cookie or its headers are
  * immutable (`Response.redirect`, `fetch`). The body is not read. A WebSocket upgrade is returned as it is.
@@ -118,13 +122,18 @@ export function wrap<
   requireFunction(`${caller}: handler`, handler);
   requireSql(caller, sql);
   requireAuthenticatedWithin(caller, options.authenticatedWithin);
-  const origins = resolveOrigins(caller, options);
+  // No page can send another site's bearer token, so there is nothing to check.
+  const origins = policy.transport === "cookie" ? resolveOrigins(caller, options) : undefined;
+  for (const option of CROSS_ORIGIN_OPTIONS) {
+    if (origins || options[option] === undefined) continue;
+    refuse(RangeError, `${caller}: ${option}`, "be unset if transport is bearer", "a value");
+  }
   const context = contextOf(caller, sql, policy);
   return async (request, ...rest) => {
-    if (crossesOrigin(caller, request, origins)) return refusal();
+    if (origins && crossesOrigin(caller, request, origins)) return refusal();
     const result = await validate<Data>(context, request.headers, options);
     const answer = await handler(request, result, ...rest);
-    return complete(caller, answer, result, policy.cookie.name);
+    return complete(caller, answer, result, policy);
   };
 }
 

@@ -84,7 +84,15 @@ export function isCrossOrigin(
 ): boolean {
   const caller = "isCrossOrigin";
   const own = copyOptions(`${caller}: options`, options, CROSS_ORIGIN_OPTIONS);
-  return crossesOrigin(caller, request, resolveOrigins(caller, own));
+  const origins = resolveOrigins(caller, own);
+  const crosses = crossesOrigin(caller, request, origins);
+  // A mistake of the app, unless it is the URL of a Request on Bun, whose client sent an invalid Host.
+  const isPath = /^\//.test(request.url) && !(request instanceof Request);
+  if (isPath && origins.own === undefined) {
+    const desired = "be absolute, as that of a Request, unless options.origin is set";
+    refuse(TypeError, `${caller}: request.url`, desired, "a path");
+  }
+  return crosses;
 }
 
 /** Checks the options of {@linkcode isCrossOrigin}, but not for unknown names. */
@@ -114,10 +122,6 @@ export function crossesOrigin(
     refuse(TypeError, `${caller}: request`, desired, kindOf(request));
   }
   const { method, url, headers } = request;
-  if (own === undefined && /^\//.test(url)) {
-    const desired = "be absolute, as that of a Request, unless options.origin is set";
-    refuse(TypeError, `${caller}: request.url`, desired, "a path");
-  }
   if (SAFE_METHODS.includes(method) && !asksForWebSocket(headers)) return false;
   // Compared as it is: two joined fields, or a value of a future browser, do not prove the same origin.
   const site = headers.get("sec-fetch-site");

@@ -113,6 +113,16 @@ export interface Policy {
   readonly maxSessions?: number | false;
   /** Seconds to wait for the answer to each statement, 1 to 86,400. @default {5} */
   readonly queryTimeout?: number;
+  /**
+   * What carries the token. The other one is never read.
+   *
+   * - `"cookie"`: the session cookie.
+   * - `"bearer"`: `Authorization: Bearer <token>` (RFC 6750), for mobile apps, command lines and services. No
+   *   cookie is set; a result has `token` whenever there is a new one.
+   *
+   * @default {"cookie"}
+   */
+  readonly transport?: "cookie" | "bearer";
   /** The cookie's attributes. */
   readonly cookie?: CookiePolicy;
   /**
@@ -131,6 +141,7 @@ export interface ResolvedPolicy {
   readonly rotationGrace: number;
   readonly maxSessions: number | false;
   readonly queryTimeout: number;
+  readonly transport: "cookie" | "bearer";
   readonly cookie: ResolvedCookie;
   readonly onEvent: SessionEventListener | undefined;
   /**
@@ -157,6 +168,7 @@ const defaults = {
   rotationGrace: 30,
   maxSessions: false,
   queryTimeout: 5,
+  transport: "cookie",
   cookie: { path: "/", secure: true, sameSite: "Lax", partitioned: false, persistent: true },
 } as const;
 
@@ -186,6 +198,7 @@ const POLICY_KEYS: readonly (keyof Policy)[] = [
   "rotationGrace",
   "maxSessions",
   "queryTimeout",
+  "transport",
   "cookie",
   "onEvent",
 ];
@@ -255,6 +268,7 @@ function resolvePolicy(caller: string, policy: Policy): ResolvedPolicy {
     rotationGrace = defaults.rotationGrace,
     maxSessions = defaults.maxSessions,
     queryTimeout = defaults.queryTimeout,
+    transport = defaults.transport,
     cookie = {},
     onEvent,
   } = policy;
@@ -268,6 +282,12 @@ function resolvePolicy(caller: string, policy: Policy): ResolvedPolicy {
   }
   if (maxSessions !== false) requireWhole(subject("maxSessions"), maxSessions, 1, 10_000);
   requireSeconds(subject("queryTimeout"), queryTimeout, 1, DAY);
+  if (transport !== "cookie" && transport !== "bearer") {
+    refuse(TypeError, subject("transport"), "be cookie or bearer", kindOf(transport));
+  }
+  if (transport === "bearer" && policy.cookie !== undefined) {
+    refuse(RangeError, subject("cookie"), "be unset if transport is bearer", "a value");
+  }
   if (onEvent !== undefined) requireFunction(subject("onEvent"), onEvent);
   return {
     idleTimeout,
@@ -277,6 +297,7 @@ function resolvePolicy(caller: string, policy: Policy): ResolvedPolicy {
     rotationGrace,
     maxSessions,
     queryTimeout,
+    transport,
     cookie: resolveCookie(subject("cookie"), cookie),
     onEvent,
     sweepIdleAfter: policy.idleTimeout === undefined ? undefined : idleTimeout,

@@ -1,9 +1,10 @@
 import type { Context } from "./context.ts";
-import { readCookies, type RequestHeaders } from "./cookie.ts";
+import type { RequestHeaders } from "./cookie.ts";
 import { evaluate, readState } from "./evaluate.ts";
 import { requireSql } from "./sql.ts";
 import { VALIDATE } from "./statements.ts";
 import type { PresentedToken } from "./token.ts";
+import { readTokens } from "./transport.ts";
 import { queryPresented, revokeReused } from "./write.ts";
 
 /**
@@ -18,7 +19,7 @@ export async function findToken(
 ): Promise<PresentedToken | "absent" | "malformed"> {
   const { caller, sql, policy } = context;
   requireSql(caller, sql);
-  const { tokens } = readCookies(`${caller}: headers`, headers, policy.cookie.name);
+  const { tokens } = readTokens(`${caller}: headers`, headers, policy);
   if (typeof tokens === "string") return tokens;
   return tokens.length === 1 ? tokens[0]! : await chooseToken(context, tokens, mayWrite);
 }

@@ -1,9 +1,9 @@
 import { kindOf, refuse } from "./input.ts";
-import { type Policy, readOptions } from "./policy.ts";
+import { type Policy, readOptions, type ResolvedPolicy } from "./policy.ts";
 import type { SessionResult } from "./result.ts";
 
 /** What is read of a result to complete a response: its headers, and why there is no session. */
-export type ResponseResult = Pick<SessionResult, "headers" | "reason">;
+export type ResponseResult = Pick<SessionResult, "headers" | "reason" | "token">;
 
 /** A cookie in the arguments that a framework's function takes, such as `cookies.set(name, value, attributes)`. */
 export interface ParsedCookie {
@@ -66,15 +66,15 @@ export function completeResponse<Answer extends Response | undefined>(
   options?: Policy,
 ): Answer | Response {
   const { policy } = readOptions("completeResponse", options, []);
-  return complete("completeResponse", response, result, policy.cookie.name);
+  return complete("completeResponse", response, result, policy);
 }
 
-/** {@linkcode completeResponse} with the name of the session cookie. */
+/** {@linkcode completeResponse} with a resolved policy. */
 export function complete<Answer extends Response | undefined>(
   caller: string,
   answer: Answer,
   result: ResponseResult,
-  name: string,
+  { transport, cookie }: ResolvedPolicy,
 ): Answer | Response {
   // A server recognizes the response of a WebSocket upgrade by its identity: undefined on Bun, a 101 on Deno,
   // a property on Workers. Response.error() has the status 0. Neither can be copied. A new secret that is
@@ -89,26 +89,32 @@ export function complete<Answer extends Response | undefined>(
   if (typeof result?.headers?.getSetCookie !== "function") {
     refuse(TypeError, `${caller}: result`, "have headers, as a result has", kindOf(result));
   }
-  const { headers: issued, reason } = result;
-  const isOurs = (line: string) => line.split("=", 1)[0]?.trim() === name;
-  const chosen = answer.headers.getSetCookie().some(isOurs);
+  const { headers: issued, reason, token } = result;
+  const isOurs = (line: string) => line.split("=", 1)[0]?.trim() === cookie.name;
+  const chosen = transport === "cookie" && answer.headers.getSetCookie().some(isOurs);
   const cookies = chosen ? [] : issued.getSetCookie();
+  const challenge = answer.status === 401 && !answer.headers.has("www-authenticate")
+    ? issued.get("www-authenticate")
+    : null;
+  const field = transport === "cookie" ? "Cookie" : "Authorization";
   const addTo = (headers: Headers) => {
     for (const line of cookies) headers.append("set-cookie", line);
-    if (chosen || cookies.length > 0) {
+    if (challenge !== null) headers.set("www-authenticate", challenge);
+    if (chosen || cookies.length > 0 || token !== undefined) {
       headers.set("cache-control", "no-store");
       const targeted = [...headers.keys()].filter((name) => TARGETED.test(name));
       for (const name of targeted) headers.delete(name);
     } else if (reason !== "absent" && !speaksOfSharedCaches(headers)) {
       headers.append("cache-control", "private");
     }
-    if (!/(?:^|,)\s*(?:cookie|\*)\s*(?:,|$)/i.test(headers.get("vary") ?? "")) {
-      headers.append("vary", "Cookie");
+    const varies = (headers.get("vary") ?? "").split(",").map((it) => it.trim().toLowerCase());
+    if (!varies.includes("*") && !varies.includes(field.toLowerCase())) {
+      headers.append("vary", field);
     }
   };
   // The handler may return one constant response to every user: the cookie of one user must not stay in it.
-  // Without a cookie, the response itself is returned, as a server may know its length or its file.
-  const response = cookies.length === 0 ? answer : copy(answer);
+  // Without one, the response itself is returned, as a server may know its length or its file.
+  const response = cookies.length === 0 && challenge === null ? answer : copy(answer);
   try {
     addTo(response.headers);
     return response;

@@ -1,5 +1,4 @@
 import type { Context } from "./context.ts";
-import { issueCookie } from "./cookie.ts";
 import { emit, type RefusalReason } from "./events.ts";
 import { MAX_COOKIE_AGE, type ResolvedPolicy } from "./policy.ts";
 import {
@@ -13,6 +12,7 @@ import {
 } from "./session.ts";
 import type { Cell } from "./sql.ts";
 import type { Token } from "./token.ts";
+import { challenge, type Issued, issueToken } from "./transport.ts";
 
 /** What a cookie opens: a live session, or null and the reason. */
 export type SessionResult<Data extends object = Record<string, unknown>> =
@@ -26,6 +26,8 @@ export type SessionResult<Data extends object = Record<string, unknown>> =
      * each entry to your response.
      */
     readonly headers: Headers;
+    /** The session's new token, if it has one and `transport` is `bearer`. */
+    readonly token?: string;
   }
   | {
     readonly session: null;
@@ -33,16 +35,22 @@ export type SessionResult<Data extends object = Record<string, unknown>> =
     readonly reason: RefusalReason;
     /** Why the session was revoked, if the reason is `revoked`. */
     readonly revokedReason?: string;
-    /** Without a session: empty, unless a `stale` session has a new secret. They never clear the cookie. */
+    /**
+     * Without a session: empty, unless a `stale` session has a new secret. They never clear the cookie. If
+     * `transport` is `bearer`: `WWW-Authenticate`.
+     */
     readonly headers: Headers;
+    /** The new token of a `stale` session, if it has one and `transport` is `bearer`. */
+    readonly token?: string;
   };
 
-/** What is known of a refusal: the properties of its event, and why the session was revoked. */
+/** What is known of a refusal: the properties of its event, why the session was revoked, and what it needs. */
 export interface Refusal {
   readonly reason: RefusalReason;
   readonly id?: string;
   readonly userId?: string | number;
   readonly revokedReason?: string | null;
+  readonly authenticatedWithin?: number | undefined;
 }
 
 /** Makes the result without a session, and emits the event. */
@@ -50,9 +58,9 @@ export function refused(
   policy: ResolvedPolicy,
   refusal: Refusal,
 ): SessionResult<never> {
-  const { reason, revokedReason, ...who } = refusal;
+  const { reason, revokedReason, authenticatedWithin, ...who } = refusal;
   if (reason !== "absent") emit(policy.onEvent, { type: "refused", reason, ...who });
-  const headers = new Headers();
+  const headers = challenge(policy, reason, authenticatedWithin);
   const isKnown = Object.hasOwn(refusal, "revokedReason") && revokedReason;
   return { session: null, reason, ...(isKnown && { revokedReason: isKnown }), headers };
 }
@@ -68,14 +76,14 @@ export function granted<Data extends object>(
   { caller, policy }: Context,
   stored: StoredSession,
   issued?: NewToken,
-): { readonly session: Session<Data>; readonly headers: Headers } {
+): { readonly session: Session<Data> } & Issued {
   const expiresAt = Math.min(stored.expiresAt, stored.authenticatedAt + policy.absoluteTimeout);
   const session = toSession<Data>(caller, { ...stored, expiresAt }, policy.idleTimeout);
   if (!issued) return { session, headers: new Headers() };
   // At most as long as a browser keeps a cookie. The millisecond is what a Date has lost.
   const left = Math.floor(session.expiresAt.getTime() / 1000 - issued.clock + 0.001);
   const maxAge = stored.persistent ? Math.min(Math.max(left, 1), MAX_COOKIE_AGE) : undefined;
-  return { session, headers: issueCookie(policy.cookie, issued.token.token, maxAge) };
+  return { session, ...issueToken(policy, issued.token.token, maxAge) };
 }
 
 /** Makes the result of a statement that has stored a new token, and emits the event. */
@@ -84,7 +92,7 @@ export function renewed<Data extends object>(
   type: "rotated" | "reauthenticated",
   token: Token,
   cells: readonly Cell[],
-): { readonly session: Session<Data>; readonly headers: Headers } {
+): { readonly session: Session<Data> } & Issued {
   const { caller, policy } = context;
   requireIntact(caller, cells[SESSION_CELLS + 1]);
   const session = readSession(caller, cells, token.id);

@@ -1,5 +1,5 @@
 import { type Context, contextOf, requireOne } from "./context.ts";
-import { clearCookie, type PresentedCookies, readCookies, type RequestHeaders } from "./cookie.ts";
+import type { PresentedTokens, RequestHeaders } from "./cookie.ts";
 import { SessionError, unexpectedRow } from "./errors.ts";
 import { emit } from "./events.ts";
 import { copyOptions, kindOf, refuse, requireText } from "./input.ts";
@@ -22,6 +22,7 @@ import {
   REVOKE_SKIPPED,
 } from "./statements.ts";
 import { requireSessionId, UUID } from "./token.ts";
+import { clearToken, readTokens } from "./transport.ts";
 import { queryUsers, requireUserId } from "./user.ts";
 
 /** Options of one {@linkcode revokeSession} or {@linkcode revokeSessions} call, in addition to the policy. */
@@ -118,13 +119,13 @@ export async function revoke<Data extends object>(
   const { caller, sql, policy } = context;
   requireText(`${caller}: reason`, reason, MAX_REASON_BYTES);
   requireSql(caller, sql);
-  const { tokens, areSeveral } = readCookies(`${caller}: headers`, headers, policy.cookie.name);
+  const { tokens, areSeveral } = readTokens(`${caller}: headers`, headers, policy);
   let first: RevokedSession<Data> | null = null;
   for await (const session of revokePresented<Data>(context, tokens, reason)) {
     first ??= session;
     emitRevoked(context, session);
   }
-  return { session: first, headers: clearCookie(policy.cookie, areSeveral) };
+  return { session: first, headers: clearToken(policy, areSeveral) };
 }
 
 const MAX_REASON_BYTES = 200;
@@ -135,7 +136,7 @@ const MAX_REASON_BYTES = 200;
  */
 export async function* revokePresented<Data extends object>(
   context: Context,
-  tokens: PresentedCookies["tokens"],
+  tokens: PresentedTokens["tokens"],
   reason: string,
 ): AsyncGenerator<RevokedSession<Data>> {
   if (typeof tokens === "string") return;

@@ -101,9 +101,12 @@ export async function validate<Data extends object>(
   const isStale = authenticatedWithin !== undefined &&
     hasPassed(state, state.authenticatedAt, authenticatedWithin);
   if (result.session === null || !isStale) return result;
-  // The session stays live, so a cookie that was just issued for it must be sent.
+  // The session stays live, so a token that was just issued for it must be sent.
   const { id, userId } = state;
-  return { ...refused(policy, { reason: "stale", id, userId }), headers: result.headers };
+  const stale = refused(policy, { reason: "stale", id, userId, authenticatedWithin });
+  stale.headers.forEach((value, name) => result.headers.append(name, value));
+  const { token } = result;
+  return { ...stale, headers: result.headers, ...(token !== undefined && { token }) };
 }
 
 /** Refuses an `authenticatedWithin` that is out of range. */

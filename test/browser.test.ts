@@ -632,3 +632,61 @@ describe("a change of the cookie's attributes in Chromium", () => {
     });
   }
 });
+
+describe("a page on another origin, with a bearer token, in Chromium", () => {
+  test("gets and sends the token by the API's CORS headers, and no other page does", async () => {
+    const db = await openDatabase();
+    const api = configure({ transport: "bearer" });
+    const handle = api.withSession(async (request, { session, reason }) => {
+      if (new URL(request.url).pathname !== "/sign-in") return Response.json({ session, reason });
+      const { token, headers } = await api.createSession("ada", db.sql);
+      return Response.json({ token }, { headers });
+    }, db.sql);
+    const page = createServer((_, response) => {
+      response.setHeader("content-type", "text/html").end("<title>A page</title>");
+    }).listen(0, "127.0.0.1");
+    await once(page, "listening");
+    const { port } = page.address() as AddressInfo;
+    const [friend, stranger] = [`http://localhost:${port}`, `http://127.0.0.1:${port}`];
+    const sent: string[] = [];
+    const server = createServer(async ({ method, url, headers }, response) => {
+      if (headers.origin === friend) {
+        response.setHeader("access-control-allow-origin", friend);
+        response.setHeader("access-control-allow-headers", "authorization");
+      }
+      if (method === "OPTIONS") return response.end();
+      const { authorization } = headers;
+      if (authorization) sent.push(headers.origin ?? "none");
+      const request = new Request(new URL(url!, "http://127.0.0.1").href, {
+        method: method!,
+        headers: { ...(authorization && { authorization }), origin: headers.origin ?? "none" },
+      });
+      response.end(await (await handle(request)).text());
+    }).listen(0, "127.0.0.1");
+    await once(server, "listening");
+    const base = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+    const chrome = await chromium.launch({ executablePath: process.env.CHROMIUM! });
+    try {
+      const tab = await chrome.newPage();
+      const ask = async (path: string, token?: string) =>
+        await tab.evaluate(`fetch(${JSON.stringify(base + path)}, {
+          method: "POST",
+          headers: ${JSON.stringify(token ? { authorization: `Bearer ${token}` } : {})},
+        }).then((it) => it.json(), (error) => ({ failed: error.name }))`) as Record<string, any>;
+      await tab.goto(friend);
+      const { token } = await ask("/sign-in");
+      assert.equal((await ask("/me", token)).session.username, "ada");
+      assert.equal((await ask("/me")).reason, "absent");
+      await tab.goto(stranger);
+      assert.deepEqual(await ask("/sign-in"), { failed: "TypeError" });
+      assert.deepEqual(await ask("/me", token), { failed: "TypeError" });
+      assert.deepEqual(sent, [friend]);
+      assert.deepEqual(await tab.context().cookies(), []);
+    } finally {
+      await chrome.close();
+      server.close();
+      page.close();
+      await db.close();
+    }
+  });
+});

@@ -10,14 +10,19 @@ import {
   updateSession,
   validateSession,
 } from "../mod.ts";
-import { clearCookie, issueCookie, readCookies } from "../src/cookie.ts";
-import { type CookiePolicy, readOptions } from "../src/policy.ts";
+import { clearCookie, issueCookie, type RequestHeaders } from "../src/cookie.ts";
+import { type CookiePolicy, readOptions, type ResolvedPolicy } from "../src/policy.ts";
+import { readTokens } from "../src/transport.ts";
 
 const NAME = "__Host-session";
 const ours = createToken();
 const evil = createToken();
 const good = `${NAME}=${ours.token}`;
 const SUBJECT = "validateSession: headers";
+
+/** Reads the cookies of a request, as every function does. */
+const readCookies = (subject: string, headers: RequestHeaders, name: string) =>
+  readTokens(subject, headers, { transport: "cookie", cookie: { name } } as ResolvedPolicy);
 
 const read = (cookie: string, name = NAME) =>
   readCookies(SUBJECT, new Map([["cookie", cookie]]) as never, name);
