@@ -13,7 +13,7 @@ export interface CrossOriginOptions {
    * The app's own origin, as browsers see it. Set it if a proxy changes `Host`. Unset: the host and port of
    * `request.url`.
    */
-  readonly origin?: string;
+  readonly origin?: string | undefined;
   /** Other origins whose pages may send such requests. @default {[]} */
   readonly trustedOrigins?: readonly string[];
 }

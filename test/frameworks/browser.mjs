@@ -1,24 +1,21 @@
 // A browser without scripts: it keeps cookies, reads forms out of pages, and sends them.
+import { once } from "node:events";
+import { request } from "node:http";
+import { buffer } from "node:stream/consumers";
 
 /** Opens a browser on an app. `headers` go with every request, in place of what a browser of today sends. */
 export function openBrowser(base, cookies = new Map()) {
   async function ask(path, { method = "GET", headers = {}, body } = {}) {
     const url = new URL(path, base);
     const cookie = Array.from(cookies, ([name, value]) => `${name}=${value}`).join("; ");
-    const response = await fetch(url, {
-      method,
-      headers: { ...(cookie && { cookie }), ...headers },
-      body,
-      redirect: "manual",
-      signal: AbortSignal.timeout(20_000),
-    });
+    const response = await send(url, method, { ...(cookie && { cookie }), ...headers }, body);
     const lines = response.headers.getSetCookie();
     for (const line of lines) keep(cookies, line);
     return {
       status: response.status,
       headers: response.headers,
       lines,
-      text: await response.text(),
+      text: response.text,
     };
   }
 
@@ -35,6 +32,27 @@ export function openBrowser(base, cookies = new Map()) {
   }
 
   return { cookies, ask, submit, copy: () => openBrowser(base, new Map(cookies)) };
+}
+
+/** Sends a request. By node:http, as fetch ignores a `host`. */
+async function send(url, method, headers, body) {
+  const outgoing = request(url, {
+    method,
+    headers,
+    agent: false,
+    signal: AbortSignal.timeout(20_000),
+  });
+  if (body) {
+    const whole = new Response(body);
+    outgoing.setHeader("content-type", whole.headers.get("content-type"));
+    outgoing.end(Buffer.from(await whole.arrayBuffer()));
+  } else outgoing.end();
+  const [incoming] = await once(outgoing, "response");
+  const received = new Headers();
+  for (let at = 0; at < incoming.rawHeaders.length; at += 2) {
+    received.append(incoming.rawHeaders[at], incoming.rawHeaders[at + 1]);
+  }
+  return { status: incoming.statusCode, headers: received, text: String(await buffer(incoming)) };
 }
 
 /** What a browser says of a form on a page of the app itself. */
