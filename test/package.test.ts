@@ -22,10 +22,14 @@ describe("the package", () => {
     assert.equal((await json("deno.json")).version, (await json("package.json")).version);
   });
 
-  test("has the same two entries, on npm and on JSR", async () => {
+  test("has the same entries, on npm and on JSR", async () => {
     const { exports } = await json("package.json");
     const places = Object.entries((await json("deno.json")).exports as Record<string, string>);
-    assert.deepEqual(places, [[".", "./mod.ts"], ["./conformance", "./conformance.ts"]]);
+    assert.deepEqual(places, [
+      [".", "./mod.ts"],
+      ["./conformance", "./conformance.ts"],
+      ["./testing", "./testing.ts"],
+    ]);
     assert.deepEqual(exports, {
       ...Object.fromEntries(
         places.map(([entry, source]) => {
@@ -132,7 +136,13 @@ if ("Bun" in globalThis) {
       const docs = (await readdir(join(root, "docs"))).filter((it) =>
         /\.md$/.test(it) && it !== "reference.md"
       );
-      const places = ["mod.ts", "src", "README.md", ...docs.map((it) => join("docs", it))];
+      const places = [
+        "mod.ts",
+        "testing.ts",
+        "src",
+        "README.md",
+        ...docs.map((it) => join("docs", it)),
+      ];
       const args = ["test", "--config=deno.npm.json", "--allow-all", "--doc", ...places];
       const env = { ...process.env, DATABASE_URL: db.url, NO_COLOR: "1" };
       const { stdout } = await run(deno, args, { cwd: root, env });
@@ -202,6 +212,8 @@ if ("Bun" in globalThis) {
         "dist/conformance.js",
         "dist/mod.d.ts",
         "dist/mod.js",
+        "dist/testing.d.ts",
+        "dist/testing.js",
         "package.json",
         "sql",
         "sql/001_users.sql",
@@ -213,7 +225,7 @@ if ("Bun" in globalThis) {
     });
 
     test("goes by its name on npm in the examples of its types", async () => {
-      for (const name of ["mod.d.ts", "conformance.d.ts"]) {
+      for (const name of ["mod.d.ts", "conformance.d.ts", "testing.d.ts"]) {
         const types = await readFile(join(folder, "node_modules/coatcheck/dist", name), "utf8");
         assert.match(types, /^ \* import .* from "coatcheck/m);
         assert.doesNotMatch(types, /@coatcheck/);
