@@ -73,9 +73,14 @@ select $1::text as call,
   s.version::text as version,
   s.data::text as data,
   (s.digest = pg_catalog.decode($4::text, 'hex') and s.user_id = found.id
+    and s.authenticated_at between statement_timestamp() - interval '1 second'
+      and statement_timestamp() + interval '1 second'
     and s.revoked_at is null
     and s.expires_at > greatest(statement_timestamp(), s.created_at, s.authenticated_at, s.last_seen_at)
-    and isfinite(s.expires_at) and pg_catalog.jsonb_typeof(s.data) = 'object')::text as is_intact
+    and isfinite(s.created_at) and isfinite(s.expires_at)
+    and pg_catalog.jsonb_typeof(s.data) = 'object'
+    and s.last_seen_at between statement_timestamp() - interval '1 second'
+      and statement_timestamp() + interval '1 second')::text as is_intact
 from found
 left join s on true
 where found.id is not null;
@@ -120,9 +125,13 @@ select $1::text as call,
   s.data::text as data,
   (s.digest = pg_catalog.decode($4::text, 'hex') and s.user_id = found.id
     and (coalesce($9::text::timestamptz <= statement_timestamp(), false)
-      or s.revoked_at is null
+      or s.authenticated_at >= least($8::text::timestamptz, statement_timestamp() - interval '1 second')
+    and s.revoked_at is null
     and s.expires_at > greatest(statement_timestamp(), s.created_at, s.authenticated_at, s.last_seen_at)
-    and isfinite(s.expires_at) and pg_catalog.jsonb_typeof(s.data) = 'object'))::text as is_intact
+    and isfinite(s.created_at) and isfinite(s.expires_at)
+    and pg_catalog.jsonb_typeof(s.data) = 'object'
+    and s.last_seen_at between statement_timestamp() - interval '1 second'
+      and statement_timestamp() + interval '1 second'))::text as is_intact
 from found
 left join s on true
 where found.id is not null;
@@ -322,9 +331,18 @@ with s as (
 select $1::text as call,
   s.id::text as id,
   extract(epoch from s.last_seen_at)::text as last_seen,
-  (s.revoked_at is null
+  (s.digest = (
+      select o.digest from coatcheck.sessions o where o.id = $2::text::uuid
+    )
+    and s.authenticated_at = (
+      select o.authenticated_at from coatcheck.sessions o where o.id = $2::text::uuid
+    )
+    and s.revoked_at is null
     and s.expires_at > greatest(statement_timestamp(), s.created_at, s.authenticated_at, s.last_seen_at)
-    and isfinite(s.expires_at) and pg_catalog.jsonb_typeof(s.data) = 'object'
+    and isfinite(s.created_at) and isfinite(s.expires_at)
+    and pg_catalog.jsonb_typeof(s.data) = 'object'
+    and s.last_seen_at between statement_timestamp() - interval '1 second'
+      and statement_timestamp() + interval '1 second'
     and s.user_id = (
       select o.user_id from coatcheck.sessions o where o.id = $2::text::uuid
     ))::text as is_intact
@@ -383,9 +401,15 @@ select $1::text as call,
   (s.digest = pg_catalog.decode($7::text, 'hex')
     and s.previous_digest = pg_catalog.decode($3::text, 'hex')
     and s.rotation_salt = pg_catalog.decode($8::text, 'hex')
+    and s.authenticated_at = (
+      select o.authenticated_at from coatcheck.sessions o where o.id = $2::text::uuid
+    )
     and s.revoked_at is null
     and s.expires_at > greatest(statement_timestamp(), s.created_at, s.authenticated_at, s.last_seen_at)
-    and isfinite(s.expires_at) and pg_catalog.jsonb_typeof(s.data) = 'object'
+    and isfinite(s.created_at) and isfinite(s.expires_at)
+    and pg_catalog.jsonb_typeof(s.data) = 'object'
+    and s.last_seen_at between statement_timestamp() - interval '1 second'
+      and statement_timestamp() + interval '1 second'
     and s.user_id = (
       select o.user_id from coatcheck.sessions o where o.id = $2::text::uuid
     ))::text as is_intact
@@ -447,9 +471,15 @@ select $1::text as call,
   (s.digest = pg_catalog.decode($7::text, 'hex')
     and s.previous_digest = pg_catalog.decode($3::text, 'hex')
     and s.rotation_salt = pg_catalog.decode($8::text, 'hex')
+    and s.authenticated_at = (
+      select o.authenticated_at from coatcheck.sessions o where o.id = $2::text::uuid
+    )
     and s.revoked_at is null
     and s.expires_at > greatest(statement_timestamp(), s.created_at, s.authenticated_at, s.last_seen_at)
-    and isfinite(s.expires_at) and pg_catalog.jsonb_typeof(s.data) = 'object'
+    and isfinite(s.created_at) and isfinite(s.expires_at)
+    and pg_catalog.jsonb_typeof(s.data) = 'object'
+    and s.last_seen_at between statement_timestamp() - interval '1 second'
+      and statement_timestamp() + interval '1 second'
     and s.user_id = (
       select o.user_id from coatcheck.sessions o where o.id = $2::text::uuid
     ))::text as is_intact
@@ -506,9 +536,14 @@ select $1::text as call,
   s.data::text as data,
   extract(epoch from statement_timestamp())::text as clock,
   (s.digest = pg_catalog.decode($7::text, 'hex') and s.previous_digest is null
+    and s.authenticated_at between statement_timestamp() - interval '1 second'
+      and statement_timestamp() + interval '1 second'
     and s.revoked_at is null
     and s.expires_at > greatest(statement_timestamp(), s.created_at, s.authenticated_at, s.last_seen_at)
-    and isfinite(s.expires_at) and pg_catalog.jsonb_typeof(s.data) = 'object'
+    and isfinite(s.created_at) and isfinite(s.expires_at)
+    and pg_catalog.jsonb_typeof(s.data) = 'object'
+    and s.last_seen_at between statement_timestamp() - interval '1 second'
+      and statement_timestamp() + interval '1 second'
     and s.user_id = (
       select o.user_id from coatcheck.sessions o where o.id = $2::text::uuid
     ))::text as is_intact
@@ -563,9 +598,18 @@ select $1::text as call,
   s.persistent::text as persistent,
   s.version::text as version,
   s.data::text as data,
-  (s.revoked_at is null
+  (s.digest = (
+      select o.digest from coatcheck.sessions o where o.id = $2::text::uuid
+    )
+    and s.authenticated_at = (
+      select o.authenticated_at from coatcheck.sessions o where o.id = $2::text::uuid
+    )
+    and s.revoked_at is null
     and s.expires_at > greatest(statement_timestamp(), s.created_at, s.authenticated_at, s.last_seen_at)
-    and isfinite(s.expires_at) and pg_catalog.jsonb_typeof(s.data) = 'object'
+    and isfinite(s.created_at) and isfinite(s.expires_at)
+    and pg_catalog.jsonb_typeof(s.data) = 'object'
+    and s.last_seen_at between statement_timestamp() - interval '1 second'
+      and statement_timestamp() + interval '1 second'
     and s.user_id = (
       select o.user_id from coatcheck.sessions o where o.id = $2::text::uuid
     ))::text as is_intact
@@ -780,16 +824,24 @@ select $1::text as call, s.id::text as id from s where s.revoked_at is not null;
 -- FIND_UNREVOKED
 --
 -- Reads whether a session that a revocation did not change is neither revoked nor past its deadline: a
--- trigger may have kept the row as it was. Locks the row for share, as EXPLAIN does.
+-- trigger may have kept the row as it was, or a policy of row-level security may hide it from writes. So
+-- the row is locked for share, as EXPLAIN does, but read without the lock, which a policy may
+-- hide too.
 --
--- $1 the call; $2 id; $3 digest of the presented secret, or null for any.
+-- $1 the call; $2 id; $3 digest of the presented secret, or null for any; $4 when the user last proved their
+-- identity, or null for any.
+with locked as materialized (
+  select l.id from coatcheck.sessions l where l.id = $2::text::uuid for share of l
+)
 select $1::text as call, s.id::text as id
 from coatcheck.sessions s
 where s.id = $2::text::uuid
   and ($3::text is null or pg_catalog.decode($3::text, 'hex') in (s.digest, s.previous_digest))
+  and ($4::text is null
+    or extract(epoch from s.authenticated_at at time zone 'utc') = $4::text::numeric)
   and s.revoked_at is null
   and s.expires_at > statement_timestamp()
-for share of s;
+  and (select count(*) from locked) >= 0;
 
 -- REVOKE_MANY
 --
@@ -1063,8 +1115,8 @@ with given as materialized (
     ) as user_id
   from (
     select case
-      when pg_catalog.current_setting('lock_timeout')::interval not between '1 ms' and '500 ms'
-      then pg_catalog.set_config('lock_timeout', '500', true)
+      when pg_catalog.current_setting('lock_timeout')::interval not between '1 ms' and '20 ms'
+      then pg_catalog.set_config('lock_timeout', '20', true)
     end
     offset 0
   ) impatient
@@ -1092,9 +1144,13 @@ select g.call,
   s.data::text as data,
   (s.digest = g.digest and s.user_id = g.user_id
     and (g.expires_at <= statement_timestamp()
-      or s.revoked_at is null
+      or s.authenticated_at >= least(g.created_at, statement_timestamp() - interval '1 second')
+    and s.revoked_at is null
     and s.expires_at > greatest(statement_timestamp(), s.created_at, s.authenticated_at, s.last_seen_at)
-    and isfinite(s.expires_at) and pg_catalog.jsonb_typeof(s.data) = 'object'))::text as is_intact
+    and isfinite(s.created_at) and isfinite(s.expires_at)
+    and pg_catalog.jsonb_typeof(s.data) = 'object'
+    and s.last_seen_at between statement_timestamp() - interval '1 second'
+      and statement_timestamp() + interval '1 second'))::text as is_intact
 from given g
 left join s on s.id = g.id
 where g.user_id is not null;
@@ -1120,8 +1176,8 @@ with given as materialized (
     ) as user_id
   from (
     select case
-      when pg_catalog.current_setting('lock_timeout')::interval not between '1 ms' and '500 ms'
-      then pg_catalog.set_config('lock_timeout', '500', true)
+      when pg_catalog.current_setting('lock_timeout')::interval not between '1 ms' and '20 ms'
+      then pg_catalog.set_config('lock_timeout', '20', true)
     end
     offset 0
   ) impatient
@@ -1149,9 +1205,13 @@ select g.call,
   s.data::text as data,
   (s.digest = g.digest and s.user_id = g.user_id
     and (g.expires_at <= statement_timestamp()
-      or s.revoked_at is null
+      or s.authenticated_at >= least(g.created_at, statement_timestamp() - interval '1 second')
+    and s.revoked_at is null
     and s.expires_at > greatest(statement_timestamp(), s.created_at, s.authenticated_at, s.last_seen_at)
-    and isfinite(s.expires_at) and pg_catalog.jsonb_typeof(s.data) = 'object'))::text as is_intact
+    and isfinite(s.created_at) and isfinite(s.expires_at)
+    and pg_catalog.jsonb_typeof(s.data) = 'object'
+    and s.last_seen_at between statement_timestamp() - interval '1 second'
+      and statement_timestamp() + interval '1 second'))::text as is_intact
 from given g
 left join s on s.id = g.id
 where g.user_id is not null;

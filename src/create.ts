@@ -164,7 +164,7 @@ export async function create<Data extends object>(
   requireBoolean(`${caller}: persistent`, persistent);
   const replaced = replaces === undefined
     ? undefined
-    : readTokens(`${caller}: replaces`, replaces, policy);
+    : readTokens(`${caller}: replaces`, replaces, policy, true);
   const { name, id } = readUser(caller, user);
   const json = requireJson(`${caller}: data`, data, MAX_SESSION_DATA_BYTES);
   const token = createToken();

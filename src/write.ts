@@ -5,7 +5,7 @@ import { emit } from "./events.ts";
 import { refused, type SessionResult } from "./result.ts";
 import { readNumber, requireIntact } from "./session.ts";
 import { type Cell, query, type SqlValue, type Statement } from "./sql.ts";
-import { REVOKE_REUSED, TOUCH } from "./statements.ts";
+import { FIND_UNREVOKED, REVOKE_REUSED, TOUCH } from "./statements.ts";
 import type { PresentedToken } from "./token.ts";
 
 /** Sends a statement about a presented token: `$2` to `$6`, and then its own values. */
@@ -89,6 +89,23 @@ export async function revokeReused(
 ): Promise<void> {
   const rows = await query(context, REVOKE_REUSED, [id, authenticated]);
   if (rows.length > 0) emit(context.policy.onEvent, { type: "reused", id, userId });
+  else await requireRevoked(context, [id, null, authenticated]);
+}
+
+/**
+ * Throws if a session that was not changed is still live. Another call may have revoked it at the same time; if
+ * not, a trigger of the app has kept its row as it was, or a policy has hidden it.
+ *
+ * @param values What FIND_UNREVOKED takes.
+ */
+export async function requireRevoked(context: Context, values: readonly Cell[]): Promise<void> {
+  // Twice, as the first may have begun before the other call was done.
+  for (let attempt = 0; attempt < 2; attempt++) {
+    if ((await query(context, FIND_UNREVOKED, values)).length === 0) return;
+  }
+  const message = `${context.caller}: the session is still live; ` +
+    "a trigger or a policy of row-level security prevented the revocation";
+  throw new SessionError("UNEXPECTED_RESULT", message);
 }
 
 /** Records a use and the first presentation of a new secret, if one is due; returns the state after that. */
