@@ -1,5 +1,5 @@
-// Writes docs/reference.md from the doc comments of what mod.ts and conformance.ts export. With --check, compares
-// the file with the code: a change of the public API is a change of that file, which a reviewer sees.
+// Writes docs/reference.md from the doc comments of what mod.ts, conformance.ts and testing.ts export. With --check,
+// compares the file with the code: a change of the public API is a change of that file, which a reviewer sees.
 import { readFileSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import process from "node:process";
@@ -20,8 +20,12 @@ const chapters = {
   "CSRF protection and handlers": ["handler", "origin", "response"],
   "Errors and events": ["errors", "events"],
   "Types": [],
+  "Helpers for tests": ["testing"],
   "Conformance suite": ["conformance"],
 };
+
+/** The chapters that have an entry point of their own. */
+const ownEntries = { "Helpers for tests": "testing.ts", "Conformance suite": "conformance.ts" };
 
 const INTRODUCTION = `\
 Most functions take a subject, the SQL client and options, in this order, and return a promise. A wrong argument is a
@@ -31,7 +35,7 @@ Most functions take a subject, the SQL client and options, in this order, and re
 Durations are whole seconds, and instants are \`Date\`s by the database's clock. [clients.md](clients.md) says which SQL
 clients work, [operations.md](operations.md) how to run the database, and [guide.md](guide.md) how to build an app.`;
 
-const entries = ["mod.ts", "conformance.ts"].map((name) => join(root, name));
+const entries = ["mod.ts", ...Object.values(ownEntries)].map((name) => join(root, name));
 const { config } = ts.readConfigFile(join(root, "tsconfig.json"), ts.sys.readFile);
 const { options } = ts.convertCompilerOptionsFromJson(config.compilerOptions, root);
 const program = ts.createProgram(entries, options);
@@ -56,9 +60,7 @@ const text = [
   contents.map(tocLine).join("\n"),
   ...contents.flatMap(([title, declarations]) => [
     `## ${title}`,
-    ...(title === "Conformance suite"
-      ? paragraphsOf(docOfModule(modules[1])).concat(tagsOf(docOfModule(modules[1])))
-      : []),
+    ...introductionOf(title),
     ...declarations.flatMap(entryOf),
   ]),
 ].join("\n\n").replaceAll("@coatcheck/coatcheck", "coatcheck") + "\n";
@@ -130,6 +132,13 @@ function anchorsOf(contents) {
 function tocLine([title, declarations]) {
   const names = declarations.map(({ name: { text } }) => `[${text}](#${anchors.get(text)})`);
   return `- [${title}](#${anchors.get(`## ${title}`)}): ${names.join(", ")}`;
+}
+
+/** What the comment of a chapter's own entry point says. */
+function introductionOf(title) {
+  if (!(title in ownEntries)) return [];
+  const doc = docOfModule(program.getSourceFile(join(root, ownEntries[title])));
+  return [...paragraphsOf(doc), ...tagsOf(doc)];
 }
 
 /** The comment of a module, which TypeScript gives to the module's first statement. */
