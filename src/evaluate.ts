@@ -84,7 +84,7 @@ export function evaluate(state: StoredState, policy: ResolvedPolicy): Evaluation
   else if (hasPassed(state, lastSeenAt, policy.idleTimeout)) refusal = "idle";
   else if (!Number.isFinite(createdAt) || expiresAt === Infinity) refusal = "expired";
   else if (isSettled && !isCurrent) refusal = "reused";
-  else if (state.username === null) refusal = "user";
+  else if (state.userId !== null && state.username === null) refusal = "user";
 
   let due: Evaluation["due"] = null;
   const isOld = rotateAfter !== false &&

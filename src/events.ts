@@ -29,6 +29,7 @@ export type RefusalReason =
  * An event in the life of a session, as {@linkcode Policy.onEvent} gets it.
  *
  * - `created`, `rotated`, `reauthenticated`, `updated`: what a call has done.
+ * - `dropped`: `keep` of {@linkcode createSession} kept nothing, as the guest's data was too large.
  * - `revoked`: a session was revoked. `reason` is the caller's, or `replaced` or `limit` of
  *   {@linkcode createSession}.
  * - `reused`: the previous secret came back after the grace period. Two parties hold the session, or a proxy
@@ -40,19 +41,19 @@ export type RefusalReason =
 export type SessionEvent =
   | {
     /** What happened. */
-    readonly type: "created" | "rotated" | "reauthenticated" | "updated" | "reused";
+    readonly type: "created" | "rotated" | "reauthenticated" | "updated" | "dropped" | "reused";
     /** The session id. */
     readonly id: string;
-    /** The user's key. */
-    readonly userId: string | number;
+    /** The user's key; unset for a guest. */
+    readonly userId?: string | number;
   }
   | {
     /** What happened. */
     readonly type: "revoked";
     /** The session id. */
     readonly id: string;
-    /** The user's key. */
-    readonly userId: string | number;
+    /** The user's key; unset for a guest. */
+    readonly userId?: string | number;
     /** For `revoked`: why the session was revoked. */
     readonly reason: string;
   }
@@ -69,6 +70,13 @@ export type SessionEvent =
 
 /** A function that gets the events. What it throws changes nothing; a promise is not awaited. */
 export type SessionEventListener = (event: SessionEvent) => unknown;
+
+/** The ids of an event: a guest has no user. */
+export function idsOf(
+  { id, userId }: { readonly id: string; readonly userId: string | number | null },
+): { readonly id: string; readonly userId?: string | number } {
+  return userId === null ? { id } : { id, userId };
+}
 
 /**
  * Sends an event to the listener. A listener that throws or rejects changes nothing: the session is stored,
