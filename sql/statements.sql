@@ -73,9 +73,14 @@ select $1::text as call,
   s.version::text as version,
   s.data::text as data,
   (s.digest = pg_catalog.decode($4::text, 'hex') and s.user_id = found.id
+    and s.authenticated_at between statement_timestamp() - interval '1 second'
+      and statement_timestamp() + interval '1 second'
     and s.revoked_at is null
     and s.expires_at > greatest(statement_timestamp(), s.created_at, s.authenticated_at, s.last_seen_at)
-    and isfinite(s.expires_at) and pg_catalog.jsonb_typeof(s.data) = 'object')::text as is_intact
+    and isfinite(s.created_at) and isfinite(s.expires_at)
+    and pg_catalog.jsonb_typeof(s.data) = 'object'
+    and s.last_seen_at between statement_timestamp() - interval '1 second'
+      and statement_timestamp() + interval '1 second')::text as is_intact
 from found
 left join s on true
 where found.id is not null;
@@ -120,12 +125,219 @@ select $1::text as call,
   s.data::text as data,
   (s.digest = pg_catalog.decode($4::text, 'hex') and s.user_id = found.id
     and (coalesce($9::text::timestamptz <= statement_timestamp(), false)
-      or s.revoked_at is null
+      or s.authenticated_at >= least($8::text::timestamptz, statement_timestamp() - interval '1 second')
+    and s.revoked_at is null
     and s.expires_at > greatest(statement_timestamp(), s.created_at, s.authenticated_at, s.last_seen_at)
-    and isfinite(s.expires_at) and pg_catalog.jsonb_typeof(s.data) = 'object'))::text as is_intact
+    and isfinite(s.created_at) and isfinite(s.expires_at)
+    and pg_catalog.jsonb_typeof(s.data) = 'object'
+    and s.last_seen_at between statement_timestamp() - interval '1 second'
+      and statement_timestamp() + interval '1 second'))::text as is_intact
 from found
 left join s on true
 where found.id is not null;
+
+-- CREATE_KEEPING
+--
+-- CREATE with some of the data of a guest, whose session it revokes. In one statement: an
+-- update of the guest's data that was answered before is in the new session. Keys that are given win. If the
+-- data is then too large, nothing of the guest's is kept. Locks the guest's row.
+--
+-- $1 the call; $2 the guest's id; $3 digest of the presented secret; $4 absoluteTimeout; $5 idleTimeout; $6
+-- rotationGrace; $7 username; $8 id; $9 digest of the secret; $10 persistent; $11 data; $12 the keys to keep.
+with found as materialized (
+  select (
+    select u.id
+    from coatcheck.users u
+    where u.username = (select asked.username from pg_catalog.jsonb_populate_record(null::coatcheck.users,
+        pg_catalog.jsonb_build_object('username', $7::text)) asked)
+  ) as id
+), old as (
+  update coatcheck.sessions s
+  set revoked_at = statement_timestamp(), revoked_reason = 'replaced'
+  where s.id = $2::text::uuid
+    and (s.digest = pg_catalog.decode($3::text, 'hex')
+      or s.previous_digest = pg_catalog.decode($3::text, 'hex')
+        and (s.rotation_seen_at is null
+          or s.rotation_seen_at > statement_timestamp() - $6::text::interval
+            and s.rotation_seen_at < statement_timestamp() + $6::text::interval))
+    and s.revoked_at is null
+    and s.expires_at > statement_timestamp()
+    and s.authenticated_at > statement_timestamp() - $4::text::interval
+    and s.authenticated_at < statement_timestamp() + $4::text::interval
+    and s.last_seen_at > statement_timestamp() - $5::text::interval
+    and s.last_seen_at < statement_timestamp() + $5::text::interval
+    and s.expires_at > greatest(s.created_at, s.authenticated_at, s.last_seen_at)
+    and isfinite(s.created_at) and isfinite(s.expires_at)
+    and pg_catalog.jsonb_typeof(s.data) = 'object'
+    and (s.user_id is null or exists (
+      select from coatcheck.users u where u.id = s.user_id and u.username is not null offset 0
+    ))
+    and s.user_id is null
+    and (select found.id from found) is not null
+  returning s.id, s.data
+), merged as materialized (
+  select coalesce((
+      select pg_catalog.jsonb_object_agg(k.key, k.value)
+      from old
+      cross join lateral pg_catalog.jsonb_each(old.data) k(key, value)
+      where k.key = any($12::text[])
+    ), '{}'::jsonb) || $11::text::jsonb as data
+), s as (
+  insert into coatcheck.sessions as s
+    (id, user_id, digest, created_at, authenticated_at, last_seen_at, expires_at, persistent, data)
+  select $8::text::uuid, found.id, pg_catalog.decode($9::text, 'hex'), statement_timestamp(),
+    statement_timestamp(), statement_timestamp(), statement_timestamp() + $4::text::interval,
+    $10::text::boolean,
+    case when octet_length(m.data::text) <= 131072 then m.data else $11::text::jsonb end
+  from found cross join merged m
+  where found.id is not null
+  returning s.*
+)
+select $1::text as call,
+  s.id::text as id,
+  s.user_id::text as user_id,
+  pg_catalog.pg_typeof(s.user_id)::text as user_id_type,
+  (select u.username::text from coatcheck.users u where u.id = s.user_id) as username,
+  extract(epoch from s.created_at)::text as created,
+  extract(epoch from s.authenticated_at)::text as authenticated,
+  extract(epoch from s.last_seen_at)::text as last_seen,
+  extract(epoch from s.expires_at)::text as expires,
+  s.persistent::text as persistent,
+  s.version::text as version,
+  s.data::text as data,
+  (s.digest = pg_catalog.decode($9::text, 'hex') and s.user_id = found.id
+    and s.authenticated_at between statement_timestamp() - interval '1 second'
+      and statement_timestamp() + interval '1 second'
+    and s.revoked_at is null
+    and s.expires_at > greatest(statement_timestamp(), s.created_at, s.authenticated_at, s.last_seen_at)
+    and isfinite(s.created_at) and isfinite(s.expires_at)
+    and pg_catalog.jsonb_typeof(s.data) = 'object'
+    and s.last_seen_at between statement_timestamp() - interval '1 second'
+      and statement_timestamp() + interval '1 second')::text as is_intact,
+  (select old.id::text from old) as guest,
+  (octet_length(m.data::text) > 131072)::text as is_dropped
+from found
+cross join merged m
+left join s on true
+where found.id is not null;
+
+-- INSERT_KEEPING
+--
+-- CREATE_KEEPING for a user's key.
+--
+-- $1 to $12 as in CREATE_KEEPING, but $7 the user's key.
+with found as materialized (
+  select (
+    select u.id
+    from coatcheck.users u
+    where u.id = (select asked.id from pg_catalog.jsonb_populate_record(null::coatcheck.users,
+        pg_catalog.jsonb_build_object('id', $7::text)) asked) and u.username is not null
+  ) as id
+), old as (
+  update coatcheck.sessions s
+  set revoked_at = statement_timestamp(), revoked_reason = 'replaced'
+  where s.id = $2::text::uuid
+    and (s.digest = pg_catalog.decode($3::text, 'hex')
+      or s.previous_digest = pg_catalog.decode($3::text, 'hex')
+        and (s.rotation_seen_at is null
+          or s.rotation_seen_at > statement_timestamp() - $6::text::interval
+            and s.rotation_seen_at < statement_timestamp() + $6::text::interval))
+    and s.revoked_at is null
+    and s.expires_at > statement_timestamp()
+    and s.authenticated_at > statement_timestamp() - $4::text::interval
+    and s.authenticated_at < statement_timestamp() + $4::text::interval
+    and s.last_seen_at > statement_timestamp() - $5::text::interval
+    and s.last_seen_at < statement_timestamp() + $5::text::interval
+    and s.expires_at > greatest(s.created_at, s.authenticated_at, s.last_seen_at)
+    and isfinite(s.created_at) and isfinite(s.expires_at)
+    and pg_catalog.jsonb_typeof(s.data) = 'object'
+    and (s.user_id is null or exists (
+      select from coatcheck.users u where u.id = s.user_id and u.username is not null offset 0
+    ))
+    and s.user_id is null
+    and (select found.id from found) is not null
+  returning s.id, s.data
+), merged as materialized (
+  select coalesce((
+      select pg_catalog.jsonb_object_agg(k.key, k.value)
+      from old
+      cross join lateral pg_catalog.jsonb_each(old.data) k(key, value)
+      where k.key = any($12::text[])
+    ), '{}'::jsonb) || $11::text::jsonb as data
+), s as (
+  insert into coatcheck.sessions as s
+    (id, user_id, digest, created_at, authenticated_at, last_seen_at, expires_at, persistent, data)
+  select $8::text::uuid, found.id, pg_catalog.decode($9::text, 'hex'), statement_timestamp(),
+    statement_timestamp(), statement_timestamp(), statement_timestamp() + $4::text::interval,
+    $10::text::boolean,
+    case when octet_length(m.data::text) <= 131072 then m.data else $11::text::jsonb end
+  from found cross join merged m
+  where found.id is not null
+  returning s.*
+)
+select $1::text as call,
+  s.id::text as id,
+  s.user_id::text as user_id,
+  pg_catalog.pg_typeof(s.user_id)::text as user_id_type,
+  (select u.username::text from coatcheck.users u where u.id = s.user_id) as username,
+  extract(epoch from s.created_at)::text as created,
+  extract(epoch from s.authenticated_at)::text as authenticated,
+  extract(epoch from s.last_seen_at)::text as last_seen,
+  extract(epoch from s.expires_at)::text as expires,
+  s.persistent::text as persistent,
+  s.version::text as version,
+  s.data::text as data,
+  (s.digest = pg_catalog.decode($9::text, 'hex') and s.user_id = found.id
+    and s.authenticated_at between statement_timestamp() - interval '1 second'
+      and statement_timestamp() + interval '1 second'
+    and s.revoked_at is null
+    and s.expires_at > greatest(statement_timestamp(), s.created_at, s.authenticated_at, s.last_seen_at)
+    and isfinite(s.created_at) and isfinite(s.expires_at)
+    and pg_catalog.jsonb_typeof(s.data) = 'object'
+    and s.last_seen_at between statement_timestamp() - interval '1 second'
+      and statement_timestamp() + interval '1 second')::text as is_intact,
+  (select old.id::text from old) as guest,
+  (octet_length(m.data::text) > 131072)::text as is_dropped
+from found
+cross join merged m
+left join s on true
+where found.id is not null;
+
+-- INSERT_GUEST
+--
+-- Stores a new session without a user. Takes no lock.
+--
+-- $1 the call; $2 id; $3 digest of the secret; $4 absoluteTimeout; $5 persistent; $6 data.
+with s as (
+  insert into coatcheck.sessions as s
+    (id, digest, created_at, authenticated_at, last_seen_at, expires_at, persistent, data)
+  select $2::text::uuid, pg_catalog.decode($3::text, 'hex'), statement_timestamp(),
+    statement_timestamp(), statement_timestamp(), statement_timestamp() + $4::text::interval,
+    $5::text::boolean, $6::text::jsonb
+  returning s.*
+)
+select $1::text as call,
+  s.id::text as id,
+  s.user_id::text as user_id,
+  pg_catalog.pg_typeof(s.user_id)::text as user_id_type,
+  (select u.username::text from coatcheck.users u where u.id = s.user_id) as username,
+  extract(epoch from s.created_at)::text as created,
+  extract(epoch from s.authenticated_at)::text as authenticated,
+  extract(epoch from s.last_seen_at)::text as last_seen,
+  extract(epoch from s.expires_at)::text as expires,
+  s.persistent::text as persistent,
+  s.version::text as version,
+  s.data::text as data,
+  (s.digest = pg_catalog.decode($3::text, 'hex') and s.user_id is null
+    and s.authenticated_at between statement_timestamp() - interval '1 second'
+      and statement_timestamp() + interval '1 second'
+    and s.revoked_at is null
+    and s.expires_at > greatest(statement_timestamp(), s.created_at, s.authenticated_at, s.last_seen_at)
+    and isfinite(s.created_at) and isfinite(s.expires_at)
+    and pg_catalog.jsonb_typeof(s.data) = 'object'
+    and s.last_seen_at between statement_timestamp() - interval '1 second'
+      and statement_timestamp() + interval '1 second')::text as is_intact
+from s;
 
 -- DISCARD
 --
@@ -307,7 +519,9 @@ with s as (
     and s.expires_at > greatest(s.created_at, s.authenticated_at, s.last_seen_at)
     and isfinite(s.created_at) and isfinite(s.expires_at)
     and pg_catalog.jsonb_typeof(s.data) = 'object'
-    and exists (select from coatcheck.users u where u.id = s.user_id and u.username is not null offset 0)
+    and (s.user_id is null or exists (
+      select from coatcheck.users u where u.id = s.user_id and u.username is not null offset 0
+    ))
     and (s.last_seen_at <= statement_timestamp() - $7::text::interval
       or s.last_seen_at >= statement_timestamp() + $7::text::interval
       or s.digest = pg_catalog.decode($3::text, 'hex') and s.previous_digest is not null
@@ -322,10 +536,19 @@ with s as (
 select $1::text as call,
   s.id::text as id,
   extract(epoch from s.last_seen_at)::text as last_seen,
-  (s.revoked_at is null
+  (s.digest = (
+      select o.digest from coatcheck.sessions o where o.id = $2::text::uuid
+    )
+    and s.authenticated_at = (
+      select o.authenticated_at from coatcheck.sessions o where o.id = $2::text::uuid
+    )
+    and s.revoked_at is null
     and s.expires_at > greatest(statement_timestamp(), s.created_at, s.authenticated_at, s.last_seen_at)
-    and isfinite(s.expires_at) and pg_catalog.jsonb_typeof(s.data) = 'object'
-    and s.user_id = (
+    and isfinite(s.created_at) and isfinite(s.expires_at)
+    and pg_catalog.jsonb_typeof(s.data) = 'object'
+    and s.last_seen_at between statement_timestamp() - interval '1 second'
+      and statement_timestamp() + interval '1 second'
+    and s.user_id is not distinct from (
       select o.user_id from coatcheck.sessions o where o.id = $2::text::uuid
     ))::text as is_intact
 from s;
@@ -360,7 +583,9 @@ with s as (
     and s.expires_at > greatest(s.created_at, s.authenticated_at, s.last_seen_at)
     and isfinite(s.created_at) and isfinite(s.expires_at)
     and pg_catalog.jsonb_typeof(s.data) = 'object'
-    and exists (select from coatcheck.users u where u.id = s.user_id and u.username is not null offset 0)
+    and (s.user_id is null or exists (
+      select from coatcheck.users u where u.id = s.user_id and u.username is not null offset 0
+    ))
     and s.digest = pg_catalog.decode($3::text, 'hex')
     and (s.previous_digest is null
       or s.rotation_seen_at <= statement_timestamp() - $6::text::interval
@@ -383,10 +608,16 @@ select $1::text as call,
   (s.digest = pg_catalog.decode($7::text, 'hex')
     and s.previous_digest = pg_catalog.decode($3::text, 'hex')
     and s.rotation_salt = pg_catalog.decode($8::text, 'hex')
+    and s.authenticated_at = (
+      select o.authenticated_at from coatcheck.sessions o where o.id = $2::text::uuid
+    )
     and s.revoked_at is null
     and s.expires_at > greatest(statement_timestamp(), s.created_at, s.authenticated_at, s.last_seen_at)
-    and isfinite(s.expires_at) and pg_catalog.jsonb_typeof(s.data) = 'object'
-    and s.user_id = (
+    and isfinite(s.created_at) and isfinite(s.expires_at)
+    and pg_catalog.jsonb_typeof(s.data) = 'object'
+    and s.last_seen_at between statement_timestamp() - interval '1 second'
+      and statement_timestamp() + interval '1 second'
+    and s.user_id is not distinct from (
       select o.user_id from coatcheck.sessions o where o.id = $2::text::uuid
     ))::text as is_intact
 from s;
@@ -419,7 +650,9 @@ with s as (
     and s.expires_at > greatest(s.created_at, s.authenticated_at, s.last_seen_at)
     and isfinite(s.created_at) and isfinite(s.expires_at)
     and pg_catalog.jsonb_typeof(s.data) = 'object'
-    and exists (select from coatcheck.users u where u.id = s.user_id and u.username is not null offset 0)
+    and (s.user_id is null or exists (
+      select from coatcheck.users u where u.id = s.user_id and u.username is not null offset 0
+    ))
     and s.digest = pg_catalog.decode($3::text, 'hex')
     and (s.previous_digest is null
       or s.rotation_seen_at <= statement_timestamp() - $6::text::interval
@@ -447,10 +680,16 @@ select $1::text as call,
   (s.digest = pg_catalog.decode($7::text, 'hex')
     and s.previous_digest = pg_catalog.decode($3::text, 'hex')
     and s.rotation_salt = pg_catalog.decode($8::text, 'hex')
+    and s.authenticated_at = (
+      select o.authenticated_at from coatcheck.sessions o where o.id = $2::text::uuid
+    )
     and s.revoked_at is null
     and s.expires_at > greatest(statement_timestamp(), s.created_at, s.authenticated_at, s.last_seen_at)
-    and isfinite(s.expires_at) and pg_catalog.jsonb_typeof(s.data) = 'object'
-    and s.user_id = (
+    and isfinite(s.created_at) and isfinite(s.expires_at)
+    and pg_catalog.jsonb_typeof(s.data) = 'object'
+    and s.last_seen_at between statement_timestamp() - interval '1 second'
+      and statement_timestamp() + interval '1 second'
+    and s.user_id is not distinct from (
       select o.user_id from coatcheck.sessions o where o.id = $2::text::uuid
     ))::text as is_intact
 from s;
@@ -459,7 +698,7 @@ from s;
 --
 -- Records that the user has proved their identity: both timeouts start again, with a secret that is not
 -- derived from the old one. An imported session may have been created in the future, and so after its new
--- deadline: then it is created now. Locks the row.
+-- deadline: then it is created now. A guest has no identity to prove. Locks the row.
 --
 -- $1 the call; $2 id; $3 digest of the presented secret; $4 absoluteTimeout; $5 idleTimeout; $6
 -- rotationGrace; $7 digest of the new secret.
@@ -489,7 +728,10 @@ with s as (
     and s.expires_at > greatest(s.created_at, s.authenticated_at, s.last_seen_at)
     and isfinite(s.created_at) and isfinite(s.expires_at)
     and pg_catalog.jsonb_typeof(s.data) = 'object'
-    and exists (select from coatcheck.users u where u.id = s.user_id and u.username is not null offset 0)
+    and (s.user_id is null or exists (
+      select from coatcheck.users u where u.id = s.user_id and u.username is not null offset 0
+    ))
+    and s.user_id is not null
   returning s.*
 )
 select $1::text as call,
@@ -506,10 +748,15 @@ select $1::text as call,
   s.data::text as data,
   extract(epoch from statement_timestamp())::text as clock,
   (s.digest = pg_catalog.decode($7::text, 'hex') and s.previous_digest is null
+    and s.authenticated_at between statement_timestamp() - interval '1 second'
+      and statement_timestamp() + interval '1 second'
     and s.revoked_at is null
     and s.expires_at > greatest(statement_timestamp(), s.created_at, s.authenticated_at, s.last_seen_at)
-    and isfinite(s.expires_at) and pg_catalog.jsonb_typeof(s.data) = 'object'
-    and s.user_id = (
+    and isfinite(s.created_at) and isfinite(s.expires_at)
+    and pg_catalog.jsonb_typeof(s.data) = 'object'
+    and s.last_seen_at between statement_timestamp() - interval '1 second'
+      and statement_timestamp() + interval '1 second'
+    and s.user_id is not distinct from (
       select o.user_id from coatcheck.sessions o where o.id = $2::text::uuid
     ))::text as is_intact
 from s;
@@ -546,7 +793,9 @@ with s as (
     and s.expires_at > greatest(s.created_at, s.authenticated_at, s.last_seen_at)
     and isfinite(s.created_at) and isfinite(s.expires_at)
     and pg_catalog.jsonb_typeof(s.data) = 'object'
-    and exists (select from coatcheck.users u where u.id = s.user_id and u.username is not null offset 0)
+    and (s.user_id is null or exists (
+      select from coatcheck.users u where u.id = s.user_id and u.username is not null offset 0
+    ))
     and ($9::text is null or s.version = $9::text::integer)
     and octet_length(((s.data || $8::text::jsonb) - $7::text::text[])::text) <= 131072
   returning s.*
@@ -563,10 +812,19 @@ select $1::text as call,
   s.persistent::text as persistent,
   s.version::text as version,
   s.data::text as data,
-  (s.revoked_at is null
+  (s.digest = (
+      select o.digest from coatcheck.sessions o where o.id = $2::text::uuid
+    )
+    and s.authenticated_at = (
+      select o.authenticated_at from coatcheck.sessions o where o.id = $2::text::uuid
+    )
+    and s.revoked_at is null
     and s.expires_at > greatest(statement_timestamp(), s.created_at, s.authenticated_at, s.last_seen_at)
-    and isfinite(s.expires_at) and pg_catalog.jsonb_typeof(s.data) = 'object'
-    and s.user_id = (
+    and isfinite(s.created_at) and isfinite(s.expires_at)
+    and pg_catalog.jsonb_typeof(s.data) = 'object'
+    and s.last_seen_at between statement_timestamp() - interval '1 second'
+      and statement_timestamp() + interval '1 second'
+    and s.user_id is not distinct from (
       select o.user_id from coatcheck.sessions o where o.id = $2::text::uuid
     ))::text as is_intact
 from s;
@@ -780,16 +1038,24 @@ select $1::text as call, s.id::text as id from s where s.revoked_at is not null;
 -- FIND_UNREVOKED
 --
 -- Reads whether a session that a revocation did not change is neither revoked nor past its deadline: a
--- trigger may have kept the row as it was. Locks the row for share, as EXPLAIN does.
+-- trigger may have kept the row as it was, or a policy of row-level security may hide it from writes. So
+-- the row is locked for share, as EXPLAIN does, but read without the lock, which a policy may
+-- hide too.
 --
--- $1 the call; $2 id; $3 digest of the presented secret, or null for any.
+-- $1 the call; $2 id; $3 digest of the presented secret, or null for any; $4 when the user last proved their
+-- identity, or null for any.
+with locked as materialized (
+  select l.id from coatcheck.sessions l where l.id = $2::text::uuid for share of l
+)
 select $1::text as call, s.id::text as id
 from coatcheck.sessions s
 where s.id = $2::text::uuid
   and ($3::text is null or pg_catalog.decode($3::text, 'hex') in (s.digest, s.previous_digest))
+  and ($4::text is null
+    or extract(epoch from s.authenticated_at at time zone 'utc') = $4::text::numeric)
   and s.revoked_at is null
   and s.expires_at > statement_timestamp()
-for share of s;
+  and (select count(*) from locked) >= 0;
 
 -- REVOKE_MANY
 --
@@ -947,7 +1213,8 @@ from s;
 -- each touch would have to update it. Locks the rows; skips one that another statement holds. The condition
 -- stands twice, so that a row that changed before it was locked is not deleted.
 --
--- $1 the call; $2 the first block; $3 the block after the last; $4 retention; $5 idleTimeout, or null.
+-- $1 the call; $2 the first block; $3 the block after the last; $4 retention; $5 idleTimeout, or null; $6
+-- idleTimeout of guests.
 with dead as (
   select s.ctid
   from coatcheck.sessions s
@@ -955,7 +1222,8 @@ with dead as (
     and (s.revoked_at <= statement_timestamp() - $4::text::interval
     or s.revoked_at is null
       and (s.expires_at <= statement_timestamp()
-        or s.last_seen_at <= statement_timestamp() - $5::text::interval))
+        or s.user_id is not null and s.last_seen_at <= statement_timestamp() - $5::text::interval
+        or s.user_id is null and s.last_seen_at <= statement_timestamp() - $6::text::interval))
   for update of s skip locked
 ), swept as (
   delete from coatcheck.sessions s
@@ -963,7 +1231,8 @@ with dead as (
     and (s.revoked_at <= statement_timestamp() - $4::text::interval
     or s.revoked_at is null
       and (s.expires_at <= statement_timestamp()
-        or s.last_seen_at <= statement_timestamp() - $5::text::interval))
+        or s.user_id is not null and s.last_seen_at <= statement_timestamp() - $5::text::interval
+        or s.user_id is null and s.last_seen_at <= statement_timestamp() - $6::text::interval))
   returning s.id
 )
 select $1::text as call,
@@ -976,12 +1245,14 @@ select $1::text as call,
 -- Reads a range of keys, for a server without block ranges (Citus): the dead rows, and the last row. Takes no
 -- lock.
 --
--- $1 the call; $2 the id to continue after; $3 how many rows; $4 retention; $5 idleTimeout, or null.
+-- $1 the call; $2 the id to continue after; $3 how many rows; $4 retention; $5 idleTimeout, or null; $6
+-- idleTimeout of guests.
 with page as (
   select s.id, (s.revoked_at <= statement_timestamp() - $4::text::interval
     or s.revoked_at is null
       and (s.expires_at <= statement_timestamp()
-        or s.last_seen_at <= statement_timestamp() - $5::text::interval)) as dead
+        or s.user_id is not null and s.last_seen_at <= statement_timestamp() - $5::text::interval
+        or s.user_id is null and s.last_seen_at <= statement_timestamp() - $6::text::interval)) as dead
   from coatcheck.sessions s
   where s.id > $2::text::uuid
   order by s.id
@@ -996,14 +1267,16 @@ order by p.id;
 --
 -- Deletes these rows if they are still dead. Locks them.
 --
--- $1 the call; $2 their ids; $4 retention; $5 idleTimeout, or null.
+-- $1 the call; $2 their ids; $4 retention; $5 idleTimeout, or null; $6
+-- idleTimeout of guests.
 with swept as (
   delete from coatcheck.sessions s
   where s.id = any($2::text::uuid[])
     and (s.revoked_at <= statement_timestamp() - $4::text::interval
     or s.revoked_at is null
       and (s.expires_at <= statement_timestamp()
-        or s.last_seen_at <= statement_timestamp() - $5::text::interval))
+        or s.user_id is not null and s.last_seen_at <= statement_timestamp() - $5::text::interval
+        or s.user_id is null and s.last_seen_at <= statement_timestamp() - $6::text::interval))
   returning s.id
 )
 select $1::text as call, (select count(*) from swept)::text as swept;
@@ -1063,8 +1336,8 @@ with given as materialized (
     ) as user_id
   from (
     select case
-      when pg_catalog.current_setting('lock_timeout')::interval not between '1 ms' and '500 ms'
-      then pg_catalog.set_config('lock_timeout', '500', true)
+      when pg_catalog.current_setting('lock_timeout')::interval not between '1 ms' and '20 ms'
+      then pg_catalog.set_config('lock_timeout', '20', true)
     end
     offset 0
   ) impatient
@@ -1092,9 +1365,13 @@ select g.call,
   s.data::text as data,
   (s.digest = g.digest and s.user_id = g.user_id
     and (g.expires_at <= statement_timestamp()
-      or s.revoked_at is null
+      or s.authenticated_at >= least(g.created_at, statement_timestamp() - interval '1 second')
+    and s.revoked_at is null
     and s.expires_at > greatest(statement_timestamp(), s.created_at, s.authenticated_at, s.last_seen_at)
-    and isfinite(s.expires_at) and pg_catalog.jsonb_typeof(s.data) = 'object'))::text as is_intact
+    and isfinite(s.created_at) and isfinite(s.expires_at)
+    and pg_catalog.jsonb_typeof(s.data) = 'object'
+    and s.last_seen_at between statement_timestamp() - interval '1 second'
+      and statement_timestamp() + interval '1 second'))::text as is_intact
 from given g
 left join s on s.id = g.id
 where g.user_id is not null;
@@ -1120,8 +1397,8 @@ with given as materialized (
     ) as user_id
   from (
     select case
-      when pg_catalog.current_setting('lock_timeout')::interval not between '1 ms' and '500 ms'
-      then pg_catalog.set_config('lock_timeout', '500', true)
+      when pg_catalog.current_setting('lock_timeout')::interval not between '1 ms' and '20 ms'
+      then pg_catalog.set_config('lock_timeout', '20', true)
     end
     offset 0
   ) impatient
@@ -1149,9 +1426,13 @@ select g.call,
   s.data::text as data,
   (s.digest = g.digest and s.user_id = g.user_id
     and (g.expires_at <= statement_timestamp()
-      or s.revoked_at is null
+      or s.authenticated_at >= least(g.created_at, statement_timestamp() - interval '1 second')
+    and s.revoked_at is null
     and s.expires_at > greatest(statement_timestamp(), s.created_at, s.authenticated_at, s.last_seen_at)
-    and isfinite(s.expires_at) and pg_catalog.jsonb_typeof(s.data) = 'object'))::text as is_intact
+    and isfinite(s.created_at) and isfinite(s.expires_at)
+    and pg_catalog.jsonb_typeof(s.data) = 'object'
+    and s.last_seen_at between statement_timestamp() - interval '1 second'
+      and statement_timestamp() + interval '1 second'))::text as is_intact
 from given g
 left join s on s.id = g.id
 where g.user_id is not null;

@@ -48,7 +48,7 @@ const ABOUT_ALL = /^(08|25|3F|53|57|58|XX|42P01|42703|42704)/;
  * with two statements of their own.
  *
  * If a batch fails because of one call, it was rolled back, and each call is sent again by itself. The same
- * happens after half a second of waiting for a locked user row, and on a server that does not support the
+ * happens after 20 ms of waiting for a locked user row, and on a server that does not support the
  * statement (Citus). If the server is overloaded or unreachable, every call of the batch fails.
  *
  * Call it once for each pool; 2 to 4 connections are enough. Do not pass a transaction of a batched client to

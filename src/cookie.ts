@@ -33,12 +33,12 @@ export const MAX_TOKENS = 8;
  *
  * @param header The request's `Cookie`.
  */
-export function readCookies(header: string, name: string): PresentedTokens {
+export function readCookies(header: string, names: readonly string[]): PresentedTokens {
   const tokens = new Map<string, PresentedToken>();
   let count = 0;
   for (const pair of header.split(";")) {
     const equals = pair.indexOf("=");
-    if (equals === -1 || trim(pair.slice(0, equals)) !== name) continue;
+    if (equals === -1 || !names.includes(trim(pair.slice(0, equals)))) continue;
     count++;
     const value = trim(pair.slice(equals + 1));
     // One more than are accepted says that there are too many.

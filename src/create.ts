@@ -182,7 +182,7 @@ export async function create<Data extends object>(
   const kept = keep === undefined ? undefined : readKeys(`${caller}: keep`, keep, replaces);
   const replaced = replaces === undefined
     ? undefined
-    : readTokens(`${caller}: replaces`, replaces, policy);
+    : readTokens(`${caller}: replaces`, replaces, policy, true);
   const { name, id } = readUser(caller, user);
   const json = requireJson(`${caller}: data`, data, MAX_SESSION_DATA_BYTES);
   const token = createToken();

@@ -92,7 +92,7 @@ export function timedOut(caller: string, seconds: number): SessionError {
  * @param received What was thrown, in words, for an error without a code.
  */
 export function storeError(caller: string, error: unknown, received: string): SessionError {
-  const { code, message, sqlstate } = driverError(error);
+  const { code, message, isNested, sqlstate } = driverError(error);
   if (sqlstate === undefined) {
     // A driver's own code, such as ECONNREFUSED or P2024, is a constant of its source and reveals nothing.
     const isConstant = typeof code === "string" && /^([A-Z][A-Z_]{1,49}|[A-Z]\d{4})$/.test(code);
@@ -114,7 +114,7 @@ export function storeError(caller: string, error: unknown, received: string): Se
       `${caller}: coatcheck.users has more than one row for the user; make id and username unique in it`,
     );
   }
-  const ours = codeOf(sqlstate);
+  const ours = isNested && isMissing(sqlstate) ? "STORE_REJECTED" : codeOf(sqlstate);
   const hint = ours === "SCHEMA_MISSING"
     ? `the schema coatcheck is missing or incomplete (SQLSTATE ${sqlstate}); run migrate(sql)`
     : `the database rejected the statement (SQLSTATE ${sqlstate})`;
@@ -122,8 +122,10 @@ export function storeError(caller: string, error: unknown, received: string): Se
 }
 
 // Classes and codes are those of PostgreSQL 18, appendix A.
+const isMissing = (sqlstate: string) => /^(3F000|42P01|42703|42704)$/.test(sqlstate);
+
 function codeOf(sqlstate: string): SessionErrorCode {
-  if (/^(3F000|42P01|42703|42704)$/.test(sqlstate)) return "SCHEMA_MISSING";
+  if (isMissing(sqlstate)) return "SCHEMA_MISSING";
   if (/^(57014|55P03|25P04)$/.test(sqlstate)) return "STORE_TIMEOUT";
   if (/^(08|53|57P|40|25006|25P03)/.test(sqlstate)) return "STORE_UNAVAILABLE";
   return "STORE_REJECTED";
@@ -133,8 +135,12 @@ function codeOf(sqlstate: string): SessionErrorCode {
 export interface DriverError {
   readonly code: unknown;
   readonly message: unknown;
-  /** The table or the row that the error is about; unset if it is about none. Citus gives no table. */
+  /** The table that the error is about; unset if it is about none. Citus gives none. */
+  readonly table: unknown;
+  /** The table or the row that the error is about; unset if it is about none. */
   readonly row: unknown;
+  /** Whether it was raised inside a function in the database, such as a trigger of the app. */
+  readonly isNested: boolean;
   /** PostgreSQL's code; unset if the error is not PostgreSQL's. */
   readonly sqlstate: string | undefined;
 }
@@ -150,13 +156,17 @@ export function driverError(error: unknown): DriverError {
   for (let depth = 0; depth < 5 && typeof it === "object" && it !== null; depth++) {
     const sqlstate = sqlstateOf(it);
     if (sqlstate !== undefined) {
-      const row = property(it, "table") ?? property(it, "table_name") ?? property(it, "detail");
-      return { code: sqlstate, message: property(it, "message"), row, sqlstate };
+      const table = property(it, "table") ?? property(it, "table_name");
+      const row = table ?? property(it, "detail");
+      const context = String(property(it, "where") ?? "");
+      const isNested = /^(PL\/\w+ function (?!inline_code_block)|SQL function )/m.test(context);
+      return { code: sqlstate, message: property(it, "message"), table, row, isNested, sqlstate };
     }
     if (typeof code !== "string") code = property(it, "code");
     it = property(it, "cause") ?? property(it, "driverAdapterError") ?? property(it, "meta");
   }
-  return { code, message: undefined, row: undefined, sqlstate: undefined };
+  const none = undefined;
+  return { code, message: none, table: none, row: none, isNested: false, sqlstate: none };
 }
 
 /**
@@ -177,9 +187,10 @@ function sqlstateOf(error: object): string | undefined {
   ].find((value): value is string => typeof value === "string" && form.test(value));
 }
 
-// The classes of PostgreSQL 18, appendix A; 72, which PostgreSQL 16 had last; and CC of our migrations.
+// The classes of PostgreSQL 18, appendix A; 72, which PostgreSQL 16 had last; and CC of our migrations. Of the
+// classes 10 and 20 their only codes, as 10054 is an error of Windows' sockets.
 const KNOWN_SQLSTATE =
-  /^(0[0-389ABFLPZ]|10|2[0-8BDF]|3[489BDF]|4[024]|5[34578]|72|CC|F0|HV|P0|XX)[0-9A-Z]{3}$/;
+  /^(?:10608|20000|(0[0-389ABFLPZ]|2[1-8BDF]|3[489BDF]|4[024]|5[34578]|72|CC|F0|HV|P0|XX)[0-9A-Z]{3})$/;
 
 function property(error: unknown, name: string): unknown {
   try {

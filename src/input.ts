@@ -130,7 +130,12 @@ export function requireJson(
   let text: string | undefined;
   let root: unknown;
   let lost: object | undefined;
+  // Where the replacer is: an object, and those that contain it. To write deep data costs more than to find it.
+  const path: unknown[] = [];
   function replacer(this: unknown, key: string, it: unknown): unknown {
+    while (path.length > 0 && path.at(-1) !== this) path.pop();
+    if (path.length > MAX_DEPTH) throw new RangeError();
+    if (typeof it === "object" && it !== null) path.push(it);
     if (root === undefined) root = it;
     else if (this === root && it === undefined) omitted?.push(key);
     if (isLost(it)) lost ??= it;

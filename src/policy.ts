@@ -40,8 +40,8 @@ export interface CookiePolicy {
   readonly persistent?: boolean;
   /**
    * What the cookie had before you changed its name, domain, path or `partitioned`: to a browser, the old and
-   * the new one are two cookies. Each response that sets or clears the cookie also clears these. Remove an entry
-   * `absoluteTimeout` after the change.
+   * the new one are two cookies. Each response that sets or clears the cookie also clears these. `revokeSession` and
+   * `replaces` also revoke what they would open. Remove an entry `absoluteTimeout` after the change.
    *
    * @default {[]}
    */

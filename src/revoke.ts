@@ -1,6 +1,6 @@
 import { type Context, contextOf, requireOne } from "./context.ts";
 import type { PresentedTokens, RequestHeaders } from "./cookie.ts";
-import { SessionError, unexpectedRow } from "./errors.ts";
+import { unexpectedRow } from "./errors.ts";
 import { emit, idsOf } from "./events.ts";
 import { copyOptions, kindOf, refuse, requireText } from "./input.ts";
 import { type Policy, readOptions } from "./policy.ts";
@@ -14,7 +14,6 @@ import {
 } from "./session.ts";
 import { type Cell, query, requireSql, type Sql } from "./sql.ts";
 import {
-  FIND_UNREVOKED,
   MAX_REVOKED,
   REVOKE,
   REVOKE_MANY,
@@ -24,6 +23,7 @@ import {
 import { requireSessionId, UUID } from "./token.ts";
 import { clearToken, readTokens } from "./transport.ts";
 import { queryUsers, requireUserId } from "./user.ts";
+import { requireRevoked } from "./write.ts";
 
 /** Options of one {@linkcode revokeSession} or {@linkcode revokeSessions} call, in addition to the policy. */
 export interface RevokeSessionOptions {
@@ -119,7 +119,7 @@ export async function revoke<Data extends object>(
   const { caller, sql, policy } = context;
   requireText(`${caller}: reason`, reason, MAX_REASON_BYTES);
   requireSql(caller, sql);
-  const { tokens, areSeveral } = readTokens(`${caller}: headers`, headers, policy);
+  const { tokens, areSeveral } = readTokens(`${caller}: headers`, headers, policy, true);
   let first: RevokedSession<Data> | null = null;
   for await (const revoked of revokePresented<Data>(context, tokens, reason)) {
     const { userId } = revoked;
@@ -133,7 +133,7 @@ const MAX_REASON_BYTES = 200;
 
 /**
  * Revokes the session of each presented token, with one statement each, in the order of ids, as all locks are
- * taken. Yields what it has revoked.
+ * taken. Yields what it has revoked. If one fails, it goes on with the others, and throws at the end.
  */
 export async function* revokePresented<Data extends object>(
   context: Context,
@@ -141,24 +141,20 @@ export async function* revokePresented<Data extends object>(
   reason: string,
 ): AsyncGenerator<Revoked<Data>> {
   if (typeof tokens === "string") return;
+  const failed: unknown[] = [];
   for (const { id, digest } of [...tokens].sort((a, b) => a.id < b.id ? -1 : 1)) {
-    const cells = requireOne(context, await query(context, REVOKE, [id, digest, reason]));
-    if (!cells) continue;
-    if (cells[0] === null && cells[1] === null) await requireRevoked(context, id, digest);
-    else yield readRevoked<Data>(context, cells, id);
+    let revoked: Revoked<Data> | undefined;
+    try {
+      const cells = requireOne(context, await query(context, REVOKE, [id, digest, reason]));
+      if (!cells) continue;
+      if (cells[0] !== null || cells[1] !== null) revoked = readRevoked<Data>(context, cells, id);
+      else await requireRevoked(context, [id, digest, null]);
+    } catch (error) {
+      failed.push(error);
+    }
+    if (revoked) yield revoked;
   }
-}
-
-/**
- * Throws if a session that was not changed is still live. Another call may have revoked it at the same time; if
- * not, a trigger of the app has kept its row as it was.
- */
-async function requireRevoked(context: Context, id: string, digest: string | null): Promise<void> {
-  const rows = await query(context, FIND_UNREVOKED, [id, digest]);
-  if (rows.length === 0) return;
-  const message =
-    `${context.caller}: the session is still live; a trigger prevented the revocation`;
-  throw new SessionError("UNEXPECTED_RESULT", message);
+  if (failed.length > 0) throw failed[0];
 }
 
 /**
@@ -283,7 +279,7 @@ export async function revokeMany<Data extends object>(
     // One by one: each waits for its row with no other lock.
     for (const [id] of rows.filter(isSkipped)) {
       const done = await query(context, REVOKE_SKIPPED, [id!, reason]);
-      if (done.length === 0) await requireRevoked(context, id!, null);
+      if (done.length === 0) await requireRevoked(context, [id!, null, null]);
       done.forEach(take);
     }
   } while (rows.length === MAX_REVOKED);

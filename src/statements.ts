@@ -76,8 +76,9 @@ const OPENED = `s.id = $2::text::uuid
           or s.rotation_seen_at > statement_timestamp() - $6::text::interval
             and s.rotation_seen_at < statement_timestamp() + $6::text::interval))
     and ${LIVE}
-    and (s.user_id is null
-      or exists (select from coatcheck.users u where u.id = s.user_id and u.username is not null offset 0))`;
+    and (s.user_id is null or exists (
+      select from coatcheck.users u where u.id = s.user_id and u.username is not null offset 0
+    ))`;
 
 // The row of that session, if no other statement holds it: validation never waits.
 const UNLOCKED = `s.id = (
@@ -86,16 +87,29 @@ const UNLOCKED = `s.id = (
       for no key update skip locked
     )`;
 
-// Whether a trigger of the app has left a write as it is: the row is live, and the same user's.
+const isNow = (column: string) =>
+  `s.${column} between statement_timestamp() - interval '1 second'
+      and statement_timestamp() + interval '1 second'`;
+
+// Whether a trigger of the app has left a write as it is: the row is live, and was used now.
 const SOUND = `s.revoked_at is null
     and s.expires_at > greatest(statement_timestamp(), s.created_at, s.authenticated_at, s.last_seen_at)
-    and isfinite(s.expires_at) and pg_catalog.jsonb_typeof(s.data) = 'object'`;
+    and isfinite(s.created_at) and isfinite(s.expires_at)
+    and pg_catalog.jsonb_typeof(s.data) = 'object'
+    and ${isNow("last_seen_at")}`;
 
-// The subquery reads the row as it was before the statement.
-const KEPT = `${SOUND}
-    and s.user_id is not distinct from (
-      select o.user_id from coatcheck.sessions o where o.id = $2::text::uuid
+// The same column of the row as it was before the statement, which subqueries read.
+const before = (column: string) =>
+  `(
+      select o.${column} from coatcheck.sessions o where o.id = $2::text::uuid
     )`;
+
+// The row is still the same user's.
+const KEPT = `${SOUND}
+    and s.user_id is not distinct from ${before("user_id")}`;
+
+// The user's proof of identity is still the same.
+const PROVED = `s.authenticated_at = ${before("authenticated_at")}`;
 
 /** The maximum bytes of merged data, as PostgreSQL writes JSON: twice the maximum of one call. */
 export const MAX_MERGED_DATA_BYTES = 131_072;
@@ -175,6 +189,7 @@ export const CREATE: Statement = statement(
 select $1::text as call,
   ${SESSION},
   (s.digest = pg_catalog.decode($4::text, 'hex') and s.user_id = found.id
+    and ${isNow("authenticated_at")}
     and ${SOUND})::text as is_intact
 from found
 left join s on true
@@ -212,7 +227,8 @@ select $1::text as call,
   ${SESSION},
   (s.digest = pg_catalog.decode($4::text, 'hex') and s.user_id = found.id
     and (coalesce($9::text::timestamptz <= statement_timestamp(), false)
-      or ${SOUND}))::text as is_intact
+      or s.authenticated_at >= least($8::text::timestamptz, statement_timestamp() - interval '1 second')
+    and ${SOUND}))::text as is_intact
 from found
 left join s on true
 where found.id is not null`,
@@ -253,6 +269,7 @@ const keeping = (column: string, condition: string) =>
 select $1::text as call,
   ${SESSION},
   (s.digest = pg_catalog.decode($9::text, 'hex') and s.user_id = found.id
+    and ${isNow("authenticated_at")}
     and ${SOUND})::text as is_intact,
   (select old.id::text from old) as guest,
   (octet_length(m.data::text) > ${MAX_MERGED_DATA_BYTES})::text as is_dropped
@@ -262,9 +279,9 @@ left join s on true
 where found.id is not null`;
 
 /**
- * {@linkcode CREATE} with some of the data of a guest, whose session it revokes. In one statement: an update of
- * the guest's data that was answered before is in the new session. Keys that are given win. If the data is then
- * too large, nothing of the guest's is kept. Locks the guest's row.
+ * {@linkcode CREATE} with some of the data of a guest, whose session it revokes. In one statement: an
+ * update of the guest's data that was answered before is in the new session. Keys that are given win. If the
+ * data is then too large, nothing of the guest's is kept. Locks the guest's row.
  *
  * $1 the call; $2 the guest's id; $3 digest of the presented secret; $4 absoluteTimeout; $5 idleTimeout; $6
  * rotationGrace; $7 username; $8 id; $9 digest of the secret; $10 persistent; $11 data; $12 the keys to keep.
@@ -299,6 +316,7 @@ export const INSERT_GUEST: Statement = statement(
 select $1::text as call,
   ${SESSION},
   (s.digest = pg_catalog.decode($3::text, 'hex') and s.user_id is null
+    and ${isNow("authenticated_at")}
     and ${SOUND})::text as is_intact
 from s`,
 );
@@ -460,7 +478,9 @@ export const TOUCH: Statement = statement(
 select $1::text as call,
   s.id::text as id,
   extract(epoch from s.last_seen_at)::text as last_seen,
-  (${KEPT})::text as is_intact
+  (s.digest = ${before("digest")}
+    and ${PROVED}
+    and ${KEPT})::text as is_intact
 from s`,
 );
 
@@ -488,6 +508,7 @@ select $1::text as call,
   (s.digest = pg_catalog.decode($7::text, 'hex')
     and s.previous_digest = pg_catalog.decode($3::text, 'hex')
     and s.rotation_salt = pg_catalog.decode($8::text, 'hex')
+    and ${PROVED}
     and ${KEPT})::text as is_intact
 from s`;
 
@@ -540,6 +561,7 @@ select $1::text as call,
   ${SESSION},
   extract(epoch from statement_timestamp())::text as clock,
   (s.digest = pg_catalog.decode($7::text, 'hex') and s.previous_digest is null
+    and ${isNow("authenticated_at")}
     and ${KEPT})::text as is_intact
 from s`,
 );
@@ -573,7 +595,9 @@ export const UPDATE: Statement = statement(
 )
 select $1::text as call,
   ${SESSION},
-  (${KEPT})::text as is_intact
+  (s.digest = ${before("digest")}
+    and ${PROVED}
+    and ${KEPT})::text as is_intact
 from s`,
 );
 
@@ -708,19 +732,27 @@ select $1::text as call, s.id::text as id from s where s.revoked_at is not null`
 
 /**
  * Reads whether a session that a revocation did not change is neither revoked nor past its deadline: a
- * trigger may have kept the row as it was. Locks the row for share, as {@linkcode EXPLAIN} does.
+ * trigger may have kept the row as it was, or a policy of row-level security may hide it from writes. So
+ * the row is locked for share, as {@linkcode EXPLAIN} does, but read without the lock, which a policy may
+ * hide too.
  *
- * $1 the call; $2 id; $3 digest of the presented secret, or null for any.
+ * $1 the call; $2 id; $3 digest of the presented secret, or null for any; $4 when the user last proved their
+ * identity, or null for any.
  */
 export const FIND_UNREVOKED: Statement = statement(
   2,
-  `select $1::text as call, s.id::text as id
+  `with locked as materialized (
+  select l.id from coatcheck.sessions l where l.id = $2::text::uuid for share of l
+)
+select $1::text as call, s.id::text as id
 from coatcheck.sessions s
 where s.id = $2::text::uuid
   and ($3::text is null or pg_catalog.decode($3::text, 'hex') in (s.digest, s.previous_digest))
+  and ($4::text is null
+    or extract(epoch from s.authenticated_at at time zone 'utc') = $4::text::numeric)
   and s.revoked_at is null
   and s.expires_at > statement_timestamp()
-for share of s`,
+  and (select count(*) from locked) >= 0`,
 );
 
 const ASKED = `asked as materialized (
@@ -923,12 +955,13 @@ cross join lateral (
 ) s`,
 );
 
-// A call that waits for a locked user row must not delay the other calls: it waits half a second, or less if
-// the lock_timeout is shorter.
+// A call that waits for a locked user row must not delay the other calls. It waits 20 ms, or less if the
+// lock_timeout is shorter: it counts for each row, and what is inserted before the wait holds locks on other
+// users, so that all waits together must stay below the deadlock_timeout of the app.
 const IMPATIENT = `(
     select case
-      when pg_catalog.current_setting('lock_timeout')::interval not between '1 ms' and '500 ms'
-      then pg_catalog.set_config('lock_timeout', '500', true)
+      when pg_catalog.current_setting('lock_timeout')::interval not between '1 ms' and '20 ms'
+      then pg_catalog.set_config('lock_timeout', '20', true)
     end
     offset 0
   ) impatient`;
@@ -962,7 +995,8 @@ select g.call,
   ${SESSION},
   (s.digest = g.digest and s.user_id = g.user_id
     and (g.expires_at <= statement_timestamp()
-      or ${SOUND}))::text as is_intact
+      or s.authenticated_at >= least(g.created_at, statement_timestamp() - interval '1 second')
+    and ${SOUND}))::text as is_intact
 from given g
 left join s on s.id = g.id
 where g.user_id is not null`;

@@ -12,11 +12,17 @@ export interface Issued {
   readonly token?: string;
 }
 
-/** Reads the tokens that a request presents, in the policy's transport alone. */
+/**
+ * Reads the tokens that a request presents, in the policy's transport alone.
+ *
+ * @param alsoPrevious Whether to read the cookies of `cookie.previous` too: they open nothing, but what they
+ * would open can be revoked.
+ */
 export function readTokens(
   subject: string,
   headers: RequestHeaders,
   policy: ResolvedPolicy,
+  alsoPrevious = false,
 ): PresentedTokens {
   const name = policy.transport === "bearer" ? "authorization" : "cookie";
   if (typeof headers?.get !== "function") {
@@ -26,7 +32,12 @@ export function readTokens(
   if (typeof value !== "string") {
     refuse(TypeError, `${subject}.get("${name}")`, "return text or null", kindOf(value));
   }
-  return name === "cookie" ? readCookies(value, policy.cookie.name) : readBearer(value);
+  if (name === "authorization") return readBearer(value);
+  const { cookie } = policy;
+  return readCookies(
+    value,
+    [cookie, ...(alsoPrevious ? cookie.previous : [])].map((it) => it.name),
+  );
 }
 
 /** Reads `Authorization: Bearer <token>` (RFC 6750, section 2.1). Another scheme is not for us. */

@@ -121,6 +121,8 @@ export async function queryUser(
 // out of range (22003), a name that is too long for its column (22001) or that its domain rejects (23514). A
 // check constraint of the app on the sessions also fails with 23514, but that error names its table or row.
 function isAboutUser(error: unknown): boolean {
-  const { row, sqlstate = "" } = driverError(error);
-  return /^(23503|22P02|22003|22001)$/.test(sqlstate) || sqlstate === "23514" && !row;
+  const { table, row, isNested, sqlstate = "" } = driverError(error);
+  if (isNested) return false;
+  if (sqlstate === "23503") return !table || table === "sessions";
+  return /^(22P02|22003|22001)$/.test(sqlstate) || sqlstate === "23514" && !row;
 }

@@ -6,7 +6,7 @@ import type { ResolvedPolicy } from "./policy.ts";
 import { refused, type RefusedResult } from "./result.ts";
 import { readNumber, requireIntact } from "./session.ts";
 import { type Cell, query, type SqlValue, type Statement } from "./sql.ts";
-import { REVOKE_REUSED, TOUCH } from "./statements.ts";
+import { FIND_UNREVOKED, REVOKE_REUSED, TOUCH } from "./statements.ts";
 import type { PresentedToken } from "./token.ts";
 
 /** The values `$2` to `$6` of a statement about a presented token. */
@@ -96,6 +96,23 @@ export async function revokeReused(
 ): Promise<void> {
   const rows = await query(context, REVOKE_REUSED, [state.id, state.authenticated]);
   if (rows.length > 0) emit(context.policy.onEvent, { type: "reused", ...idsOf(state) });
+  else await requireRevoked(context, [state.id, null, state.authenticated]);
+}
+
+/**
+ * Throws if a session that was not changed is still live. Another call may have revoked it at the same time; if
+ * not, a trigger of the app has kept its row as it was, or a policy has hidden it.
+ *
+ * @param values What FIND_UNREVOKED takes.
+ */
+export async function requireRevoked(context: Context, values: readonly Cell[]): Promise<void> {
+  // Twice, as the first may have begun before the other call was done.
+  for (let attempt = 0; attempt < 2; attempt++) {
+    if ((await query(context, FIND_UNREVOKED, values)).length === 0) return;
+  }
+  const message = `${context.caller}: the session is still live; ` +
+    "a trigger or a policy of row-level security prevented the revocation";
+  throw new SessionError("UNEXPECTED_RESULT", message);
 }
 
 /** Records a use and the first presentation of a new secret, if one is due; returns the state after that. */

@@ -3,7 +3,14 @@
 import { afterAll, beforeAll, describe, test } from "bun:test";
 import assert from "node:assert/strict";
 import postgres from "postgres";
-import { createSession, revokeSession, revokeSessions, rotateSession, type Sql } from "../mod.ts";
+import {
+  batched,
+  createSession,
+  revokeSession,
+  revokeSessions,
+  rotateSession,
+  type Sql,
+} from "../mod.ts";
 import { type Database, openDatabase, withCookie } from "./runner/database.ts";
 
 const ROUNDS = 25;
@@ -178,5 +185,25 @@ describe("a session whose row the app holds", () => {
     await release();
     const third = await createSession("ada", db.sql, { maxSessions: 1 });
     assert.deepEqual(await live(), [third.session.id]);
+  });
+});
+
+describe("a batch of sign-ins", () => {
+  test("gives up a user that the app holds long before the app's own wait is a deadlock", async () => {
+    await db.sql`insert into users select n, 'user' || n from generate_series(11, 13) n`;
+    const sql = batched(db.sql);
+    for (let round = 0; round < 3; round++) {
+      const calls = await app.begin(async (tx) => {
+        await tx`set local deadlock_timeout = '150ms'`;
+        await tx`select from users where id = 12 for update`;
+        // The first two are sent at once; the others wait, and are one statement.
+        const calls = [13, 13, 11, 12].map((userId) => createSession({ userId }, sql));
+        await db.waiting();
+        await tx`delete from users where id = 11`;
+        return calls;
+      });
+      await Promise.allSettled(calls);
+      await db.sql`insert into users values (11, 'user11')`;
+    }
   });
 });

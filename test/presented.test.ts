@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, test } from "bun:test";
 import assert from "node:assert/strict";
 import {
+  batched,
   configure,
   type CookiePolicy,
   createSession,
@@ -24,6 +25,7 @@ beforeAll(async () => {
 afterAll(() => db.close());
 
 const NAME = "__Host-session";
+
 const tokenOf = (headers: Headers) => headers.getSetCookie().at(-1)!.match(/=([^;]+)/)![1]!;
 const request = (...tokens: string[]) =>
   new Headers({ cookie: tokens.map((token) => `${NAME}=${token}`).join("; ") });
@@ -467,4 +469,34 @@ describe("a browser after a change of the cookie's attributes", () => {
       NAME,
     ]);
   });
+});
+
+describe("the cookie of a previous name", () => {
+  const before = configure();
+  const after = configure({ cookie: { domain: "example.com", previous: [{ name: NAME }] } });
+  for (const name of ["plain", "batched"]) {
+    test(`opens nothing, and is revoked by a sign-out and by a sign-in that replaces, ${name}`, async () => {
+      const sql = name === "plain" ? db.sql : batched(db.sql);
+      for (
+        const end of [
+          (headers: Headers) => after.revokeSession(headers, sql),
+          (headers: Headers) => after.createSession("ada", sql, { replaces: headers }),
+        ]
+      ) {
+        const [old, current] = [
+          await before.createSession("ada", sql),
+          await after.createSession("ada", sql),
+        ];
+        const cookieOf = ({ headers }: { headers: Headers }) =>
+          headers.getSetCookie().at(-1)!.split(";")[0]!;
+        const alone = new Headers({ cookie: cookieOf(old) });
+        assert.equal((await after.validateSession(alone, sql)).reason, "absent");
+        const both = new Headers({ cookie: `${cookieOf(old)}; ${cookieOf(current)}` });
+        assert.equal((await after.validateSession(both, sql)).session?.id, current.session.id);
+        await end(both);
+        assert.equal((await before.validateSession(alone, sql)).reason, "revoked");
+        assert.equal((await after.validateSession(both, sql)).reason, "revoked");
+      }
+    });
+  }
 });

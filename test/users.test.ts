@@ -108,7 +108,7 @@ describe("docs/users.md: the view and the foreign key", () => {
       const sql = kind === "batched" ? batched(db.sql) : db.sql;
       assert.match(
         page,
-        /revokeSessions\(\{ userId \}, transaction, \{ reason: "user-deleted" \}\)/,
+        /revokeSessions\(\{ userId \}, transaction, \{ reason: "key-reused" \}\)/,
       );
 
       for (const revoking of ["nowhere", "deletion", "sign-up"]) {
@@ -133,6 +133,33 @@ describe("docs/users.md: the view and the foreign key", () => {
       }
     });
   }
+
+  test("a sign-in that began before the deletion is ended by the sign-up, and not by the deletion", async () => {
+    await startAnew();
+    await db.sql`create table users (id text primary key, username text unique)`;
+    await migrate(db.sql, { users: { table: "users" } });
+    for (const revoking of ["deletion", "after the deletion", "sign-up"]) {
+      await db.sql`insert into users values ('bob', 'bob')`;
+      // The sign-in has found bob when the deletion begins, and commits after it.
+      const old = await db.sql.begin(async (signIn) => {
+        const created = await createSession("bob", signIn);
+        await db.sql.begin(async (tx) => {
+          await tx`delete from users where id = 'bob'`;
+          if (revoking === "deletion") await revokeSessions({ userId: "bob" }, tx);
+        });
+        if (revoking === "after the deletion") await revokeSessions({ userId: "bob" }, db.sql);
+        return created;
+      });
+      await db.sql.begin(async (tx) => {
+        await tx`insert into users values ('bob', 'bob')`;
+        if (revoking === "sign-up") await revokeSessions({ userId: "bob" }, tx);
+      });
+      const expected = revoking === "sign-up" ? "revoked" : null;
+      assert.equal(await reasonOf(old.headers, db.sql), expected, revoking);
+      await db.sql`delete from users`;
+      await db.sql`delete from coatcheck.sessions`;
+    }
+  });
 
   test("a foreign key keeps a reused key from opening the old session", async () => {
     await startAnew();
