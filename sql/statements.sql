@@ -536,9 +536,7 @@ with s as (
 select $1::text as call,
   s.id::text as id,
   extract(epoch from s.last_seen_at)::text as last_seen,
-  (s.digest = (
-      select o.digest from coatcheck.sessions o where o.id = $2::text::uuid
-    )
+  (pg_catalog.decode($3::text, 'hex') in (s.digest, s.previous_digest)
     and s.authenticated_at = (
       select o.authenticated_at from coatcheck.sessions o where o.id = $2::text::uuid
     )
@@ -812,9 +810,7 @@ select $1::text as call,
   s.persistent::text as persistent,
   s.version::text as version,
   s.data::text as data,
-  (s.digest = (
-      select o.digest from coatcheck.sessions o where o.id = $2::text::uuid
-    )
+  (pg_catalog.decode($3::text, 'hex') in (s.digest, s.previous_digest)
     and s.authenticated_at = (
       select o.authenticated_at from coatcheck.sessions o where o.id = $2::text::uuid
     )

@@ -478,7 +478,7 @@ export const TOUCH: Statement = statement(
 select $1::text as call,
   s.id::text as id,
   extract(epoch from s.last_seen_at)::text as last_seen,
-  (s.digest = ${before("digest")}
+  (pg_catalog.decode($3::text, 'hex') in (s.digest, s.previous_digest)
     and ${PROVED}
     and ${KEPT})::text as is_intact
 from s`,
@@ -595,7 +595,7 @@ export const UPDATE: Statement = statement(
 )
 select $1::text as call,
   ${SESSION},
-  (s.digest = ${before("digest")}
+  (pg_catalog.decode($3::text, 'hex') in (s.digest, s.previous_digest)
     and ${PROVED}
     and ${KEPT})::text as is_intact
 from s`,
