@@ -54,7 +54,7 @@ export interface CreateSessionOptions<Data extends object = Record<string, unkno
    * user's data is never kept. If the data is too large then, none is kept, and the event `dropped` says so. An
    * attacker may have planted the guest's cookie: keep a cart or a theme, and no address to return to.
    */
-  readonly keep?: readonly (keyof Data & string)[];
+  readonly keep?: readonly string[];
 }
 
 /** A new session, and the headers that set its cookie. */

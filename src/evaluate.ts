@@ -51,7 +51,9 @@ export function readState(caller: string, cells: readonly Cell[], id: string): S
 /** What a policy says about a session. */
 export interface Evaluation {
   /** Why the session is not live for the presented secret; null if it is. */
-  readonly refusal: Exclude<RefusalReason, "absent" | "malformed" | "unknown" | "stale"> | null;
+  readonly refusal:
+    | Exclude<RefusalReason, "absent" | "malformed" | "unknown" | "stale" | "guest">
+    | null;
   /** Whether the last rotation is settled: the previous secret is no longer accepted. */
   readonly isSettled: boolean;
   /**

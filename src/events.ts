@@ -13,6 +13,7 @@
  * - `stale`: the session is live, but the user last proved their identity longer ago than
  *   `authenticatedWithin`.
  * - `user`: the user is not in the view `coatcheck.users`.
+ * - `guest`: the visitor has not signed in; `guest` is what is kept for them.
  */
 export type RefusalReason =
   | "absent"
@@ -23,7 +24,8 @@ export type RefusalReason =
   | "revoked"
   | "reused"
   | "stale"
-  | "user";
+  | "user"
+  | "guest";
 
 /**
  * An event in the life of a session, as {@linkcode Policy.onEvent} gets it.
@@ -61,7 +63,7 @@ export type SessionEvent =
     /** What happened. */
     readonly type: "refused";
     /** For `refused`: why there is no session. */
-    readonly reason: Exclude<RefusalReason, "absent">;
+    readonly reason: Exclude<RefusalReason, "absent" | "guest">;
     /** For `refused`: the presented session id; unset if the cookie was malformed. */
     readonly id?: string;
     /** For `refused`: the user's key; set only if the secret was right. */

@@ -113,7 +113,8 @@ export async function createGuest<Data extends object>(
 
 /** Tells the schema of an earlier version, in which each session has a user, from other errors. */
 function needsUser(caller: string, error: unknown): SessionError | undefined {
-  if (driverError(error).sqlstate !== "23502") return undefined;
+  const { sqlstate, isNested } = driverError(error);
+  if (sqlstate !== "23502" || isNested) return undefined;
   const message = `${caller}: coatcheck.sessions is that of an earlier version; run migrate(sql)`;
   return new SessionError("SCHEMA_MISSING", message, "23502");
 }

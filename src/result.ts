@@ -51,7 +51,7 @@ export type SessionResult<Data extends object = Record<string, unknown>> =
     readonly session: null;
     readonly guest?: undefined;
     /** Why there is no session. */
-    readonly reason: RefusalReason;
+    readonly reason: Exclude<RefusalReason, "guest">;
     /** Why the session was revoked, if the reason is `revoked`. */
     readonly revokedReason?: string;
     /**
@@ -65,7 +65,7 @@ export type SessionResult<Data extends object = Record<string, unknown>> =
 
 /** What is known of a refusal: the properties of its event, why the session was revoked, and what it needs. */
 export interface Refusal {
-  readonly reason: RefusalReason;
+  readonly reason: Exclude<RefusalReason, "guest">;
   readonly id?: string;
   readonly userId?: string | number;
   readonly revokedReason?: string | null;
@@ -85,10 +85,12 @@ export function refused(
 }
 
 /** The result without a session and without a guest. */
-export type RefusedResult = Extract<SessionResult<never>, { readonly reason: RefusalReason }>;
+export type RefusedResult = Exclude<SessionResult<never>, GrantedResult<never>>;
 
 /** The result with a session, or with a guest. */
-export type GrantedResult<Data extends object> = Exclude<SessionResult<Data>, RefusedResult>;
+export type GrantedResult<Data extends object = Record<string, unknown>> =
+  | Extract<SessionResult<Data>, { readonly session: Session<Data> }>
+  | GuestResult<Data>;
 
 /** A new token to issue, and the database's clock, in seconds since 1970. */
 export interface NewToken {
