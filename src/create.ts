@@ -106,6 +106,8 @@ export interface SessionRecord<Data extends object = Record<string, unknown>> {
  *    now, `expires_at` is `absoluteTimeout` later. It only inserts, and never changes an existing row.
  * 4. Compares the id of the returned row with its own, so that another query's row is never read as this
  *    session.
+ *    With `keep`, and a guest that `replaces` presents, the same statement revokes the guest and takes its data
+ *    over.
  * 5. With `replaces`: revokes the session that those headers present, whichever user it belongs to, with a
  *    second statement; one more for each further cookie of our name. The reason is `replaced`.
  * 6. With `maxSessions`: revokes the user's sessions above the limit, with one more statement, the least
