@@ -25,6 +25,7 @@
 import {
   batched,
   configure,
+  createGuestSession,
   createSession,
   createToken,
   getUserId,
@@ -418,7 +419,7 @@ const FUNCTIONS: Claims = {
   "migrates, and applies nothing the second time": async ({ sql }) => {
     await all(sql`drop schema if exists coatcheck cascade`);
     same("what was applied", await migrate(sql, { users: USERS }), {
-      applied: ["001_users", "002_sessions", "003_unique_users"],
+      applied: ["001_users", "002_sessions", "003_unique_users", "004_guests"],
       foreignKey: true,
     });
     same("what was applied", await migrate(sql), { applied: [], foreignKey: true });
@@ -452,6 +453,20 @@ const FUNCTIONS: Claims = {
       const { session } = await createSession({ userId: Number(userId) }, sql);
       same("the user", [session.userId, session.username], [Number(userId), username]);
     }
+  },
+
+  "creates a guest, whose data a sign-in keeps": async ({ sql }) => {
+    const { guest, headers } = await createGuestSession(sql, { data: DATA });
+    const request = new Headers({ cookie: headers.get("set-cookie")!.split(";")[0]! });
+    const visit = await validateSession(request, sql);
+    same("the guest", [visit.session, visit.reason, visit.guest], [null, "guest", guest]);
+    await updateSession(request, { more: 1 }, sql);
+    const keep = [...Object.keys(DATA), "more"];
+    for (const user of ["ada", { userId: 1 }]) {
+      const { session } = await createSession(user, sql, { replaces: request, keep });
+      same("the data", session.data, user === "ada" ? { ...DATA, more: 1 } : {});
+    }
+    same("the reason", (await validateSession(request, sql)).revokedReason, "replaced");
   },
 
   "revokes the session that replaces presents, and those beyond maxSessions": async ({ sql }) => {

@@ -40,6 +40,7 @@ export {
 } from "./src/create.ts";
 export { SessionError, type SessionErrorCode } from "./src/errors.ts";
 export type { RefusalReason, SessionEvent, SessionEventListener } from "./src/events.ts";
+export { createGuestSession, type CreateGuestSessionOptions } from "./src/guest.ts";
 export { withSession, type WithSessionOptions } from "./src/handler.ts";
 export { listSessions, type ListSessionsOptions } from "./src/list.ts";
 export { migrate, type MigrateOptions, type MigrateResult } from "./src/migrate.ts";
@@ -60,7 +61,7 @@ export {
   parseSetCookies,
   type ResponseResult,
 } from "./src/response.ts";
-export type { SessionResult } from "./src/result.ts";
+export type { GrantedResult, GuestResult, SessionResult } from "./src/result.ts";
 export {
   type RevokedSession,
   revokeSession,
@@ -70,7 +71,7 @@ export {
   type RevokeTarget,
 } from "./src/revoke.ts";
 export { rotateSession } from "./src/rotate.ts";
-export type { Session } from "./src/session.ts";
+export type { GuestSession, Session } from "./src/session.ts";
 export type { Sql, SqlValue } from "./src/sql.ts";
 export { type SweepProgress, sweepSessions, type SweepSessionsOptions } from "./src/sweep.ts";
 export { createToken, type Token } from "./src/token.ts";

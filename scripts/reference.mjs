@@ -8,7 +8,7 @@ import { root } from "./run.mjs";
 
 /** The chapters, and the modules of src/ whose exports they hold. Exports of other modules are in Types. */
 const chapters = {
-  "Create": ["create", "user", "token"],
+  "Create": ["create", "guest", "user", "token"],
   "Validate": ["validate"],
   "Rotate and reauthenticate": ["rotate", "reauthenticate"],
   "Update": ["update"],

@@ -89,7 +89,8 @@ begin
         join pg_namespace n on n.oid = oprnamespace
         where conrelid = 'coatcheck.sessions'::regclass and conname = 'sessions_user_id_fkey';
       execute format('delete from coatcheck.sessions s
-        where not exists (select from %s u where u.%I %s s.user_id)', users::regclass, id_column, same_key);
+        where s.user_id is not null
+          and not exists (select from %s u where u.%I %s s.user_id)', users::regclass, id_column, same_key);
       alter table coatcheck.sessions validate constraint sessions_user_id_fkey;
     end if;
     insert into coatcheck.migrations (name) values ('002_sessions') on conflict do nothing;

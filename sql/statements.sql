@@ -136,6 +136,209 @@ from found
 left join s on true
 where found.id is not null;
 
+-- CREATE_KEEPING
+--
+-- CREATE with some of the data of a guest, whose session it revokes. In one statement: an
+-- update of the guest's data that was answered before is in the new session. Keys that are given win. If the
+-- data is then too large, nothing of the guest's is kept. Locks the guest's row.
+--
+-- $1 the call; $2 the guest's id; $3 digest of the presented secret; $4 absoluteTimeout; $5 idleTimeout; $6
+-- rotationGrace; $7 username; $8 id; $9 digest of the secret; $10 persistent; $11 data; $12 the keys to keep.
+with found as materialized (
+  select (
+    select u.id
+    from coatcheck.users u
+    where u.username = (select asked.username from pg_catalog.jsonb_populate_record(null::coatcheck.users,
+        pg_catalog.jsonb_build_object('username', $7::text)) asked)
+  ) as id
+), old as (
+  update coatcheck.sessions s
+  set revoked_at = statement_timestamp(), revoked_reason = 'replaced'
+  where s.id = $2::text::uuid
+    and (s.digest = pg_catalog.decode($3::text, 'hex')
+      or s.previous_digest = pg_catalog.decode($3::text, 'hex')
+        and (s.rotation_seen_at is null
+          or s.rotation_seen_at > statement_timestamp() - $6::text::interval
+            and s.rotation_seen_at < statement_timestamp() + $6::text::interval))
+    and s.revoked_at is null
+    and s.expires_at > statement_timestamp()
+    and s.authenticated_at > statement_timestamp() - $4::text::interval
+    and s.authenticated_at < statement_timestamp() + $4::text::interval
+    and s.last_seen_at > statement_timestamp() - $5::text::interval
+    and s.last_seen_at < statement_timestamp() + $5::text::interval
+    and s.expires_at > greatest(s.created_at, s.authenticated_at, s.last_seen_at)
+    and isfinite(s.created_at) and isfinite(s.expires_at)
+    and pg_catalog.jsonb_typeof(s.data) = 'object'
+    and (s.user_id is null or exists (
+      select from coatcheck.users u where u.id = s.user_id and u.username is not null offset 0
+    ))
+    and s.user_id is null
+    and (select found.id from found) is not null
+  returning s.id, s.data
+), merged as materialized (
+  select coalesce((
+      select pg_catalog.jsonb_object_agg(k.key, k.value)
+      from old
+      cross join lateral pg_catalog.jsonb_each(old.data) k(key, value)
+      where k.key = any($12::text[])
+    ), '{}'::jsonb) || $11::text::jsonb as data
+), s as (
+  insert into coatcheck.sessions as s
+    (id, user_id, digest, created_at, authenticated_at, last_seen_at, expires_at, persistent, data)
+  select $8::text::uuid, found.id, pg_catalog.decode($9::text, 'hex'), statement_timestamp(),
+    statement_timestamp(), statement_timestamp(), statement_timestamp() + $4::text::interval,
+    $10::text::boolean,
+    case when octet_length(m.data::text) <= 131072 then m.data else $11::text::jsonb end
+  from found cross join merged m
+  where found.id is not null
+  returning s.*
+)
+select $1::text as call,
+  s.id::text as id,
+  s.user_id::text as user_id,
+  pg_catalog.pg_typeof(s.user_id)::text as user_id_type,
+  (select u.username::text from coatcheck.users u where u.id = s.user_id) as username,
+  extract(epoch from s.created_at)::text as created,
+  extract(epoch from s.authenticated_at)::text as authenticated,
+  extract(epoch from s.last_seen_at)::text as last_seen,
+  extract(epoch from s.expires_at)::text as expires,
+  s.persistent::text as persistent,
+  s.version::text as version,
+  s.data::text as data,
+  (s.digest = pg_catalog.decode($9::text, 'hex') and s.user_id = found.id
+    and s.authenticated_at between statement_timestamp() - interval '1 second'
+      and statement_timestamp() + interval '1 second'
+    and s.revoked_at is null
+    and s.expires_at > greatest(statement_timestamp(), s.created_at, s.authenticated_at, s.last_seen_at)
+    and isfinite(s.created_at) and isfinite(s.expires_at)
+    and pg_catalog.jsonb_typeof(s.data) = 'object'
+    and s.last_seen_at between statement_timestamp() - interval '1 second'
+      and statement_timestamp() + interval '1 second')::text as is_intact,
+  (select old.id::text from old) as guest,
+  (octet_length(m.data::text) > 131072)::text as is_dropped
+from found
+cross join merged m
+left join s on true
+where found.id is not null;
+
+-- INSERT_KEEPING
+--
+-- CREATE_KEEPING for a user's key.
+--
+-- $1 to $12 as in CREATE_KEEPING, but $7 the user's key.
+with found as materialized (
+  select (
+    select u.id
+    from coatcheck.users u
+    where u.id = (select asked.id from pg_catalog.jsonb_populate_record(null::coatcheck.users,
+        pg_catalog.jsonb_build_object('id', $7::text)) asked) and u.username is not null
+  ) as id
+), old as (
+  update coatcheck.sessions s
+  set revoked_at = statement_timestamp(), revoked_reason = 'replaced'
+  where s.id = $2::text::uuid
+    and (s.digest = pg_catalog.decode($3::text, 'hex')
+      or s.previous_digest = pg_catalog.decode($3::text, 'hex')
+        and (s.rotation_seen_at is null
+          or s.rotation_seen_at > statement_timestamp() - $6::text::interval
+            and s.rotation_seen_at < statement_timestamp() + $6::text::interval))
+    and s.revoked_at is null
+    and s.expires_at > statement_timestamp()
+    and s.authenticated_at > statement_timestamp() - $4::text::interval
+    and s.authenticated_at < statement_timestamp() + $4::text::interval
+    and s.last_seen_at > statement_timestamp() - $5::text::interval
+    and s.last_seen_at < statement_timestamp() + $5::text::interval
+    and s.expires_at > greatest(s.created_at, s.authenticated_at, s.last_seen_at)
+    and isfinite(s.created_at) and isfinite(s.expires_at)
+    and pg_catalog.jsonb_typeof(s.data) = 'object'
+    and (s.user_id is null or exists (
+      select from coatcheck.users u where u.id = s.user_id and u.username is not null offset 0
+    ))
+    and s.user_id is null
+    and (select found.id from found) is not null
+  returning s.id, s.data
+), merged as materialized (
+  select coalesce((
+      select pg_catalog.jsonb_object_agg(k.key, k.value)
+      from old
+      cross join lateral pg_catalog.jsonb_each(old.data) k(key, value)
+      where k.key = any($12::text[])
+    ), '{}'::jsonb) || $11::text::jsonb as data
+), s as (
+  insert into coatcheck.sessions as s
+    (id, user_id, digest, created_at, authenticated_at, last_seen_at, expires_at, persistent, data)
+  select $8::text::uuid, found.id, pg_catalog.decode($9::text, 'hex'), statement_timestamp(),
+    statement_timestamp(), statement_timestamp(), statement_timestamp() + $4::text::interval,
+    $10::text::boolean,
+    case when octet_length(m.data::text) <= 131072 then m.data else $11::text::jsonb end
+  from found cross join merged m
+  where found.id is not null
+  returning s.*
+)
+select $1::text as call,
+  s.id::text as id,
+  s.user_id::text as user_id,
+  pg_catalog.pg_typeof(s.user_id)::text as user_id_type,
+  (select u.username::text from coatcheck.users u where u.id = s.user_id) as username,
+  extract(epoch from s.created_at)::text as created,
+  extract(epoch from s.authenticated_at)::text as authenticated,
+  extract(epoch from s.last_seen_at)::text as last_seen,
+  extract(epoch from s.expires_at)::text as expires,
+  s.persistent::text as persistent,
+  s.version::text as version,
+  s.data::text as data,
+  (s.digest = pg_catalog.decode($9::text, 'hex') and s.user_id = found.id
+    and s.authenticated_at between statement_timestamp() - interval '1 second'
+      and statement_timestamp() + interval '1 second'
+    and s.revoked_at is null
+    and s.expires_at > greatest(statement_timestamp(), s.created_at, s.authenticated_at, s.last_seen_at)
+    and isfinite(s.created_at) and isfinite(s.expires_at)
+    and pg_catalog.jsonb_typeof(s.data) = 'object'
+    and s.last_seen_at between statement_timestamp() - interval '1 second'
+      and statement_timestamp() + interval '1 second')::text as is_intact,
+  (select old.id::text from old) as guest,
+  (octet_length(m.data::text) > 131072)::text as is_dropped
+from found
+cross join merged m
+left join s on true
+where found.id is not null;
+
+-- INSERT_GUEST
+--
+-- Stores a new session without a user. Takes no lock.
+--
+-- $1 the call; $2 id; $3 digest of the secret; $4 absoluteTimeout; $5 persistent; $6 data.
+with s as (
+  insert into coatcheck.sessions as s
+    (id, digest, created_at, authenticated_at, last_seen_at, expires_at, persistent, data)
+  select $2::text::uuid, pg_catalog.decode($3::text, 'hex'), statement_timestamp(),
+    statement_timestamp(), statement_timestamp(), statement_timestamp() + $4::text::interval,
+    $5::text::boolean, $6::text::jsonb
+  returning s.*
+)
+select $1::text as call,
+  s.id::text as id,
+  s.user_id::text as user_id,
+  pg_catalog.pg_typeof(s.user_id)::text as user_id_type,
+  (select u.username::text from coatcheck.users u where u.id = s.user_id) as username,
+  extract(epoch from s.created_at)::text as created,
+  extract(epoch from s.authenticated_at)::text as authenticated,
+  extract(epoch from s.last_seen_at)::text as last_seen,
+  extract(epoch from s.expires_at)::text as expires,
+  s.persistent::text as persistent,
+  s.version::text as version,
+  s.data::text as data,
+  (s.digest = pg_catalog.decode($3::text, 'hex') and s.user_id is null
+    and s.authenticated_at between statement_timestamp() - interval '1 second'
+      and statement_timestamp() + interval '1 second'
+    and s.revoked_at is null
+    and s.expires_at > greatest(statement_timestamp(), s.created_at, s.authenticated_at, s.last_seen_at)
+    and isfinite(s.created_at) and isfinite(s.expires_at)
+    and pg_catalog.jsonb_typeof(s.data) = 'object'
+    and s.last_seen_at between statement_timestamp() - interval '1 second'
+      and statement_timestamp() + interval '1 second')::text as is_intact
+from s;
+
 -- DISCARD
 --
 -- Deletes a new session, because the rest of its sign-in failed. By its id alone, which this call has
@@ -316,7 +519,9 @@ with s as (
     and s.expires_at > greatest(s.created_at, s.authenticated_at, s.last_seen_at)
     and isfinite(s.created_at) and isfinite(s.expires_at)
     and pg_catalog.jsonb_typeof(s.data) = 'object'
-    and exists (select from coatcheck.users u where u.id = s.user_id and u.username is not null offset 0)
+    and (s.user_id is null or exists (
+      select from coatcheck.users u where u.id = s.user_id and u.username is not null offset 0
+    ))
     and (s.last_seen_at <= statement_timestamp() - $7::text::interval
       or s.last_seen_at >= statement_timestamp() + $7::text::interval
       or s.digest = pg_catalog.decode($3::text, 'hex') and s.previous_digest is not null
@@ -341,7 +546,7 @@ select $1::text as call,
     and pg_catalog.jsonb_typeof(s.data) = 'object'
     and s.last_seen_at between statement_timestamp() - interval '1 second'
       and statement_timestamp() + interval '1 second'
-    and s.user_id = (
+    and s.user_id is not distinct from (
       select o.user_id from coatcheck.sessions o where o.id = $2::text::uuid
     ))::text as is_intact
 from s;
@@ -376,7 +581,9 @@ with s as (
     and s.expires_at > greatest(s.created_at, s.authenticated_at, s.last_seen_at)
     and isfinite(s.created_at) and isfinite(s.expires_at)
     and pg_catalog.jsonb_typeof(s.data) = 'object'
-    and exists (select from coatcheck.users u where u.id = s.user_id and u.username is not null offset 0)
+    and (s.user_id is null or exists (
+      select from coatcheck.users u where u.id = s.user_id and u.username is not null offset 0
+    ))
     and s.digest = pg_catalog.decode($3::text, 'hex')
     and (s.previous_digest is null
       or s.rotation_seen_at <= statement_timestamp() - $6::text::interval
@@ -408,7 +615,7 @@ select $1::text as call,
     and pg_catalog.jsonb_typeof(s.data) = 'object'
     and s.last_seen_at between statement_timestamp() - interval '1 second'
       and statement_timestamp() + interval '1 second'
-    and s.user_id = (
+    and s.user_id is not distinct from (
       select o.user_id from coatcheck.sessions o where o.id = $2::text::uuid
     ))::text as is_intact
 from s;
@@ -441,7 +648,9 @@ with s as (
     and s.expires_at > greatest(s.created_at, s.authenticated_at, s.last_seen_at)
     and isfinite(s.created_at) and isfinite(s.expires_at)
     and pg_catalog.jsonb_typeof(s.data) = 'object'
-    and exists (select from coatcheck.users u where u.id = s.user_id and u.username is not null offset 0)
+    and (s.user_id is null or exists (
+      select from coatcheck.users u where u.id = s.user_id and u.username is not null offset 0
+    ))
     and s.digest = pg_catalog.decode($3::text, 'hex')
     and (s.previous_digest is null
       or s.rotation_seen_at <= statement_timestamp() - $6::text::interval
@@ -478,7 +687,7 @@ select $1::text as call,
     and pg_catalog.jsonb_typeof(s.data) = 'object'
     and s.last_seen_at between statement_timestamp() - interval '1 second'
       and statement_timestamp() + interval '1 second'
-    and s.user_id = (
+    and s.user_id is not distinct from (
       select o.user_id from coatcheck.sessions o where o.id = $2::text::uuid
     ))::text as is_intact
 from s;
@@ -487,7 +696,7 @@ from s;
 --
 -- Records that the user has proved their identity: both timeouts start again, with a secret that is not
 -- derived from the old one. An imported session may have been created in the future, and so after its new
--- deadline: then it is created now. Locks the row.
+-- deadline: then it is created now. A guest has no identity to prove. Locks the row.
 --
 -- $1 the call; $2 id; $3 digest of the presented secret; $4 absoluteTimeout; $5 idleTimeout; $6
 -- rotationGrace; $7 digest of the new secret.
@@ -517,7 +726,10 @@ with s as (
     and s.expires_at > greatest(s.created_at, s.authenticated_at, s.last_seen_at)
     and isfinite(s.created_at) and isfinite(s.expires_at)
     and pg_catalog.jsonb_typeof(s.data) = 'object'
-    and exists (select from coatcheck.users u where u.id = s.user_id and u.username is not null offset 0)
+    and (s.user_id is null or exists (
+      select from coatcheck.users u where u.id = s.user_id and u.username is not null offset 0
+    ))
+    and s.user_id is not null
   returning s.*
 )
 select $1::text as call,
@@ -542,7 +754,7 @@ select $1::text as call,
     and pg_catalog.jsonb_typeof(s.data) = 'object'
     and s.last_seen_at between statement_timestamp() - interval '1 second'
       and statement_timestamp() + interval '1 second'
-    and s.user_id = (
+    and s.user_id is not distinct from (
       select o.user_id from coatcheck.sessions o where o.id = $2::text::uuid
     ))::text as is_intact
 from s;
@@ -579,7 +791,9 @@ with s as (
     and s.expires_at > greatest(s.created_at, s.authenticated_at, s.last_seen_at)
     and isfinite(s.created_at) and isfinite(s.expires_at)
     and pg_catalog.jsonb_typeof(s.data) = 'object'
-    and exists (select from coatcheck.users u where u.id = s.user_id and u.username is not null offset 0)
+    and (s.user_id is null or exists (
+      select from coatcheck.users u where u.id = s.user_id and u.username is not null offset 0
+    ))
     and ($9::text is null or s.version = $9::text::integer)
     and octet_length(((s.data || $8::text::jsonb) - $7::text::text[])::text) <= 131072
   returning s.*
@@ -606,7 +820,7 @@ select $1::text as call,
     and pg_catalog.jsonb_typeof(s.data) = 'object'
     and s.last_seen_at between statement_timestamp() - interval '1 second'
       and statement_timestamp() + interval '1 second'
-    and s.user_id = (
+    and s.user_id is not distinct from (
       select o.user_id from coatcheck.sessions o where o.id = $2::text::uuid
     ))::text as is_intact
 from s;
@@ -995,7 +1209,8 @@ from s;
 -- each touch would have to update it. Locks the rows; skips one that another statement holds. The condition
 -- stands twice, so that a row that changed before it was locked is not deleted.
 --
--- $1 the call; $2 the first block; $3 the block after the last; $4 retention; $5 idleTimeout, or null.
+-- $1 the call; $2 the first block; $3 the block after the last; $4 retention; $5 idleTimeout, or null; $6
+-- idleTimeout of guests.
 with dead as (
   select s.ctid
   from coatcheck.sessions s
@@ -1003,7 +1218,8 @@ with dead as (
     and (s.revoked_at <= statement_timestamp() - $4::text::interval
     or s.revoked_at is null
       and (s.expires_at <= statement_timestamp()
-        or s.last_seen_at <= statement_timestamp() - $5::text::interval))
+        or s.user_id is not null and s.last_seen_at <= statement_timestamp() - $5::text::interval
+        or s.user_id is null and s.last_seen_at <= statement_timestamp() - $6::text::interval))
   for update of s skip locked
 ), swept as (
   delete from coatcheck.sessions s
@@ -1011,7 +1227,8 @@ with dead as (
     and (s.revoked_at <= statement_timestamp() - $4::text::interval
     or s.revoked_at is null
       and (s.expires_at <= statement_timestamp()
-        or s.last_seen_at <= statement_timestamp() - $5::text::interval))
+        or s.user_id is not null and s.last_seen_at <= statement_timestamp() - $5::text::interval
+        or s.user_id is null and s.last_seen_at <= statement_timestamp() - $6::text::interval))
   returning s.id
 )
 select $1::text as call,
@@ -1024,12 +1241,14 @@ select $1::text as call,
 -- Reads a range of keys, for a server without block ranges (Citus): the dead rows, and the last row. Takes no
 -- lock.
 --
--- $1 the call; $2 the id to continue after; $3 how many rows; $4 retention; $5 idleTimeout, or null.
+-- $1 the call; $2 the id to continue after; $3 how many rows; $4 retention; $5 idleTimeout, or null; $6
+-- idleTimeout of guests.
 with page as (
   select s.id, (s.revoked_at <= statement_timestamp() - $4::text::interval
     or s.revoked_at is null
       and (s.expires_at <= statement_timestamp()
-        or s.last_seen_at <= statement_timestamp() - $5::text::interval)) as dead
+        or s.user_id is not null and s.last_seen_at <= statement_timestamp() - $5::text::interval
+        or s.user_id is null and s.last_seen_at <= statement_timestamp() - $6::text::interval)) as dead
   from coatcheck.sessions s
   where s.id > $2::text::uuid
   order by s.id
@@ -1044,14 +1263,16 @@ order by p.id;
 --
 -- Deletes these rows if they are still dead. Locks them.
 --
--- $1 the call; $2 their ids; $4 retention; $5 idleTimeout, or null.
+-- $1 the call; $2 their ids; $4 retention; $5 idleTimeout, or null; $6
+-- idleTimeout of guests.
 with swept as (
   delete from coatcheck.sessions s
   where s.id = any($2::text::uuid[])
     and (s.revoked_at <= statement_timestamp() - $4::text::interval
     or s.revoked_at is null
       and (s.expires_at <= statement_timestamp()
-        or s.last_seen_at <= statement_timestamp() - $5::text::interval))
+        or s.user_id is not null and s.last_seen_at <= statement_timestamp() - $5::text::interval
+        or s.user_id is null and s.last_seen_at <= statement_timestamp() - $6::text::interval))
   returning s.id
 )
 select $1::text as call, (select count(*) from swept)::text as swept;

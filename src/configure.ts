@@ -8,12 +8,13 @@ import {
   insert,
   type SessionRecord,
 } from "./create.ts";
+import { createGuest, type CreateGuestSessionOptions, GUEST_OPTIONS } from "./guest.ts";
 import { WITH_SESSION_OPTIONS, type WithSessionOptions, wrap } from "./handler.ts";
 import { list, LIST_OPTIONS, type ListSessionsOptions } from "./list.ts";
 import { type Policy, readOptions, readOwnOptions } from "./policy.ts";
 import { reauthenticate } from "./reauthenticate.ts";
 import { complete, type ResponseResult } from "./response.ts";
-import type { SessionResult } from "./result.ts";
+import type { GrantedResult, SessionResult } from "./result.ts";
 import {
   revoke,
   REVOKE_OPTIONS,
@@ -45,6 +46,11 @@ export interface SessionFunctions<Data extends object = Record<string, unknown>>
     sql: Sql,
     options?: CreateSessionOptions<Data>,
   ) => Promise<CreatedSession<Data>>;
+  /** {@linkcode createGuestSession} with this policy. */
+  readonly createGuestSession: (
+    sql: Sql,
+    options?: CreateGuestSessionOptions<Data>,
+  ) => Promise<GrantedResult<Data>>;
   /** {@linkcode insertSession} with this policy. */
   readonly insertSession: (record: SessionRecord<Data>, sql: Sql) => Promise<Session<Data>>;
   /** {@linkcode getUserId} with this policy. */
@@ -150,6 +156,10 @@ export function configure<Data extends object = Record<string, unknown>>(
     createSession: async (user, sql, options) => {
       const own = readOwnOptions("createSession", options, CREATE_OPTIONS);
       return await create<Data>(on("createSession", sql), user, own);
+    },
+    createGuestSession: async (sql, options) => {
+      const own = readOwnOptions("createGuestSession", options, GUEST_OPTIONS);
+      return await createGuest<Data>(on("createGuestSession", sql), own);
     },
     insertSession: async (record, sql, options?: object) => {
       readOwnOptions("insertSession", options, []);

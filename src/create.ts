@@ -1,6 +1,6 @@
 import { type Context, contextOf } from "./context.ts";
 import type { RequestHeaders } from "./cookie.ts";
-import { emit, type SessionEvent } from "./events.ts";
+import { emit, idsOf, type SessionEvent } from "./events.ts";
 import {
   copyOptions,
   kindOf,
@@ -12,6 +12,7 @@ import {
   requireText,
 } from "./input.ts";
 import { type Policy, readOptions } from "./policy.ts";
+import { findToken } from "./presented.ts";
 import { revokePresented } from "./revoke.ts";
 import {
   readSession,
@@ -21,11 +22,21 @@ import {
   SESSION_CELLS,
   toSession,
 } from "./session.ts";
-import { query, queryEither, type Sql } from "./sql.ts";
-import { CREATE, DISCARD, INSERT, LIMIT, LIMIT_UNLOCKED, MAX_REVOKED } from "./statements.ts";
+import { arrayOf, type Cell, query, queryEither, type Sql } from "./sql.ts";
+import {
+  CREATE,
+  CREATE_KEEPING,
+  DISCARD,
+  INSERT,
+  INSERT_KEEPING,
+  LIMIT,
+  LIMIT_UNLOCKED,
+  MAX_REVOKED,
+} from "./statements.ts";
 import { createToken, keyOf, UUID } from "./token.ts";
 import { issueToken, readTokens } from "./transport.ts";
 import { queryUser, readUser, type User } from "./user.ts";
+import { valuesOf } from "./write.ts";
 
 /** Options of one {@linkcode createSession} call, in addition to the policy. */
 export interface CreateSessionOptions<Data extends object = Record<string, unknown>> {
@@ -38,6 +49,12 @@ export interface CreateSessionOptions<Data extends object = Record<string, unkno
    * several cookies of our name. Unset: it stays live.
    */
   readonly replaces?: RequestHeaders;
+  /**
+   * The keys of a guest's data to keep, if `replaces` presents a guest; at most 100. Keys in `data` win. Another
+   * user's data is never kept. If the data is too large then, none is kept, and the event `dropped` says so. An
+   * attacker may have planted the guest's cookie: keep a cart or a theme, and no address to return to.
+   */
+  readonly keep?: readonly string[];
 }
 
 /** A new session, and the headers that set its cookie. */
@@ -89,6 +106,8 @@ export interface SessionRecord<Data extends object = Record<string, unknown>> {
  *    now, `expires_at` is `absoluteTimeout` later. It only inserts, and never changes an existing row.
  * 4. Compares the id of the returned row with its own, so that another query's row is never read as this
  *    session.
+ *    With `keep`, and a guest that `replaces` presents, the same statement revokes the guest and takes its data
+ *    over.
  * 5. With `replaces`: revokes the session that those headers present, whichever user it belongs to, with a
  *    second statement; one more for each further cookie of our name. The reason is `replaced`.
  * 6. With `maxSessions`: revokes the user's sessions above the limit, with one more statement, the least
@@ -151,7 +170,7 @@ export async function createSession<Data extends object = Record<string, unknown
 }
 
 /** The names in {@linkcode CreateSessionOptions}. */
-export const CREATE_OPTIONS = ["data", "persistent", "replaces"] as const;
+export const CREATE_OPTIONS = ["data", "persistent", "replaces", "keep"] as const;
 
 /** {@linkcode createSession} with a resolved policy. */
 export async function create<Data extends object>(
@@ -160,8 +179,9 @@ export async function create<Data extends object>(
   options: CreateSessionOptions<Data>,
 ): Promise<CreatedSession<Data>> {
   const { caller, policy } = context;
-  const { data = {}, persistent = policy.cookie.persistent, replaces } = options;
+  const { data = {}, persistent = policy.cookie.persistent, replaces, keep } = options;
   requireBoolean(`${caller}: persistent`, persistent);
+  const kept = keep === undefined ? undefined : readKeys(`${caller}: keep`, keep, replaces);
   const replaced = replaces === undefined
     ? undefined
     : readTokens(`${caller}: replaces`, replaces, policy, true);
@@ -169,23 +189,33 @@ export async function create<Data extends object>(
   const json = requireJson(`${caller}: data`, data, MAX_SESSION_DATA_BYTES);
   const token = createToken();
   const key = keyOf(token);
-  const values = [key.id, key.digest, String(policy.absoluteTimeout), String(persistent), json];
-  const row = name === null
-    ? await queryUser(context, INSERT, [id, ...values, null, null])
-    : await queryUser(context, CREATE, [name, ...values]);
+  const guest = kept && await findToken(context, replaces!, false);
+  let row: Cell[];
+  if (guest && typeof guest !== "string") {
+    const values = [name ?? id, key.id, key.digest, String(persistent), json, arrayOf(kept)];
+    const statement = name === null ? INSERT_KEEPING : CREATE_KEEPING;
+    row = await queryUser(context, statement, [...valuesOf(policy, guest), ...values]);
+  } else {
+    const values = [key.id, key.digest, String(policy.absoluteTimeout), String(persistent), json];
+    row = name === null
+      ? await queryUser(context, INSERT, [id, ...values, null, null])
+      : await queryUser(context, CREATE, [name, ...values]);
+  }
+  const [replacedGuest, isDropped] = row.slice(SESSION_CELLS + 1);
   const revoked: SessionEvent[] = [];
   let session: Session<Data>;
   try {
     requireIntact(caller, row[SESSION_CELLS]);
     session = toSession<Data>(caller, readSession(caller, row, key.id), policy.idleTimeout);
+    if (replacedGuest) revoked.push({ type: "revoked", id: replacedGuest, reason: "replaced" });
     if (replaced) {
       for await (const it of revokePresented(context, replaced.tokens, "replaced")) {
-        const { id, userId, revokedReason: reason } = it;
-        revoked.push({ type: "revoked", id, userId, reason });
+        revoked.push({ type: "revoked", ...idsOf(it), reason: it.revokedReason });
       }
     }
     if (policy.maxSessions !== false) await limitSessions(context, key.id, revoked);
-    emit(policy.onEvent, { type: "created", id: session.id, userId: session.userId });
+    emit(policy.onEvent, { type: "created", ...idsOf(session) });
+    if (isDropped === "true") emit(policy.onEvent, { type: "dropped", ...idsOf(session) });
   } catch (error) {
     // No cookie opens it. On a page of devices, it would be a session that no browser has.
     await discard(context, key.id);
@@ -196,6 +226,22 @@ export async function create<Data extends object>(
   const maxAge = session.persistent ? policy.absoluteTimeout : undefined;
   return { session, ...issueToken(policy, token.token, maxAge, replaced?.areSeveral) };
 }
+
+/** Reads the keys to keep. */
+function readKeys(subject: string, keys: unknown, replaces: unknown): string[] {
+  if (!Array.isArray(keys)) refuse(TypeError, subject, "be an array", kindOf(keys));
+  if (replaces === undefined) refuse(TypeError, subject, "have replaces beside it", "none");
+  if (keys.length > MAX_KEYS) {
+    refuse(RangeError, subject, `be at most ${MAX_KEYS} keys`, `${keys.length}`);
+  }
+  return Array.from(keys, (key, index) => {
+    requireText(`${subject}[${index}]`, key, MAX_KEY_BYTES);
+    return key;
+  });
+}
+
+const MAX_KEYS = 100;
+const MAX_KEY_BYTES = 1024;
 
 /**
  * Stores a session under an id, a digest and times that you choose.
@@ -311,7 +357,7 @@ export async function insert<Data extends object>(
 }
 
 /** Deletes a session whose creation failed, if it can: the first error is the one to report. */
-async function discard(context: Context, id: string): Promise<void> {
+export async function discard(context: Context, id: string): Promise<void> {
   await query(context, DISCARD, [id]).catch(() => {});
 }
 

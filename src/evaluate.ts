@@ -51,7 +51,9 @@ export function readState(caller: string, cells: readonly Cell[], id: string): S
 /** What a policy says about a session. */
 export interface Evaluation {
   /** Why the session is not live for the presented secret; null if it is. */
-  readonly refusal: Exclude<RefusalReason, "absent" | "malformed" | "unknown" | "stale"> | null;
+  readonly refusal:
+    | Exclude<RefusalReason, "absent" | "malformed" | "unknown" | "stale" | "guest">
+    | null;
   /** Whether the last rotation is settled: the previous secret is no longer accepted. */
   readonly isSettled: boolean;
   /**
@@ -84,7 +86,7 @@ export function evaluate(state: StoredState, policy: ResolvedPolicy): Evaluation
   else if (hasPassed(state, lastSeenAt, policy.idleTimeout)) refusal = "idle";
   else if (!Number.isFinite(createdAt) || expiresAt === Infinity) refusal = "expired";
   else if (isSettled && !isCurrent) refusal = "reused";
-  else if (state.username === null) refusal = "user";
+  else if (state.userId !== null && state.username === null) refusal = "user";
 
   let due: Evaluation["due"] = null;
   const isOld = rotateAfter !== false &&

@@ -13,6 +13,7 @@
  * - `stale`: the session is live, but the user last proved their identity longer ago than
  *   `authenticatedWithin`.
  * - `user`: the user is not in the view `coatcheck.users`.
+ * - `guest`: the visitor has not signed in; `guest` is what is kept for them.
  */
 export type RefusalReason =
   | "absent"
@@ -23,12 +24,14 @@ export type RefusalReason =
   | "revoked"
   | "reused"
   | "stale"
-  | "user";
+  | "user"
+  | "guest";
 
 /**
  * An event in the life of a session, as {@linkcode Policy.onEvent} gets it.
  *
  * - `created`, `rotated`, `reauthenticated`, `updated`: what a call has done.
+ * - `dropped`: `keep` of {@linkcode createSession} kept nothing, as the guest's data was too large.
  * - `revoked`: a session was revoked. `reason` is the caller's, or `replaced` or `limit` of
  *   {@linkcode createSession}.
  * - `reused`: the previous secret came back after the grace period. Two parties hold the session, or a proxy
@@ -40,19 +43,19 @@ export type RefusalReason =
 export type SessionEvent =
   | {
     /** What happened. */
-    readonly type: "created" | "rotated" | "reauthenticated" | "updated" | "reused";
+    readonly type: "created" | "rotated" | "reauthenticated" | "updated" | "dropped" | "reused";
     /** The session id. */
     readonly id: string;
-    /** The user's key. */
-    readonly userId: string | number;
+    /** The user's key; unset for a guest. */
+    readonly userId?: string | number;
   }
   | {
     /** What happened. */
     readonly type: "revoked";
     /** The session id. */
     readonly id: string;
-    /** The user's key. */
-    readonly userId: string | number;
+    /** The user's key; unset for a guest. */
+    readonly userId?: string | number;
     /** For `revoked`: why the session was revoked. */
     readonly reason: string;
   }
@@ -60,7 +63,7 @@ export type SessionEvent =
     /** What happened. */
     readonly type: "refused";
     /** For `refused`: why there is no session. */
-    readonly reason: Exclude<RefusalReason, "absent">;
+    readonly reason: Exclude<RefusalReason, "absent" | "guest">;
     /** For `refused`: the presented session id; unset if the cookie was malformed. */
     readonly id?: string;
     /** For `refused`: the user's key; set only if the secret was right. */
@@ -69,6 +72,13 @@ export type SessionEvent =
 
 /** A function that gets the events. What it throws changes nothing; a promise is not awaited. */
 export type SessionEventListener = (event: SessionEvent) => unknown;
+
+/** The ids of an event: a guest has no user. */
+export function idsOf(
+  { id, userId }: { readonly id: string; readonly userId: string | number | null },
+): { readonly id: string; readonly userId?: string | number } {
+  return userId === null ? { id } : { id, userId };
+}
 
 /**
  * Sends an event to the listener. A listener that throws or rejects changes nothing: the session is stored,

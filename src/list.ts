@@ -1,7 +1,7 @@
 import { type Context, contextOf } from "./context.ts";
 import { requireWhole } from "./input.ts";
 import { type Policy, readOptions } from "./policy.ts";
-import { granted } from "./result.ts";
+import { sessionOf } from "./result.ts";
 import { readSession, type Session } from "./session.ts";
 import type { Sql } from "./sql.ts";
 import { LIST } from "./statements.ts";
@@ -83,5 +83,5 @@ export async function list<Data extends object>(
     after ?? null,
   ];
   const rows = await queryUsers(context, LIST, values);
-  return rows.map((cells) => granted<Data>(context, readSession(caller, cells)).session);
+  return rows.map((cells) => sessionOf<Data>(context, readSession(caller, cells)));
 }

@@ -126,6 +126,7 @@ export function migrationsFor(given: Partial<UsersTable> = Object.create(null)):
       text: sessionsText(named ? quote(table) : "null", named ? quote(id) : "null"),
     },
     { name: "003_unique_users", text: uniqueUsersText() },
+    { name: "004_guests", text: guestsText() },
   ];
 }
 
@@ -363,7 +364,8 @@ ${HAS_SESSIONS}
         join pg_namespace n on n.oid = oprnamespace
         where conrelid = 'coatcheck.sessions'::regclass and conname = 'sessions_user_id_fkey';
       execute format('delete from coatcheck.sessions s
-        where not exists (select from %s u where u.%I %s s.user_id)', users::regclass, id_column, same_key);
+        where s.user_id is not null
+          and not exists (select from %s u where u.%I %s s.user_id)', users::regclass, id_column, same_key);
       alter table coatcheck.sessions validate constraint sessions_user_id_fkey;
     end if;
     insert into coatcheck.migrations (name) values ('002_sessions') on conflict do nothing;
@@ -426,6 +428,33 @@ ${OWNERS}
 ${UNIQUE}
 
   insert into coatcheck.migrations (name) values ('003_unique_users');
+  perform set_config('search_path', callers_path, true);
+end
+$coatcheck$
+`;
+}
+
+function guestsText(): string {
+  return `\
+-- A guest's session has no user. Earlier versions let no guest in, so they can go on beside this one.
+do $coatcheck$
+declare
+  callers_path pg_catalog.text;
+  foreign_object pg_catalog.text;
+begin
+  callers_path := pg_catalog.current_setting('search_path');
+  perform pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+  perform pg_advisory_xact_lock(427819008);
+
+${OWNERS}
+  if exists (select from coatcheck.migrations where name = '004_guests') then
+    perform set_config('search_path', callers_path, true);
+    return;
+  end if;
+
+  alter table coatcheck.sessions alter user_id drop not null;
+
+  insert into coatcheck.migrations (name) values ('004_guests');
   perform set_config('search_path', callers_path, true);
 end
 $coatcheck$

@@ -2,7 +2,7 @@ import { type Context, contextOf } from "./context.ts";
 import type { RequestHeaders } from "./cookie.ts";
 import { type Policy, readOptions } from "./policy.ts";
 import { findToken } from "./presented.ts";
-import { refused, renewed, type SessionResult } from "./result.ts";
+import { granted, refused, renewed, type SessionResult } from "./result.ts";
 import type { Sql } from "./sql.ts";
 import { EXPLAIN, REAUTHENTICATE } from "./statements.ts";
 import { keyOf, renewToken } from "./token.ts";
@@ -73,6 +73,7 @@ export async function reauthenticate<Data extends object>(
     values: [keyOf(token).digest],
     explanation: EXPLAIN,
     changed: (cells) => renewed<Data>(context, "reauthenticated", token, cells),
-    unchanged: () => undefined,
+    // A guest has no identity to prove.
+    unchanged: (state) => state.userId === null ? granted<Data>(context, state) : undefined,
   });
 }

@@ -1,24 +1,41 @@
 import type { Context } from "./context.ts";
-import { emit, type RefusalReason } from "./events.ts";
+import { emit, idsOf, type RefusalReason } from "./events.ts";
 import { MAX_COOKIE_AGE, type ResolvedPolicy } from "./policy.ts";
 import {
+  type GuestSession,
   readNumber,
   readSession,
   requireIntact,
   type Session,
   SESSION_CELLS,
   type StoredSession,
+  toDate,
+  toGuest,
   toSession,
 } from "./session.ts";
 import type { Cell } from "./sql.ts";
 import type { Token } from "./token.ts";
 import { challenge, type Issued, issueToken } from "./transport.ts";
 
+/** The result for a guest: no session, but what is kept for the visitor. */
+export interface GuestResult<Data extends object = Record<string, unknown>> {
+  readonly session: null;
+  /** The guest's session as it is stored now. */
+  readonly guest: GuestSession<Data>;
+  readonly reason: "guest";
+  readonly revokedReason?: undefined;
+  /** As with a session. */
+  readonly headers: Headers;
+  /** As with a session. */
+  readonly token?: string;
+}
+
 /** What a cookie opens: a live session, or null and the reason. */
 export type SessionResult<Data extends object = Record<string, unknown>> =
   | {
     /** The session as it is stored now. */
     readonly session: Session<Data>;
+    readonly guest?: undefined;
     readonly reason?: undefined;
     readonly revokedReason?: undefined;
     /**
@@ -29,10 +46,12 @@ export type SessionResult<Data extends object = Record<string, unknown>> =
     /** The session's new token, if it has one and `transport` is `bearer`. */
     readonly token?: string;
   }
+  | GuestResult<Data>
   | {
     readonly session: null;
+    readonly guest?: undefined;
     /** Why there is no session. */
-    readonly reason: RefusalReason;
+    readonly reason: Exclude<RefusalReason, "guest">;
     /** Why the session was revoked, if the reason is `revoked`. */
     readonly revokedReason?: string;
     /**
@@ -46,7 +65,7 @@ export type SessionResult<Data extends object = Record<string, unknown>> =
 
 /** What is known of a refusal: the properties of its event, why the session was revoked, and what it needs. */
 export interface Refusal {
-  readonly reason: RefusalReason;
+  readonly reason: Exclude<RefusalReason, "guest">;
   readonly id?: string;
   readonly userId?: string | number;
   readonly revokedReason?: string | null;
@@ -57,7 +76,7 @@ export interface Refusal {
 export function refused(
   policy: ResolvedPolicy,
   refusal: Refusal,
-): SessionResult<never> {
+): RefusedResult {
   const { reason, revokedReason, authenticatedWithin, ...who } = refusal;
   if (reason !== "absent") emit(policy.onEvent, { type: "refused", reason, ...who });
   const headers = challenge(policy, reason, authenticatedWithin);
@@ -65,25 +84,57 @@ export function refused(
   return { session: null, reason, ...(isKnown && { revokedReason: isKnown }), headers };
 }
 
+/** The result without a session and without a guest. */
+export type RefusedResult = Exclude<SessionResult<never>, GrantedResult<never>>;
+
+/** The result with a session, or with a guest. */
+export type GrantedResult<Data extends object = Record<string, unknown>> =
+  | Extract<SessionResult<Data>, { readonly session: Session<Data> }>
+  | GuestResult<Data>;
+
 /** A new token to issue, and the database's clock, in seconds since 1970. */
 export interface NewToken {
   readonly token: Token;
   readonly clock: number;
 }
 
-/** Makes the result with a session, and the cookie of a new token if there is one. */
+/** Makes the session that a caller gets: a policy can only lower its deadline. */
+export function sessionOf<Data extends object>(
+  context: Context,
+  stored: StoredSession,
+): Session<Data> {
+  return toSession(context.caller, lowered(context, stored), context.policy.idleTimeout);
+}
+
+function lowered({ policy }: Context, stored: StoredSession): StoredSession {
+  const expiresAt = Math.min(stored.expiresAt, stored.authenticatedAt + policy.absoluteTimeout);
+  return { ...stored, expiresAt };
+}
+
+/** Makes the result with a session or a guest, and the cookie of a new token if there is one. */
 export function granted<Data extends object>(
-  { caller, policy }: Context,
+  context: Context,
   stored: StoredSession,
   issued?: NewToken,
-): { readonly session: Session<Data> } & Issued {
-  const expiresAt = Math.min(stored.expiresAt, stored.authenticatedAt + policy.absoluteTimeout);
-  const session = toSession<Data>(caller, { ...stored, expiresAt }, policy.idleTimeout);
-  if (!issued) return { session, headers: new Headers() };
-  // At most as long as a browser keeps a cookie. The millisecond is what a Date has lost.
-  const left = Math.floor(session.expiresAt.getTime() / 1000 - issued.clock + 0.001);
-  const maxAge = stored.persistent ? Math.min(Math.max(left, 1), MAX_COOKIE_AGE) : undefined;
-  return { session, ...issueToken(policy, issued.token.token, maxAge) };
+): GrantedResult<Data> {
+  const { policy } = context;
+  const sent = issued
+    ? issue(policy, lowered(context, stored), issued)
+    : { headers: new Headers() };
+  if (stored.userId !== null) return { session: sessionOf(context, stored), ...sent };
+  const guest = toGuest<Data>(lowered(context, stored), policy.idleTimeout);
+  return { session: null, guest, reason: "guest", ...sent };
+}
+
+function issue(
+  policy: ResolvedPolicy,
+  { persistent, expiresAt }: StoredSession,
+  { token, clock }: NewToken,
+): Issued {
+  // At most as long as a browser keeps a cookie. The millisecond is what a Date loses.
+  const left = Math.floor(toDate(expiresAt).getTime() / 1000 - clock + 0.001);
+  const maxAge = persistent ? Math.min(Math.max(left, 1), MAX_COOKIE_AGE) : undefined;
+  return issueToken(policy, token.token, maxAge);
 }
 
 /** Makes the result of a statement that has stored a new token, and emits the event. */
@@ -92,11 +143,11 @@ export function renewed<Data extends object>(
   type: "rotated" | "reauthenticated",
   token: Token,
   cells: readonly Cell[],
-): { readonly session: Session<Data> } & Issued {
+): GrantedResult<Data> {
   const { caller, policy } = context;
   requireIntact(caller, cells[SESSION_CELLS + 1]);
   const session = readSession(caller, cells, token.id);
   const clock = readNumber(caller, cells[SESSION_CELLS]);
-  emit(policy.onEvent, { type, id: session.id, userId: session.userId });
+  emit(policy.onEvent, { type, ...idsOf(session) });
   return granted<Data>(context, session, { token, clock });
 }

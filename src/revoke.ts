@@ -1,7 +1,7 @@
 import { type Context, contextOf, requireOne } from "./context.ts";
 import type { PresentedTokens, RequestHeaders } from "./cookie.ts";
 import { unexpectedRow } from "./errors.ts";
-import { emit } from "./events.ts";
+import { emit, idsOf } from "./events.ts";
 import { copyOptions, kindOf, refuse, requireText } from "./input.ts";
 import { type Policy, readOptions } from "./policy.ts";
 import {
@@ -49,7 +49,7 @@ export interface RevokedSession<Data extends object = Record<string, unknown>>
 /** The session that a call revoked, and the headers that clear its cookie. */
 export interface RevokeSessionResult<Data extends object = Record<string, unknown>> {
   /**
-   * The session that this call revoked; null if there was none to revoke. If it revoked several, the one whose
+   * The session that this call revoked; null if there was none to revoke, or if it was a guest's. If it revoked several, the one whose
    * id is lowest: `onEvent` gets all.
    */
   readonly session: RevokedSession<Data> | null;
@@ -121,9 +121,10 @@ export async function revoke<Data extends object>(
   requireSql(caller, sql);
   const { tokens, areSeveral } = readTokens(`${caller}: headers`, headers, policy, true);
   let first: RevokedSession<Data> | null = null;
-  for await (const session of revokePresented<Data>(context, tokens, reason)) {
-    first ??= session;
-    emitRevoked(context, session);
+  for await (const revoked of revokePresented<Data>(context, tokens, reason)) {
+    const { userId } = revoked;
+    if (userId !== null) first ??= { ...revoked, userId };
+    emitRevoked(context, revoked);
   }
   return { session: first, headers: clearToken(policy, areSeveral) };
 }
@@ -138,11 +139,11 @@ export async function* revokePresented<Data extends object>(
   context: Context,
   tokens: PresentedTokens["tokens"],
   reason: string,
-): AsyncGenerator<RevokedSession<Data>> {
+): AsyncGenerator<Revoked<Data>> {
   if (typeof tokens === "string") return;
   const failed: unknown[] = [];
   for (const { id, digest } of [...tokens].sort((a, b) => a.id < b.id ? -1 : 1)) {
-    let revoked: RevokedSession<Data> | undefined;
+    let revoked: Revoked<Data> | undefined;
     try {
       const cells = requireOne(context, await query(context, REVOKE, [id, digest, reason]));
       if (!cells) continue;
@@ -264,9 +265,11 @@ export async function revokeMany<Data extends object>(
   const sessions: RevokedSession<Data>[] = [];
   const take = (cells: Cell[]) => {
     // The event at once, as a later statement may fail.
-    const session = readRevoked<Data>(context, cells);
-    emitRevoked(context, session);
-    sessions.push(session);
+    const revoked = readRevoked<Data>(context, cells);
+    const { userId } = revoked;
+    if (userId === null) throw unexpectedRow(caller);
+    emitRevoked(context, revoked);
+    sessions.push({ ...revoked, userId });
   };
   let rows: Cell[][];
   do {
@@ -328,12 +331,17 @@ function readUserIds(subject: string, userIds: unknown): (string | number)[] {
 
 const MAX_USERS = 10_000;
 
+/** A session that was revoked, of a user or a guest. */
+interface Revoked<Data extends object> extends Omit<RevokedSession<Data>, "userId"> {
+  readonly userId: string | number | null;
+}
+
 /** Reads a session from the row of a statement that revoked it. */
 function readRevoked<Data extends object>(
   { caller }: Context,
   cells: readonly Cell[],
   asked?: string,
-): RevokedSession<Data> {
+): Revoked<Data> {
   const session = withDates<Data>(readSession(caller, cells, asked));
   const [revoked, revokedReason] = cells.slice(SESSION_CELLS);
   if (typeof revokedReason !== "string") throw unexpectedRow(caller);
@@ -342,7 +350,7 @@ function readRevoked<Data extends object>(
 
 function emitRevoked<Data extends object>(
   { policy }: Context,
-  { id, userId, revokedReason: reason }: RevokedSession<Data>,
+  revoked: Revoked<Data>,
 ): void {
-  emit(policy.onEvent, { type: "revoked", id, userId, reason });
+  emit(policy.onEvent, { type: "revoked", ...idsOf(revoked), reason: revoked.revokedReason });
 }

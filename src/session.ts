@@ -30,11 +30,18 @@ export interface Session<Data extends object = Record<string, unknown>> {
   readonly data: Data;
 }
 
+/** The session of a guest: of a visitor who has not signed in. */
+export type GuestSession<Data extends object = Record<string, unknown>> = Omit<
+  Session<Data>,
+  "userId" | "username" | "authenticatedAt"
+>;
+
 /** A session as read from its row. Instants are seconds since 1970, and may be infinite. */
 export interface StoredSession {
   readonly id: string;
-  readonly userId: string | number;
-  /** Null if the user is not in the view `coatcheck.users`. */
+  /** Null for a guest. */
+  readonly userId: string | number | null;
+  /** Null for a guest, and if the user is not in the view `coatcheck.users`. */
   readonly username: string | null;
   readonly createdAt: number;
   readonly authenticatedAt: number;
@@ -58,9 +65,10 @@ export function readSession(caller: string, cells: readonly Cell[], id?: string)
   const [ownId, key, type, username, created, authenticated, lastSeen, expires] = cells;
   const [persistent, version, data] = cells.slice(8);
   if (typeof ownId !== "string" || id !== undefined && ownId !== id) throw unexpectedRow(caller);
+  const isGuest = key === null && username === null && typeof type === "string";
   return {
     id: ownId,
-    userId: readUserId(caller, key, type),
+    userId: isGuest ? null : readUserId(caller, key, type),
     username: username ?? null,
     createdAt: readNumber(caller, created),
     authenticatedAt: readNumber(caller, authenticated),
@@ -120,23 +128,37 @@ function readData(caller: string, cell: Cell | undefined): object {
 /**
  * Makes the session that a caller gets.
  *
- * @throws {SessionError} `UNEXPECTED_RESULT` if it has no username: a live session has one.
+ * @throws {SessionError} `UNEXPECTED_RESULT` if it has no user: a live session has one.
  */
 export function toSession<Data extends object>(
   caller: string,
   stored: StoredSession,
   idleTimeout: number,
 ): Session<Data> {
-  const { username, lastSeenAt, expiresAt } = stored;
-  if (username === null) throw unexpectedRow(caller);
-  const idleExpiresAt = toDate(Math.min(expiresAt, lastSeenAt + idleTimeout));
-  return { ...withDates<Data>(stored), username, idleExpiresAt };
+  const { userId, username } = stored;
+  if (userId === null || username === null) throw unexpectedRow(caller);
+  return { ...withDates<Data>(stored), userId, username, ...idleEnd(stored, idleTimeout) };
+}
+
+/** Makes the session of a guest. */
+export function toGuest<Data extends object>(
+  stored: StoredSession,
+  idleTimeout: number,
+): GuestSession<Data> {
+  const { userId: _, username: __, authenticatedAt: ___, ...guest } = withDates<Data>(stored);
+  return { ...guest, ...idleEnd(stored, idleTimeout) };
+}
+
+function idleEnd({ lastSeenAt, expiresAt }: StoredSession, idleTimeout: number) {
+  return { idleExpiresAt: toDate(Math.min(expiresAt, lastSeenAt + idleTimeout)) };
 }
 
 /** Makes Dates of the instants of a session. */
 export function withDates<Data extends object>(
   { username, createdAt, authenticatedAt, lastSeenAt, expiresAt, ...stored }: StoredSession,
-): Omit<Session<Data>, "username" | "idleExpiresAt"> & Pick<StoredSession, "username"> {
+):
+  & Omit<Session<Data>, "userId" | "username" | "idleExpiresAt">
+  & Pick<StoredSession, "userId" | "username"> {
   return {
     id: stored.id,
     userId: stored.userId,

@@ -27,6 +27,11 @@ export interface Statement {
   readonly text: string;
 }
 
+/** Writes a text[] as PostgreSQL does. */
+export function arrayOf(texts: readonly string[]): string {
+  return `{${texts.map((text) => `"${text.replace(/["\\]/g, "\\$&")}"`).join()}}`;
+}
+
 /** A column of a row: text or null. */
 export type Cell = string | null;
 

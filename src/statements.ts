@@ -76,7 +76,9 @@ const OPENED = `s.id = $2::text::uuid
           or s.rotation_seen_at > statement_timestamp() - $6::text::interval
             and s.rotation_seen_at < statement_timestamp() + $6::text::interval))
     and ${LIVE}
-    and exists (select from coatcheck.users u where u.id = s.user_id and u.username is not null offset 0)`;
+    and (s.user_id is null or exists (
+      select from coatcheck.users u where u.id = s.user_id and u.username is not null offset 0
+    ))`;
 
 // The row of that session, if no other statement holds it: validation never waits.
 const UNLOCKED = `s.id = (
@@ -104,10 +106,13 @@ const before = (column: string) =>
 
 // The row is still the same user's.
 const KEPT = `${SOUND}
-    and s.user_id = ${before("user_id")}`;
+    and s.user_id is not distinct from ${before("user_id")}`;
 
 // The user's proof of identity is still the same.
 const PROVED = `s.authenticated_at = ${before("authenticated_at")}`;
+
+/** The maximum bytes of merged data, as PostgreSQL writes JSON: twice the maximum of one call. */
+export const MAX_MERGED_DATA_BYTES = 131_072;
 
 /** How many sessions one statement revokes at most: a second's work. */
 export const MAX_REVOKED = 10_000;
@@ -227,6 +232,93 @@ select $1::text as call,
 from found
 left join s on true
 where found.id is not null`,
+);
+
+const keeping = (column: string, condition: string) =>
+  `with found as materialized (
+  select (
+    select u.id
+    from coatcheck.users u
+    where u.${column} = ${valueOf(column, "$7::text")}${condition}
+  ) as id
+), old as (
+  update coatcheck.sessions s
+  set revoked_at = statement_timestamp(), revoked_reason = 'replaced'
+  where ${OPENED}
+    and s.user_id is null
+    and (select found.id from found) is not null
+  returning s.id, s.data
+), merged as materialized (
+  select coalesce((
+      select pg_catalog.jsonb_object_agg(k.key, k.value)
+      from old
+      cross join lateral pg_catalog.jsonb_each(old.data) k(key, value)
+      where k.key = any($12::text[])
+    ), '{}'::jsonb) || $11::text::jsonb as data
+), s as (
+  insert into coatcheck.sessions as s
+    (id, user_id, digest, created_at, authenticated_at, last_seen_at, expires_at, persistent, data)
+  select $8::text::uuid, found.id, pg_catalog.decode($9::text, 'hex'), statement_timestamp(),
+    statement_timestamp(), statement_timestamp(), statement_timestamp() + $4::text::interval,
+    $10::text::boolean,
+    case when octet_length(m.data::text) <= ${MAX_MERGED_DATA_BYTES} then m.data else $11::text::jsonb end
+  from found cross join merged m
+  where found.id is not null
+  returning s.*
+)
+select $1::text as call,
+  ${SESSION},
+  (s.digest = pg_catalog.decode($9::text, 'hex') and s.user_id = found.id
+    and ${isNow("authenticated_at")}
+    and ${SOUND})::text as is_intact,
+  (select old.id::text from old) as guest,
+  (octet_length(m.data::text) > ${MAX_MERGED_DATA_BYTES})::text as is_dropped
+from found
+cross join merged m
+left join s on true
+where found.id is not null`;
+
+/**
+ * {@linkcode CREATE} with some of the data of a guest, whose session it revokes. In one statement: an
+ * update of the guest's data that was answered before is in the new session. Keys that are given win. If the
+ * data is then too large, nothing of the guest's is kept. Locks the guest's row.
+ *
+ * $1 the call; $2 the guest's id; $3 digest of the presented secret; $4 absoluteTimeout; $5 idleTimeout; $6
+ * rotationGrace; $7 username; $8 id; $9 digest of the secret; $10 persistent; $11 data; $12 the keys to keep.
+ */
+export const CREATE_KEEPING: Statement = statement(15, /* @__PURE__ */ keeping("username", ""));
+
+/**
+ * {@linkcode CREATE_KEEPING} for a user's key.
+ *
+ * $1 to $12 as in CREATE_KEEPING, but $7 the user's key.
+ */
+export const INSERT_KEEPING: Statement = statement(
+  15,
+  /* @__PURE__ */ keeping("id", " and u.username is not null"),
+);
+
+/**
+ * Stores a new session without a user. Takes no lock.
+ *
+ * $1 the call; $2 id; $3 digest of the secret; $4 absoluteTimeout; $5 persistent; $6 data.
+ */
+export const INSERT_GUEST: Statement = statement(
+  13,
+  `with s as (
+  insert into coatcheck.sessions as s
+    (id, digest, created_at, authenticated_at, last_seen_at, expires_at, persistent, data)
+  select $2::text::uuid, pg_catalog.decode($3::text, 'hex'), statement_timestamp(),
+    statement_timestamp(), statement_timestamp(), statement_timestamp() + $4::text::interval,
+    $5::text::boolean, $6::text::jsonb
+  returning s.*
+)
+select $1::text as call,
+  ${SESSION},
+  (s.digest = pg_catalog.decode($3::text, 'hex') and s.user_id is null
+    and ${isNow("authenticated_at")}
+    and ${SOUND})::text as is_intact
+from s`,
 );
 
 /**
@@ -443,7 +535,7 @@ export const ROTATE_DUE: Statement = statement(
 /**
  * Records that the user has proved their identity: both timeouts start again, with a secret that is not
  * derived from the old one. An imported session may have been created in the future, and so after its new
- * deadline: then it is created now. Locks the row.
+ * deadline: then it is created now. A guest has no identity to prove. Locks the row.
  *
  * $1 the call; $2 id; $3 digest of the presented secret; $4 absoluteTimeout; $5 idleTimeout; $6
  * rotationGrace; $7 digest of the new secret.
@@ -462,6 +554,7 @@ export const REAUTHENTICATE: Statement = statement(
     expires_at = statement_timestamp() + $4::text::interval,
     last_seen_at = statement_timestamp()
   where ${OPENED}
+    and s.user_id is not null
   returning s.*
 )
 select $1::text as call,
@@ -472,9 +565,6 @@ select $1::text as call,
     and ${KEPT})::text as is_intact
 from s`,
 );
-
-/** The maximum bytes of merged data, as PostgreSQL writes JSON: twice the maximum of one call. */
-export const MAX_MERGED_DATA_BYTES = 131_072;
 
 // Not the other way round: keys cannot be removed from data that is a number or a text.
 const MERGED = "(s.data || $8::text::jsonb) - $7::text::text[]";
@@ -766,18 +856,21 @@ from s`,
 
 // ── Sweep ───────────────────────────────────────────────────────────────────────────────────────────
 
-// Dead: $4 retention of revoked sessions, $5 idleTimeout, or null to keep idle ones to their deadline.
+// Dead: $4 retention of revoked sessions, $5 idleTimeout, or null to keep idle ones to their deadline, $6 the
+// same for guests.
 const DEAD = `(s.revoked_at <= statement_timestamp() - $4::text::interval
     or s.revoked_at is null
       and (s.expires_at <= statement_timestamp()
-        or s.last_seen_at <= statement_timestamp() - $5::text::interval))`;
+        or s.user_id is not null and s.last_seen_at <= statement_timestamp() - $5::text::interval
+        or s.user_id is null and s.last_seen_at <= statement_timestamp() - $6::text::interval))`;
 
 /**
  * Deletes the dead rows in a range of the table's blocks. It goes by block, as no index has these instants:
  * each touch would have to update it. Locks the rows; skips one that another statement holds. The condition
  * stands twice, so that a row that changed before it was locked is not deleted.
  *
- * $1 the call; $2 the first block; $3 the block after the last; $4 retention; $5 idleTimeout, or null.
+ * $1 the call; $2 the first block; $3 the block after the last; $4 retention; $5 idleTimeout, or null; $6
+ * idleTimeout of guests.
  */
 export const SWEEP: Statement = statement(
   3,
@@ -803,7 +896,8 @@ select $1::text as call,
  * Reads a range of keys, for a server without block ranges (Citus): the dead rows, and the last row. Takes no
  * lock.
  *
- * $1 the call; $2 the id to continue after; $3 how many rows; $4 retention; $5 idleTimeout, or null.
+ * $1 the call; $2 the id to continue after; $3 how many rows; $4 retention; $5 idleTimeout, or null; $6
+ * idleTimeout of guests.
  */
 export const FIND_DEAD: Statement = statement(
   3,
@@ -823,7 +917,8 @@ order by p.id`,
 /**
  * Deletes these rows if they are still dead. Locks them.
  *
- * $1 the call; $2 their ids; $4 retention; $5 idleTimeout, or null.
+ * $1 the call; $2 their ids; $4 retention; $5 idleTimeout, or null; $6
+ * idleTimeout of guests.
  */
 export const DELETE_DEAD: Statement = statement(
   2,

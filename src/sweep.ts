@@ -13,6 +13,13 @@ export interface SweepSessionsOptions {
    * @default {2592000}, 30 days: for as long, its cookie gets the reason `revoked`, and after that `unknown`.
    */
   readonly retention?: number;
+  /**
+   * Seconds without use after which a guest is deleted; 1 to 34,560,000. The cookie of a deleted guest gets the
+   * reason `unknown`.
+   *
+   * @default {policy.idleTimeout}
+   */
+  readonly guestIdleTimeout?: number;
   /** Called with the progress after each batch, and awaited. An error that it throws stops the sweep. */
   readonly onProgress?: (progress: SweepProgress) => unknown;
   /** Stops the sweep before its next batch: the promise rejects with the signal's reason. */
@@ -71,20 +78,24 @@ export async function sweepSessions(
 }
 
 /** The names in {@linkcode SweepSessionsOptions}. */
-export const SWEEP_OPTIONS = ["retention", "onProgress", "signal"] as const;
+export const SWEEP_OPTIONS = ["retention", "guestIdleTimeout", "onProgress", "signal"] as const;
 
 /** {@linkcode sweepSessions} with a resolved policy. */
 export async function sweep(
   context: Context,
-  { retention = 30 * 86_400, onProgress, signal }: SweepSessionsOptions,
+  options: SweepSessionsOptions,
 ): Promise<{ swept: number }> {
   const { caller, sql, policy } = context;
+  const { retention = 30 * 86_400, guestIdleTimeout = policy.idleTimeout, onProgress, signal } =
+    options;
+  requireSeconds(`${caller}: guestIdleTimeout`, guestIdleTimeout, 1, MAX_COOKIE_AGE);
   requireSeconds(`${caller}: retention`, retention, 0, MAX_COOKIE_AGE);
   if (onProgress !== undefined) requireFunction(`${caller}: onProgress`, onProgress);
   if (signal !== undefined) requireSignal(`${caller}: signal`, signal);
   requireSql(caller, sql);
   const { sweepIdleAfter } = policy;
-  const dead = [String(retention), sweepIdleAfter === undefined ? null : String(sweepIdleAfter)];
+  const idle = sweepIdleAfter === undefined ? null : String(sweepIdleAfter);
+  const dead = [String(retention), idle, String(guestIdleTimeout)];
   let swept = 0;
   for await (const { deleted, scanned, blocks } of sweepBlocks(context, dead, signal)) {
     swept += deleted;

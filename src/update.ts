@@ -1,6 +1,6 @@
 import { type Context, contextOf } from "./context.ts";
 import type { RequestHeaders } from "./cookie.ts";
-import { emit } from "./events.ts";
+import { emit, idsOf } from "./events.ts";
 import {
   MAX_SESSION_DATA_BYTES,
   refuse,
@@ -11,8 +11,15 @@ import {
 import { type Policy, readOptions } from "./policy.ts";
 import { findToken } from "./presented.ts";
 import { granted, refused, type SessionResult } from "./result.ts";
-import { readNumber, readSession, requireIntact, type Session, SESSION_CELLS } from "./session.ts";
-import type { Sql } from "./sql.ts";
+import {
+  type GuestSession,
+  readNumber,
+  readSession,
+  requireIntact,
+  type Session,
+  SESSION_CELLS,
+} from "./session.ts";
+import { arrayOf, type Sql } from "./sql.ts";
 import { STATE_CELLS } from "./evaluate.ts";
 import { EXPLAIN_UPDATE, MAX_MERGED_DATA_BYTES, UPDATE } from "./statements.ts";
 import { write } from "./write.ts";
@@ -36,10 +43,20 @@ export type SessionDataPatch<Data extends object = Record<string, unknown>> = {
  * request left it, with the reason `conflict`.
  */
 export type UpdateSessionResult<Data extends object = Record<string, unknown>> =
-  | SessionResult<Data>
+  | Exclude<SessionResult<Data>, { readonly reason: "guest" }>
+  | {
+    readonly session: null;
+    /** The guest's session, with its current data and version. */
+    readonly guest: GuestSession<Data>;
+    /** Unset if the data was updated. */
+    readonly reason?: "conflict" | undefined;
+    readonly revokedReason?: undefined;
+    readonly headers: Headers;
+  }
   | {
     /** The live session, with its current data and version. */
     readonly session: Session<Data>;
+    readonly guest?: undefined;
     readonly reason: "conflict";
     readonly revokedReason?: undefined;
     readonly headers: Headers;
@@ -120,8 +137,9 @@ export async function update<Data extends object>(
     changed: (cells) => {
       requireIntact(caller, cells[SESSION_CELLS]);
       const session = readSession(caller, cells, presented.id);
-      emit(policy.onEvent, { type: "updated", id: session.id, userId: session.userId });
-      return granted<Data>(context, session);
+      emit(policy.onEvent, { type: "updated", ...idsOf(session) });
+      const { reason: _, ...updated } = granted<Data>(context, session);
+      return updated;
     },
     unchanged: (state, _, cells) => {
       if (version !== undefined && state.version !== version) {
@@ -140,6 +158,5 @@ function readPatch(subject: string, patch: object): { set: string; removed: stri
   const keys: string[] = [];
   const set = requireJson(subject, patch, MAX_SESSION_DATA_BYTES, keys);
   requireHoldable(subject, JSON.stringify(keys), MAX_SESSION_DATA_BYTES);
-  const removed = keys.map((key) => `"${key.replace(/["\\]/g, "\\$&")}"`);
-  return { set, removed: `{${removed.join()}}` };
+  return { set, removed: arrayOf(keys) };
 }

@@ -4,6 +4,7 @@ import { evaluate, hasPassed, readState, type StoredState } from "./evaluate.ts"
 import { requireSeconds } from "./input.ts";
 import { MAX_COOKIE_AGE, type Policy, readOptions } from "./policy.ts";
 import { findToken } from "./presented.ts";
+import { idsOf } from "./events.ts";
 import { granted, refused, type SessionResult } from "./result.ts";
 import { rotateDue } from "./rotate.ts";
 import type { Sql } from "./sql.ts";
@@ -102,8 +103,7 @@ export async function validate<Data extends object>(
     hasPassed(state, state.authenticatedAt, authenticatedWithin);
   if (result.session === null || !isStale) return result;
   // The session stays live, so a token that was just issued for it must be sent.
-  const { id, userId } = state;
-  const stale = refused(policy, { reason: "stale", id, userId, authenticatedWithin });
+  const stale = refused(policy, { reason: "stale", ...idsOf(state), authenticatedWithin });
   stale.headers.forEach((value, name) => result.headers.append(name, value));
   const { token } = result;
   return { ...stale, headers: result.headers, ...(token !== undefined && { token }) };

@@ -1,12 +1,21 @@
 import { type Context, requireOne } from "./context.ts";
 import { SessionError, unexpectedRow } from "./errors.ts";
 import { evaluate, type Evaluation, readState, type StoredState } from "./evaluate.ts";
-import { emit } from "./events.ts";
-import { refused, type SessionResult } from "./result.ts";
+import { emit, idsOf } from "./events.ts";
+import type { ResolvedPolicy } from "./policy.ts";
+import { refused, type RefusedResult } from "./result.ts";
 import { readNumber, requireIntact } from "./session.ts";
 import { type Cell, query, type SqlValue, type Statement } from "./sql.ts";
 import { FIND_UNREVOKED, REVOKE_REUSED, TOUCH } from "./statements.ts";
 import type { PresentedToken } from "./token.ts";
+
+/** The values `$2` to `$6` of a statement about a presented token. */
+export function valuesOf(
+  { absoluteTimeout, idleTimeout, rotationGrace }: ResolvedPolicy,
+  { id, digest }: PresentedToken,
+): string[] {
+  return [id, digest, ...[absoluteTimeout, idleTimeout, rotationGrace].map(String)];
+}
 
 /** Sends a statement about a presented token: `$2` to `$6`, and then its own values. */
 export async function queryPresented(
@@ -15,9 +24,7 @@ export async function queryPresented(
   statement: Statement,
   own: readonly SqlValue[] = [],
 ): Promise<Cell[] | undefined> {
-  const { absoluteTimeout, idleTimeout, rotationGrace } = context.policy;
-  const policy = [absoluteTimeout, idleTimeout, rotationGrace].map(String);
-  const values = [presented.id, presented.digest, ...policy, ...own];
+  const values = [...valuesOf(context.policy, presented), ...own];
   return requireOne(context, await query(context, statement, values));
 }
 
@@ -49,7 +56,7 @@ export async function write<Result extends object>(
   context: Context,
   presented: PresentedToken,
   { statement, values, explanation, changed, unchanged }: Write<Result>,
-): Promise<Result | SessionResult<never>> {
+): Promise<Result | RefusedResult> {
   const { caller, policy } = context;
   for (let attempt = 0; attempt < 2; attempt++) {
     const written = await queryPresented(context, presented, statement, values);
@@ -75,21 +82,21 @@ export async function refuseState(
   state: StoredState,
   reason: Evaluation["refusal"],
   mayWrite = true,
-): Promise<SessionResult<never> | undefined> {
+): Promise<RefusedResult | undefined> {
   if (reason === null) return undefined;
-  const { id, userId, revokedReason } = state;
   if (reason === "reused" && mayWrite) await revokeReused(context, state);
-  return refused(context.policy, { reason, id, userId, revokedReason });
+  const { revokedReason } = state;
+  return refused(context.policy, { reason, ...idsOf(state), revokedReason });
 }
 
 /** Revokes the session of a reused secret, unless another statement has made that wrong meanwhile. */
 export async function revokeReused(
   context: Context,
-  { id, userId, authenticated }: StoredState,
+  state: StoredState,
 ): Promise<void> {
-  const rows = await query(context, REVOKE_REUSED, [id, authenticated]);
-  if (rows.length > 0) emit(context.policy.onEvent, { type: "reused", id, userId });
-  else await requireRevoked(context, [id, null, authenticated]);
+  const rows = await query(context, REVOKE_REUSED, [state.id, state.authenticated]);
+  if (rows.length > 0) emit(context.policy.onEvent, { type: "reused", ...idsOf(state) });
+  else await requireRevoked(context, [state.id, null, state.authenticated]);
 }
 
 /**

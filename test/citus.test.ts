@@ -6,6 +6,7 @@ import { type Client, conformance } from "../conformance.ts";
 import {
   batched,
   configure,
+  createGuestSession,
   createSession,
   createToken,
   getUserId,
@@ -103,6 +104,18 @@ for (const layout of CITUS_URL ? LAYOUTS : []) {
         const proved = await reauthenticateSession(second, sql, options);
         const third = withCookie(proved.headers);
         assert.equal((await validateSession(second, sql, options)).reason, "unknown");
+
+        const guest = await createGuestSession(sql, { ...options, data: { cart: 2 } });
+        const visitor = withCookie(guest.headers);
+        assert.equal((await validateSession(visitor, sql, options)).reason, "guest");
+        for (const user of ["ada", { userId: 1 }]) {
+          const kept = await createSession(user, sql, {
+            ...options,
+            replaces: visitor,
+            keep: ["cart"],
+          });
+          assert.deepEqual(kept.session.data, user === "ada" ? { cart: 2 } : {});
+        }
 
         const replacing = await createSession({ userId: 1 }, sql, { ...options, replaces: third });
         assert.equal((await validateSession(third, sql, options)).revokedReason, "replaced");

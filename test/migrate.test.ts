@@ -21,7 +21,7 @@ import {
 } from "../mod.ts";
 import { type Database, openDatabase, withCookie } from "./runner/database.ts";
 
-const STEPS = ["001_users", "002_sessions", "003_unique_users"];
+const STEPS = ["001_users", "002_sessions", "003_unique_users", "004_guests"];
 const SQL_FOLDER = new URL("../sql/", import.meta.url);
 
 let db: Database;
@@ -264,7 +264,7 @@ describe("migrate", () => {
     await db.sql.unsafe("alter table app.people add primary key (id)");
     const users = { table: "app.people", id: "id" };
     assert.deepEqual(await migrate(db.sql, { users }), {
-      applied: ["002_sessions", "003_unique_users"],
+      applied: ["002_sessions", "003_unique_users", "004_guests"],
       foreignKey: true,
     });
   });

@@ -219,6 +219,7 @@ if ("Bun" in globalThis) {
         "sql/001_users.sql",
         "sql/002_sessions.sql",
         "sql/003_unique_users.sql",
+        "sql/004_guests.sql",
         "sql/grants.sql",
         "sql/statements.sql",
       ]);

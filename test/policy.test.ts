@@ -6,6 +6,7 @@ import {
   AAL3,
   configure,
   type CookiePolicy,
+  createGuestSession,
   createSession,
   createToken,
   getUserId,
@@ -812,6 +813,7 @@ const handledBy = (make: typeof withSession): Call => async (headers, sql, optio
 };
 const unbound: Record<string, unknown> = {
   createSession,
+  createGuestSession,
   insertSession,
   getUserId,
   validateSession,
@@ -837,8 +839,14 @@ const functions: {
 }[] = [
   {
     name: "createSession",
-    own: "data, persistent, replaces",
+    own: "data, persistent, replaces, keep",
     about: ["ada"],
+    sent: [["120"]],
+  },
+  {
+    name: "createGuestSession",
+    own: "data, persistent, headers",
+    about: [],
     sent: [["120"]],
   },
   { name: "insertSession", own: "", about: [record], sent: [["120"]] },
@@ -858,9 +866,9 @@ const functions: {
   { name: "revokeSessions", own: "reason", about: [{ userId }], sent: [[]] },
   {
     name: "sweepSessions",
-    own: "retention, onProgress, signal",
+    own: "retention, guestIdleTimeout, onProgress, signal",
     about: [],
-    sent: [["2592000", "60"]],
+    sent: [["2592000", "60", "60"]],
   },
   {
     name: "withSession",
@@ -1135,7 +1143,8 @@ describe("configure", () => {
       };
       await configure(policy).sweepSessions(client);
       await sweepSessions(client, policy);
-      const values = ["(0,0)", "(100,0)", "2592000", expected];
+      const guests = String(resolve(policy).idleTimeout);
+      const values = ["(0,0)", "(100,0)", "2592000", expected, guests];
       assert.deepEqual(sent, [values, values]);
     });
   }

@@ -36,7 +36,7 @@ interface Outcome {
 
 function outcomeOf(result: SessionResult | UpdateSessionResult): Outcome {
   const { session, headers } = result;
-  if (session === null) return { word: result.revokedReason ?? result.reason };
+  if (session === null) return { word: result.revokedReason ?? result.reason ?? "updated" };
   if (!headers.has("set-cookie")) return { word: "session", session };
   return { word: "cookie", session, cookie: withCookie(headers) };
 }

@@ -5,6 +5,7 @@ import process from "node:process";
 import { inspect } from "node:util";
 import {
   batched,
+  createGuestSession,
   createSession,
   createToken,
   getUserId,
@@ -77,6 +78,12 @@ const functions: Function[] = [
     statement: "INSERT",
     about: "a user",
     call: (sql, policy) => createSession({ userId }, sql, { ...policy, data }),
+  },
+  {
+    name: "createGuestSession",
+    statement: "INSERT_GUEST",
+    about: "neither",
+    call: (sql, policy) => createGuestSession(sql, { ...policy, data }),
   },
   {
     name: "insertSession",
@@ -178,11 +185,25 @@ const revoked = (id: unknown = mine.id): Row => ({
 });
 const key = (): Row => ({ id: mine.id, user_id: userId, user_id_type: "text" });
 
+const asGuest = (row: Row): Row => ({ ...row, user_id: null, username: null });
+/** The new session is the second id of the statement. */
+const kept = (values: readonly unknown[]): Row => ({
+  ...session(
+    values.filter((value) => /^[\da-f]{8}-.{27}$/.test(String(value)) && value !== mine.id)[0],
+  ),
+  is_intact: "true",
+  guest: mine.id,
+  is_dropped: "false",
+});
+
 /** A row that a statement may return, for the values that it was sent. */
 const rows: Record<string, (values: readonly unknown[]) => Row> = {
   FIND_USER: () => ({ user_id: userId, user_id_type: "text" }),
   CREATE: (values) => ({ ...session(idOf(values)), is_intact: "true" }),
   INSERT: (values) => ({ ...session(idOf(values)), is_intact: "true" }),
+  CREATE_KEEPING: (values) => kept(values),
+  INSERT_KEEPING: (values) => kept(values),
+  INSERT_GUEST: (values) => ({ ...asGuest(session(idOf(values))), is_intact: "true" }),
   DISCARD: (values) => ({ id: idOf(values) }),
   LIMIT: key,
   LIMIT_UNLOCKED: key,
@@ -252,6 +273,18 @@ const later: Function[] = [
     call: (sql, policy) =>
       createSession(USERNAME, after([itself], sql), { ...policy, data, replaces: headers }),
   },
+  ...["CREATE_KEEPING", "INSERT_KEEPING"].map((statement): Function => ({
+    name: `createSession that keeps, by ${statement}`,
+    statement,
+    about: "a user",
+    call: (sql, policy) =>
+      createSession(statement === "CREATE_KEEPING" ? USERNAME : { userId }, sql, {
+        ...policy,
+        data,
+        replaces: headers,
+        keep: ["cart"],
+      }),
+  })),
   {
     name: "createSession with maxSessions",
     statement: "LIMIT",
@@ -1615,7 +1648,12 @@ describe("a failing client", () => {
     for (const { sqlstate, code } of cases) {
       const failing: Sql = () => Promise.reject(Object.assign(new Error(), { code: sqlstate }));
       for (const { name, about, call } of asking) {
-        const expected = about === "a user" ? code : "STORE_REJECTED";
+        const needsUser = name === "createGuestSession" && sqlstate === "23502";
+        const expected = needsUser
+          ? "SCHEMA_MISSING"
+          : about === "a user"
+          ? code
+          : "STORE_REJECTED";
         await assert.rejects(
           call(failing),
           { name: "SessionError", code: expected },
@@ -1652,7 +1690,9 @@ describe("a client that does not answer", () => {
     assert.ok(seconds > 0.9 && seconds < 3, `${seconds} s`);
 
     // A sign-in whose second statement fails discards the new session.
-    const discards = later.filter(({ name }) => callerOf(name) === "createSession");
+    const discards = later.filter(({ name, about }) =>
+      callerOf(name) === "createSession" && about !== "a user"
+    );
     assert.equal(late.length, asking.length + discards.length);
     for (const [i, { resolve, reject }] of late.entries()) {
       if (i % 2 === 0) reject(new Error("late"));

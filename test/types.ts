@@ -2,6 +2,7 @@
 import type postgres from "postgres";
 import {
   configure,
+  createGuestSession,
   createSession,
   getUserId,
   insertSession,
@@ -125,6 +126,31 @@ export async function narrowEach(): Promise<void> {
 }
 declare function noted(...values: unknown[]): void;
 
+// A guest is no session: code that knows nothing of guests lets none in.
+export async function narrowGuest(): Promise<string> {
+  const { session, guest, reason } = await validateSession<Theme>(headers, sql);
+  if (session) {
+    const none: undefined = guest;
+    return session.username + none;
+  }
+  if (guest) {
+    const own: "guest" = reason;
+    // @ts-expect-error: a guest has no user.
+    guest.username;
+    return guest.data.theme + own;
+  }
+  // @ts-expect-error: without a guest it is another reason.
+  reason === "guest";
+  return reason;
+}
+export async function guests(): Promise<number> {
+  const created = await createGuestSession<Theme>(sql, { data: { theme: "dark" }, headers });
+  // @ts-expect-error: the request may have had a session.
+  created.guest.version;
+  await createSession<Theme>("ada", sql, { replaces: headers, keep: ["theme"] });
+  return (created.session ?? created.guest).version;
+}
+
 // An update narrows by its reason to three: written, in conflict with a live session, and none.
 export async function updates(): Promise<UpdateSessionResult<Theme>[]> {
   const all = [
@@ -133,15 +159,15 @@ export async function updates(): Promise<UpdateSessionResult<Theme>[]> {
   ];
   // @ts-expect-error: an update may have found a conflict, which no other result has.
   const results: SessionResult<Theme>[] = all;
-  return [...all, ...results];
+  return results.length > 0 ? all : [];
 }
 export function narrowUpdate(update: UpdateSessionResult<Theme>): number {
   switch (update.reason) {
     case undefined:
-      return update.session.version;
+      return (update.session ?? update.guest).version;
     case "conflict": {
       const none: undefined = update.revokedReason;
-      return update.session.data.cart ?? Number(none);
+      return (update.session ?? update.guest).data.cart ?? Number(none);
     }
     default: {
       const none: null = update.session;
@@ -152,6 +178,7 @@ export function narrowUpdate(update: UpdateSessionResult<Theme>): number {
 }
 export function narrowUpdateBySession(update: UpdateSessionResult<Theme>): number {
   if (update.session === null) {
+    if (update.guest) return update.guest.version + (update.reason ?? "").length;
     const reason: RefusalReason = update.reason;
     return update.revokedReason?.length ?? reason.length;
   }
@@ -161,8 +188,8 @@ export function narrowUpdateBySession(update: UpdateSessionResult<Theme>): numbe
   return update.session.version + (reason ?? `${none}`).length;
 }
 export async function narrowDestructuredUpdate(): Promise<number> {
-  const { session, reason } = await updateSession(headers, {}, sql);
-  if (reason === "conflict") return session.version;
+  const { session, guest, reason } = await updateSession(headers, {}, sql);
+  if (reason === "conflict") return (session ?? guest).version;
   // @ts-expect-error: the session may be null.
   return session.version;
 }
@@ -324,14 +351,16 @@ export const listener: SessionEventListener = (event: SessionEvent): string => {
     case "rotated":
     case "reauthenticated":
     case "updated":
+    case "dropped":
     case "reused": {
-      const { id, userId }: { id: string; userId: string | number } = event;
+      const { id, userId }: { id: string; userId?: string | number } = event;
       // @ts-expect-error: these have no reason.
       event.reason;
       return `${id} ${userId}`;
     }
     case "revoked": {
-      const { id, userId, reason }: { id: string; userId: string | number; reason: string } = event;
+      const { id, userId, reason }: { id: string; userId?: string | number; reason: string } =
+        event;
       return `${id} ${userId} ${reason}`;
     }
     case "refused": {

@@ -149,3 +149,34 @@ async function live(
   const [left] = await db.sql`select count(*)::integer as rows from coatcheck.sessions`;
   assert.equal(left!.rows, 0);
 }
+
+describe("a guest of this edition", () => {
+  test("is let in by no function of 0.1.0, which leaves the guest as it was", async () => {
+    await db.sql.unsafe("drop schema if exists coatcheck, app cascade");
+    await db.sql`create schema app`;
+    await db.sql`create table app.users (id integer primary key, username text unique)`;
+    await db.sql`insert into app.users values (1, 'ada')`;
+    await previous.migrate(db.sql, { users: USERS });
+    await current.migrate(db.sql, { users: USERS });
+    const { guest, headers } = await current.createGuestSession(db.sql, { data: { cart: [1] } });
+    const request = withCookie(headers);
+    for (
+      const call of [
+        previous.validateSession,
+        previous.rotateSession,
+        previous.reauthenticateSession,
+      ]
+    ) {
+      const result = await call(request, db.sql).catch(({ code }) => ({ session: null, code }));
+      assert.equal(result.session, null, call.name);
+    }
+    await previous.updateSession(request, { cart: [2] }, db.sql).catch(() => {});
+    assert.deepEqual(await previous.listSessions(1, db.sql), []);
+    await previous.sweepSessions(db.sql);
+    assert.deepEqual((await current.validateSession(request, db.sql)).guest?.data, guest!.data);
+    const signedIn = await previous.createSession("ada", db.sql, { replaces: request });
+    assert.equal((await current.validateSession(request, db.sql)).reason, "revoked");
+    const session = await current.validateSession(withCookie(signedIn.headers), db.sql);
+    assert.equal(session.session?.username, "ada");
+  });
+});
