@@ -82,6 +82,8 @@ export interface SessionRecord<Data extends object = Record<string, unknown>> {
   readonly createdAt: Date;
   /** When the session ends regardless of use; later than `createdAt`. */
   readonly expiresAt: Date;
+  /** Whether the cookie outlives the browser. @default {true} */
+  readonly persistent?: boolean;
   /** What to keep with the session: a JSON object of at most 65,536 bytes. @default {{}} */
   readonly data?: Data;
 }
@@ -248,7 +250,8 @@ const MAX_KEY_BYTES = 1024;
  *
  * Use it to import sessions from another system, or to write a cookie of your own. It sets no cookie and
  * revokes nothing: `replaces` and `maxSessions` belong to {@linkcode createSession}. To keep imported users
- * signed in, answer their next request with a cookie that carries `<id>.<secret>`.
+ * signed in, answer their next request with a cookie that carries `<id>.<secret>`; docs/moving.md in the
+ * repository has recipes for five other libraries.
  *
  * What it does, in this order:
  *
@@ -303,7 +306,7 @@ export async function insertSession<Data extends object = Record<string, unknown
   return await insert<Data>(contextOf("insertSession", sql, policy), record);
 }
 
-const RECORD_KEYS = ["id", "digest", "userId", "createdAt", "expiresAt", "data"];
+const RECORD_KEYS = ["id", "digest", "userId", "createdAt", "expiresAt", "persistent", "data"];
 
 /** {@linkcode insertSession} with a resolved policy. */
 export async function insert<Data extends object>(
@@ -312,7 +315,7 @@ export async function insert<Data extends object>(
 ): Promise<Session<Data>> {
   const { caller, policy } = context;
   const subject = `${caller}: record`;
-  const { id, digest, userId, createdAt, expiresAt, data = {} } = copyOptions(
+  const { id, digest, userId, createdAt, expiresAt, persistent = true, data = {} } = copyOptions(
     subject,
     record,
     RECORD_KEYS,
@@ -333,13 +336,14 @@ export async function insert<Data extends object>(
     const actual = expiresAt.toISOString();
     refuse(RangeError, `${subject}.expiresAt`, "be later than createdAt", actual);
   }
+  requireBoolean(`${subject}.persistent`, persistent);
   const user = readUser(caller, { userId });
   const row = await queryUser(context, INSERT, [
     user.id,
     id,
     keyOf({ id, digest }).digest,
     String(policy.absoluteTimeout),
-    "true",
+    String(persistent),
     requireJson(`${caller}: data`, data, MAX_SESSION_DATA_BYTES),
     createdAt.toISOString(),
     expiresAt.toISOString(),

@@ -13,7 +13,8 @@ import {
   type Cookie,
   type Page,
 } from "playwright-core";
-import { configure, type CookiePolicy } from "../mod.ts";
+import { configure, type CookiePolicy, type Policy } from "../mod.ts";
+import { age, storageStateOf } from "../testing.ts";
 import { type Database, openDatabase } from "./runner/database.ts";
 import { type Server, startServer } from "./runner/server.ts";
 import { openTls } from "./runner/tls.ts";
@@ -686,6 +687,56 @@ describe("a page on another origin, with a bearer token, in Chromium", () => {
       await chrome.close();
       server.close();
       page.close();
+      await db.close();
+    }
+  });
+});
+
+describe("storageStateOf in Chromium", () => {
+  const policies: { name: string; policy: Policy }[] = [
+    { name: "the default cookie", policy: {} },
+    { name: "a cookie that ends with the browser", policy: { cookie: { persistent: false } } },
+    { name: "a cookie of plain http", policy: { cookie: { secure: false, sameSite: "Strict" } } },
+    { name: "a cookie of a path", policy: { cookie: { path: "/app" } } },
+  ];
+  test("signs a browser in, with every kind of cookie", async () => {
+    const db = await openDatabase();
+    const chrome = await chromium.launch({ executablePath: process.env.CHROMIUM! });
+    try {
+      for (const [index, { name, policy }] of policies.entries()) {
+        const user = index % 2 ? "grace" : "ada";
+        const app = configure({ ...policy, rotateAfter: 3600 });
+        const handle = app.withSession((_, { session, reason }) => {
+          return new Response(session?.username ?? reason);
+        }, db.sql);
+        const server = createServer(async ({ headers: { cookie = "" } }, response) => {
+          const request = new Request("http://localhost/", { headers: { cookie } });
+          const answer = await handle(request);
+          response.setHeader("set-cookie", answer.headers.getSetCookie());
+          response.setHeader("content-type", "text/html").end(await answer.text());
+        }).listen(0, "127.0.0.1");
+        await once(server, "listening");
+        const url = `http://localhost:${(server.address() as AddressInfo).port}/app/`;
+        const created = await app.createSession(user, db.sql);
+        const storageState = storageStateOf(created, url);
+        const context = await chrome.newContext({ storageState });
+        const page = await context.newPage();
+        const ask = async () => (await page.goto(url))!.text();
+        assert.equal(await ask(), user, name);
+        assert.equal(await page.evaluate("document.cookie"), "", name);
+
+        // The browser takes the next secret in the same cookie's place.
+        await age(created.session, 3600, db.sql);
+        assert.equal(await ask(), user, name);
+        const cookies = await context.cookies();
+        assert.equal(cookies.length, 1, name);
+        assert.notEqual(cookies[0]!.value, storageState.cookies[0]!.value);
+        assert.equal(await ask(), user, name);
+        await context.close();
+        server.close();
+      }
+    } finally {
+      await chrome.close();
       await db.close();
     }
   });

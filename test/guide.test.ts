@@ -38,7 +38,7 @@ describe("docs/guide.md", () => {
       ([, kind, code]) => ({ kind: kind!, code: code! }),
     );
     for (const { code } of blocks) {
-      const name = code.match(/^\/\/ (\w+\.ts)\b/)?.[1];
+      const name = code.match(/^\/\/ ([\w.]+\.ts)\b/)?.[1];
       if (name) await writeFile(file(name), code);
     }
     for (const name of ["users.ts", "outage.ts", "bridge.ts"]) {
@@ -70,7 +70,7 @@ describe("docs/guide.md", () => {
     const code = blocks.filter(({ kind }) => kind.startsWith("ts"));
     assert.ok(code.length > 10);
     for (const { kind, code: text } of code) {
-      assert.equal(kind, /^\/\/ \w+\.ts\b/.test(text) ? "ts ignore" : "ts");
+      assert.equal(kind, /^\/\/ [\w./-]+\.ts\b/.test(text) ? "ts ignore" : "ts");
     }
   });
 
@@ -212,7 +212,25 @@ describe("docs/guide.md", () => {
     }
   });
 
+  test("shows files of examples/ as they are", async () => {
+    const shown = blocks.flatMap(({ code }) => {
+      const [, name, text] = code.match(/^\/\/ (examples\/\S+)\n([^]*)$/) ?? [];
+      return name ? [{ name, text }] : [];
+    });
+    assert.ok(shown.length > 0);
+    for (const { name, text } of shown) {
+      assert.equal(text, await readFile(join(root, name), "utf8"));
+    }
+  });
+
   if (runtime === "bun") {
+    test("has tests that pass", async () => {
+      const env = { ...process.env, DATABASE_URL: db.url, NO_COLOR: "1" };
+      const bun = join(root, "node_modules/.bin/bun");
+      const { stderr } = await run(bun, ["test", "app.test.ts"], { cwd: folder, env });
+      assert.match(stderr, /\b4 pass\n.*\b0 fail/s);
+    });
+
     test("has code that type-checks", async () => {
       const bin = (name: string) => join(root, "node_modules/.bin", name);
       const config = join(root, "deno.npm.json");

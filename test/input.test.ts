@@ -1137,6 +1137,11 @@ describe("the record of insertSession", () => {
     assert.deepEqual(sent, ["1", id, hex, "2592000", "true", "{}", ...times]);
   });
 
+  test("is sent with a cookie that ends with the browser, if it says so", async () => {
+    const sent = await sends("INSERT", () => insertSession({ ...good, persistent: false }, sql));
+    assert.equal(sent[4], "false");
+  });
+
   test("may have the digest as a Buffer, times in year 1 and 9999, and a UUID of any version", async () => {
     await sends("INSERT", () => insertSession({ ...good, digest: Buffer.from(digest) }, sql));
     await sends(
@@ -1174,6 +1179,13 @@ describe("the record of insertSession", () => {
       record: [],
       error: "TypeError",
       refusal: "record must be an object, got an instance of Array",
+    },
+
+    {
+      name: "a persistent that is no boolean",
+      record: { ...good, persistent: 1 },
+      error: "TypeError",
+      refusal: "record.persistent must be true or false, got number",
     },
 
     {
@@ -1371,7 +1383,8 @@ describe("the record of insertSession", () => {
       name: "a key that no record has",
       record: { token: SECRET },
       error: "TypeError",
-      refusal: "record must have no keys but id, digest, userId, createdAt, expiresAt, data, " +
+      refusal:
+        "record must have no keys but id, digest, userId, createdAt, expiresAt, persistent, data, " +
         'got "token"',
     },
     {
@@ -1980,29 +1993,38 @@ describe("the options of sweepSessions", () => {
   }
 
   const ordinary = [
-    { name: "nothing", options: {}, expected: ["2592000", null] },
-    { name: "no retention", options: { retention: 0 }, expected: ["0", null] },
-    { name: "400 days", options: { retention: 34_560_000 }, expected: ["34560000", null] },
-    { name: "an idleTimeout", options: { idleTimeout: 1 }, expected: ["2592000", "1"] },
+    { name: "nothing", options: {}, expected: ["2592000", null, "604800"] },
+    { name: "no retention", options: { retention: 0 }, expected: ["0", null, "604800"] },
+    {
+      name: "400 days",
+      options: { retention: 34_560_000 },
+      expected: ["34560000", null, "604800"],
+    },
+    { name: "an idleTimeout", options: { idleTimeout: 1 }, expected: ["2592000", "1", "1"] },
     {
       name: "an idleTimeout as long as absoluteTimeout",
       options: { idleTimeout: 34_560_000, absoluteTimeout: 34_560_000 },
-      expected: ["2592000", "34560000"],
+      expected: ["2592000", "34560000", "34560000"],
     },
     {
       name: "a touchInterval for that idleTimeout",
       options: { idleTimeout: 60, touchInterval: 59 },
-      expected: ["2592000", "60"],
+      expected: ["2592000", "60", "60"],
     },
     {
       name: "onProgress and a signal, which are not sent",
       options: { onProgress: () => {}, signal: new AbortController().signal },
-      expected: ["2592000", null],
+      expected: ["2592000", null, "604800"],
+    },
+    {
+      name: "a guestIdleTimeout",
+      options: { idleTimeout: 60, guestIdleTimeout: 30 },
+      expected: ["2592000", "60", "30"],
     },
     {
       name: "undefined for each",
       options: { retention: undefined, onProgress: undefined, signal: undefined },
-      expected: ["2592000", null],
+      expected: ["2592000", null, "604800"],
     },
   ];
   for (const { name, options, expected } of ordinary) {

@@ -52,9 +52,9 @@ export async function tradeIn(
         // The user signed in before this: after an hour, `authenticatedWithin` asks for a new proof.
         createdAt: new Date(Date.now() - HOUR),
         expiresAt: new Date(Date.now() + 30 * 24 * HOUR),
+        persistent: isPersistent,
         data: row.data,
       }, tx);
-      await tx`update coatcheck.sessions set persistent = ${isPersistent} where id = ${id}`;
     }).catch((error: { code?: string; sqlstate?: string }) => {
       // The user is gone, or this cookie was traded in before.
       if (error.code !== "USER_NOT_FOUND" && error.sqlstate !== "23505") throw error;

@@ -8,6 +8,7 @@ import {
   validateSession,
 } from "coatcheck";
 import { type Client, conformance } from "coatcheck/conformance";
+import { age, keepCookies, signIn, type StorageState, storageStateOf } from "coatcheck/testing";
 import postgres from "postgres";
 
 const pool = postgres("postgres://localhost/app");
@@ -28,3 +29,8 @@ export const code: string = new SessionError("STORE_TIMEOUT", "late").code;
 
 const client: Client = { sql, begin: (run) => pool.begin(run), close: () => pool.end() };
 conformance({ test: () => {}, afterAll: () => {}, open: () => client });
+
+const signedIn: Headers = await signIn("ada", sql, { data: { theme: "dark" } });
+await age(signedIn, 60, sql);
+export const state: StorageState = storageStateOf(new Response(), "http://localhost:3000");
+export const next: Headers = keepCookies(response, signedIn);
