@@ -1,5 +1,5 @@
-// Builds dist/: the module and the conformance suite, with their types, and with what they take from other
-// packages inside, so that npm users install no dependency.
+// Builds dist/: the module, the conformance suite and the helpers for tests, with their types, and the command
+// line; with what they take from other packages inside, so that npm users install no dependency.
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import process from "node:process";
@@ -11,9 +11,18 @@ await install();
 const options = ["--format=esm", "--target=es2022", "--platform=neutral", "--dts"];
 const tsup = [bin("bun"), "--bun", bin("tsup"), ...options, "--no-config", "--silent"];
 if (!await run([...tsup, "mod.ts", "--clean"])) process.exit(1);
-// The suite is about the module that is there, and holds none of its own.
-if (!await run([...tsup, "conformance.ts", "--external=./mod.ts"])) process.exit(1);
-for (const name of ["mod.d.ts", "conformance.js", "conformance.d.ts"]) {
+// Both are about the module that is there, and hold none of their own.
+for (const name of ["conformance", "testing"]) {
+  if (!await run([...tsup, `${name}.ts`, "--external=./mod.ts"])) process.exit(1);
+}
+// The command line too. It has no types, as nobody imports it.
+const command = tsup.filter((it) => it !== "--dts");
+const outside = ["../mod.ts", "../../mod.ts"].map((it) => `--external=${it}`);
+if (!await run([...command, "--entry.cli", "cli/main.ts", ...outside])) process.exit(1);
+const cli = join(root, "dist", "cli.js");
+writeFileSync(cli, readFileSync(cli, "utf8").replaceAll(/"(?:\.\.\/)+mod\.ts"/g, '"./mod.js"'));
+const others = ["conformance", "testing"].flatMap((name) => [`${name}.js`, `${name}.d.ts`]);
+for (const name of ["mod.d.ts", ...others]) {
   const file = join(root, "dist", name);
   // The examples in the types say our name on JSR.
   const text = readFileSync(file, "utf8").replaceAll("@coatcheck/coatcheck", "coatcheck");

@@ -7,7 +7,17 @@ import { bin, root, run } from "./run.mjs";
 
 await install();
 const deno = (verb, ...args) => [bin("deno"), verb, "--config=deno.npm.json", ...args];
-const sources = ["mod.ts", "conformance.ts", "src", "test", "scripts", "examples", "bench"]
+const sources = [
+  "mod.ts",
+  "conformance.ts",
+  "testing.ts",
+  "src",
+  "cli",
+  "test",
+  "scripts",
+  "examples",
+  "bench",
+]
   .filter((it) => existsSync(join(root, it)));
 const env = { ...process.env, NO_COLOR: "1" };
 const floating = ["-D", "typescript/no-floating-promises", "-D", "typescript/no-misused-promises"];
@@ -22,13 +32,23 @@ const claims = {
     ...floating,
     "mod.ts",
     "conformance.ts",
+    "testing.ts",
     "src",
+    "cli",
   ],
   "Types hold, and src/ uses Web APIs alone": [bin("tsc"), "--project", "."],
+  "Types hold in the command line": [bin("tsc"), "--project", "cli"],
   "Types hold in the tests": [bin("tsc"), "--project", "test"],
   "Types hold in the examples": [bin("tsc"), "--project", "examples"],
-  "Types hold on Deno": deno("check", "mod.ts", "conformance.ts", "examples/deno.ts"),
-  "Every export is documented": deno("doc", "--lint", "mod.ts", "conformance.ts"),
+  "Types hold on Deno": deno(
+    "check",
+    "mod.ts",
+    "conformance.ts",
+    "testing.ts",
+    "cli/main.ts",
+    "examples/deno.ts",
+  ),
+  "Every export is documented": deno("doc", "--lint", "mod.ts", "conformance.ts", "testing.ts"),
   "docs/reference.md is what the doc comments say": [
     process.execPath,
     "scripts/reference.mjs",

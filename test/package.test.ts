@@ -29,10 +29,12 @@ describe("the package", () => {
       [".", "./mod.ts"],
       ["./conformance", "./conformance.ts"],
       ["./testing", "./testing.ts"],
+      ["./cli", "./cli/main.ts"],
     ]);
+    // npm has a command for the last one.
     assert.deepEqual(exports, {
       ...Object.fromEntries(
-        places.map(([entry, source]) => {
+        places.slice(0, -1).map(([entry, source]) => {
           const built = `./dist/${source.slice(2, -3)}`;
           return [entry, { types: `${built}.d.ts`, default: `${built}.js` }];
         }),
@@ -208,6 +210,7 @@ if ("Bun" in globalThis) {
         "README.md",
         "dist",
         "dist/LICENSES.txt",
+        "dist/cli.js",
         "dist/conformance.d.ts",
         "dist/conformance.js",
         "dist/mod.d.ts",
@@ -250,6 +253,12 @@ if ("Bun" in globalThis) {
       await writeFile(join(folder, "npm.js"), code.replace(`"coatcheck"`, `"npm:coatcheck"`));
       const args = ["run", "--allow-all", "--no-check", "--node-modules-dir=manual", "npm.js"];
       assert.equal(await go(bin("deno"), ...args), "ada revoked\n");
+    });
+
+    test("has the command line of its version", async () => {
+      const { version } = await json("package.json");
+      const output = await go(node, "node_modules/coatcheck/dist/cli.js", "--version");
+      assert.equal(output.trim(), version);
     });
 
     test("conforms on the Node that runs npm, by the suite in the package", async () => {
