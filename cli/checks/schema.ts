@@ -306,8 +306,8 @@ function withoutForeignKey(
   columns: Examination["columns"],
 ): Finding {
   const risk =
-    "There is no foreign key: a session outlives its user, and another user with the same key gets it. Revoke a " +
-    "user's sessions when you delete the user";
+    "There is no foreign key: a session outlives its user, and another user with the same key gets it. Revoke the " +
+    "sessions of a key when you create a user with it";
   const [source] = sources;
   const isTable = sources.length === 1 && /[rp]/.test(source!.kind);
   if (!isTable || !columns.some(({ part }) => part === "users")) return note(risk);
