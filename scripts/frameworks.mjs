@@ -1,4 +1,5 @@
-// npm run test:frameworks: builds each app of examples/frameworks/ as its users would, and tests it over HTTP.
+// npm run test:frameworks: builds each app of examples/frameworks/ as its users would, tests it over HTTP, and drives some in
+// Chromium.
 // npm run test:frameworks -- next hono: these alone.
 // npm run test:frameworks -- --serve next: serves one, to look at it.
 // npm run test:frameworks -- --package FILE: tests a package that was packed before.

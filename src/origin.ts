@@ -10,8 +10,8 @@ import { copyOptions, kindOf, refuse, requireText } from "./input.ts";
  */
 export interface CrossOriginOptions {
   /**
-   * The app's own origin, as browsers see it. Set it if a proxy changes `Host`. Unset: the host and port of
-   * `request.url`.
+   * The app's own origin, as browsers see it. Set it if a proxy changes `Host`, or if a framework makes
+   * `request.url` without it, as Next.js does. Unset: the host and port of `request.url`.
    */
   readonly origin?: string | undefined;
   /** Other origins whose pages may send such requests. @default {[]} */

@@ -7,9 +7,11 @@ export type ResponseResult = Pick<SessionResult, "headers" | "reason" | "token">
 
 /** A cookie in the arguments that a framework's function takes, such as `cookies.set(name, value, attributes)`. */
 export interface ParsedCookie {
+  /** The cookie's name. */
   readonly name: string;
   /** The token, which needs no encoding; empty if the cookie is to be cleared. */
   readonly value: string;
+  /** The attributes, by the names that frameworks give them. */
   readonly attributes: {
     path: string;
     domain?: string;
@@ -31,7 +33,8 @@ export interface ParsedCookie {
  * For the middleware of a framework, which validates the session, calls the handler, and gets its response.
  * Appending the headers by hand would put the cookie of the validation after the cookie of a sign-in: browsers
  * keep the last one, so that who has just signed in would be signed out. The response gets what
- * {@linkcode withSession} lists.
+ * {@linkcode withSession} lists. Do not use it where a framework takes `Cache-Control` of the response for its
+ * page's final one, as Next.js does of `NextResponse.next()`: `private` would replace its `no-store`.
  *
  * @example
  * ```ts

@@ -19,9 +19,11 @@ import { challenge, type Issued, issueToken } from "./transport.ts";
 
 /** The result for a guest: no session, but what is kept for the visitor. */
 export interface GuestResult<Data extends object = Record<string, unknown>> {
+  /** A guest is no session. */
   readonly session: null;
   /** The guest's session as it is stored now. */
   readonly guest: GuestSession<Data>;
+  /** Why there is no session. */
   readonly reason: "guest";
   readonly revokedReason?: undefined;
   /** As with a session. */

@@ -673,7 +673,11 @@ describe("a page on another origin, with a bearer token, in Chromium", () => {
         await tab.evaluate(`fetch(${JSON.stringify(base + path)}, {
           method: "POST",
           headers: ${JSON.stringify(token ? { authorization: `Bearer ${token}` } : {})},
-        }).then((it) => it.json(), (error) => ({ failed: error.name }))`) as Record<string, any>;
+        }).then((it) => it.json(), (error) => ({ failed: error.name }))`) as {
+          token: string;
+          session: { username: string };
+          reason: string;
+        };
       await tab.goto(friend);
       const { token } = await ask("/sign-in");
       assert.equal((await ask("/me", token)).session.username, "ada");

@@ -3,12 +3,18 @@ import { once } from "node:events";
 import { request } from "node:http";
 import { buffer } from "node:stream/consumers";
 
-/** Opens a browser on an app. `headers` go with every request, in place of what a browser of today sends. */
-export function openBrowser(base, cookies = new Map()) {
+/**
+ * Opens a browser on an app.
+ *
+ * @param {string} base The app's origin.
+ * @param {Record<string, string>} [routes] Where the buttons of an app without forms would send them.
+ */
+export function openBrowser(base, routes, cookies = new Map()) {
   async function ask(path, { method = "GET", headers = {}, body } = {}) {
     const url = new URL(path, base);
     const cookie = Array.from(cookies, ([name, value]) => `${name}=${value}`).join("; ");
-    const response = await send(url, method, { ...(cookie && { cookie }), ...headers }, body);
+    const own = { accept: "text/html,*/*;q=0.8", ...(cookie && { cookie }) };
+    const response = await send(url, method, { ...own, ...headers }, body);
     const lines = response.headers.getSetCookie();
     for (const line of lines) keep(cookies, line);
     return {
@@ -21,7 +27,7 @@ export function openBrowser(base, cookies = new Map()) {
 
   /** Sends the form that has a button with this text, and follows the redirect. */
   async function submit(page, button, values = {}, headers = sameOrigin(base)) {
-    const form = formOf(page.text, button);
+    const form = routes ? { action: routes[button] } : formOf(page.text, button);
     const fields = { ...form.fields, ...values };
     const body = form.isMultipart ? new FormData() : new URLSearchParams();
     for (const [name, value] of Object.entries(fields)) body.append(name, value);
@@ -31,7 +37,14 @@ export function openBrowser(base, cookies = new Map()) {
     return { sent, page: await ask(new URL(sent.headers.get("location"), path)) };
   }
 
-  return { cookies, ask, submit, copy: () => openBrowser(base, new Map(cookies)) };
+  return {
+    base,
+    cookies,
+    ask,
+    submit,
+    copy: () => openBrowser(base, routes, new Map(cookies)),
+    another: () => openBrowser(base, routes),
+  };
 }
 
 /** Sends a request. By node:http, as fetch ignores a `host`. */

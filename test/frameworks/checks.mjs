@@ -6,17 +6,20 @@
 // - `/api/session`: JSON with `username` and `id`; or 401 with `reason`.
 // - Secrets are rotated after an hour (`rotateAfter: 3600`).
 // - ORIGIN is the app's own origin, if a proxy stands before it.
+// - SIGTERM ends the app.
+//
+// An app WITHOUT_FORMS has text on `/` in their place, and the routes /sign-in and /sign-out. apps.mjs lists them.
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { createServer } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
+import { DRIVEN, NEEDS_ORIGIN, WITHOUT_FORMS } from "./apps.mjs";
 import { openBrowser, sameOrigin, textOf } from "./browser.mjs";
-import { prepare } from "./database.mjs";
+import { drive } from "./chromium.mjs";
+import { ADA, age, GRACE, live, NAME, prepare } from "./database.mjs";
 
-const NAME = "__Host-session";
-const ADA = { username: "ada", password: "ada-demo" };
-const GRACE = { username: "grace", password: "grace-demo" };
 const PUBLIC = "https://app.example";
+const ROUTES = { "Sign in": "/sign-in", "Sign out": "/sign-out" };
 
 const claims = {
   "shows a stranger the form, and answers 401": async ({ browser }) => {
@@ -135,32 +138,16 @@ const claims = {
     }
   },
 
-  "lists devices, and revokes another one": async ({ browser, sql }) => {
+  "answers HEAD as GET, without the body": async ({ browser, sql }) => {
+    const stranger = await browser.ask("/", { method: "HEAD" });
+    assert.deepEqual([stranger.status, stranger.text, stranger.lines], [200, "", []]);
+    assert.equal((await browser.ask("/api/session", { method: "HEAD" })).status, 401);
     await signIn(browser, ADA);
-    const other = openBrowser(browser.base);
-    await signIn(other, ADA);
-    const page = await browser.ask("/");
-    for (const { id } of await live(sql)) {
-      assert.ok(page.text.includes(`id="${id}"`), "a device is missing");
-    }
-    assert.equal(page.text.match(/<button[^>]*>(?:\s|<!--.*?-->)*Revoke/g)?.length, 1);
-    const revoked = await browser.submit(page, "Revoke");
-    assert.match(textOf(revoked.page.text), /Signed in as ada/);
-    assert.match(textOf((await other.ask("/")).text), /Signed out/);
-  },
-
-  "lets nobody revoke the session of another user": async ({ browser, sql }) => {
-    await signIn(browser, ADA);
-    const second = openBrowser(browser.base);
-    await signIn(second, ADA);
-    const page = await browser.ask("/");
-    const grace = openBrowser(browser.base);
-    await signIn(grace, GRACE);
-    const [{ id }] = (await live(sql)).filter(({ username }) => username === "grace");
-    const mine = (await live(sql)).map((it) => it.id).filter((it) => page.text.includes(it));
-    const forged = { ...page, text: mine.reduce((text, it) => text.replaceAll(it, id), page.text) };
-    await browser.submit(forged, "Revoke").catch(() => {});
-    assert.match(textOf((await grace.ask("/")).text), /Signed in as grace/);
+    await age(sql);
+    const { status, text, headers, lines } = await browser.ask("/", { method: "HEAD" });
+    assert.deepEqual([status, text, lines.length], [200, "", 1]);
+    assert.match(headers.get("cache-control") ?? "", /no-store/);
+    assert.match(textOf((await browser.ask("/")).text), /Signed in as ada/);
   },
 
   "refuses forms of other origins, signed in and out": async ({ browser, sql }) => {
@@ -198,6 +185,14 @@ const claims = {
     assert.ok(!output().includes(secret));
   },
 
+  "needs ORIGIN behind a proxy for TLS that passes Host on, or not, as the docs say": async (
+    { name, browser },
+  ) => {
+    const headers = throughProxy("app.example", PUBLIC);
+    const { sent } = await browser.submit(await browser.ask("/"), "Sign in", ADA, headers);
+    assert.equal(ours(sent).length, NEEDS_ORIGIN.includes(name) ? 0 : 1, `answers ${sent.status}`);
+  },
+
   "keeps the cookie while the database is unreachable": async ({ browser, cut }) => {
     await signIn(browser, ADA);
     const before = browser.cookies.get(NAME);
@@ -211,21 +206,56 @@ const claims = {
   },
 };
 
+/** Of an app with forms. */
+const formClaims = {
+  "lists devices, and revokes another one": async ({ browser, sql }) => {
+    await signIn(browser, ADA);
+    const other = browser.another();
+    await signIn(other, ADA);
+    const page = await browser.ask("/");
+    for (const { id } of await live(sql)) {
+      assert.ok(page.text.includes(`id="${id}"`), "a device is missing");
+    }
+    assert.equal(page.text.match(/<button[^>]*>(?:\s|<!--.*?-->)*Revoke/g)?.length, 1);
+    const revoked = await browser.submit(page, "Revoke");
+    assert.match(textOf(revoked.page.text), /Signed in as ada/);
+    assert.match(textOf((await other.ask("/")).text), /Signed out/);
+  },
+
+  "lets nobody revoke the session of another user": async ({ browser, sql }) => {
+    await signIn(browser, ADA);
+    const second = browser.another();
+    await signIn(second, ADA);
+    const page = await browser.ask("/");
+    const grace = browser.another();
+    await signIn(grace, GRACE);
+    const [{ id }] = (await live(sql)).filter(({ username }) => username === "grace");
+    const mine = (await live(sql)).map((it) => it.id).filter((it) => page.text.includes(it));
+    const forged = { ...page, text: mine.reduce((text, it) => text.replaceAll(it, id), page.text) };
+    await browser.submit(forged, "Revoke").catch(() => {});
+    assert.match(textOf((await grace.ask("/")).text), /Signed in as grace/);
+  },
+};
+
+/** What a browser sends with a form through a proxy for TLS. */
+const throughProxy = (host, origin, site) => ({
+  ...(host && { host }),
+  "x-forwarded-host": "app.example",
+  "x-forwarded-proto": "https",
+  origin,
+  ...(site && { "sec-fetch-site": site }),
+});
+
 /** Asks the forms of an app behind a proxy for TLS, whose requests have this `Host`. */
 const behindProxy = (host) => async ({ browser, sql }) => {
-  const from = (origin, site) => ({
-    ...(host && { host }),
-    "x-forwarded-host": "app.example",
-    "x-forwarded-proto": "https",
-    origin,
-    ...(site && { "sec-fetch-site": site }),
-  });
   const form = await browser.ask("/");
-  const evil = await browser.submit(form, "Sign in", ADA, from("https://evil.example"));
-  assert.ok(evil.sent.status >= 400, `answers ${evil.sent.status}`);
+  const evil = throughProxy(host, "https://evil.example");
+  const { sent } = await browser.submit(form, "Sign in", ADA, evil);
+  assert.ok(sent.status >= 400, `answers ${sent.status}`);
   assert.equal((await live(sql)).length, 0);
   for (const site of [undefined, "same-origin"]) {
-    const { sent } = await browser.submit(form, "Sign in", ADA, from(PUBLIC, site));
+    const own = throughProxy(host, PUBLIC, site);
+    const { sent } = await browser.submit(form, "Sign in", ADA, own);
     assert.equal(ours(sent).length, 1, `answers ${sent.status}: ${sent.text.slice(0, 300)}`);
   }
 };
@@ -237,30 +267,43 @@ const proxyClaims = {
   "accepts its own forms alone behind a proxy for TLS that changes Host": behindProxy(undefined),
 };
 
-/** Asks an app whatever it must do. Yields each claim, and the error if it does not hold. */
+/** Asks an app whatever it must do. Yields each claim, and the error if it does not hold, or why it is not asked. */
 export async function* check(app) {
-  yield* ask(app, claims, {});
-  yield* ask(app, proxyClaims, { ORIGIN: PUBLIC });
+  const hasForms = !WITHOUT_FORMS.includes(app.name);
+  const routes = hasForms ? undefined : ROUTES;
+  const ask = (all) =>
+    async function* ({ base, database, running }) {
+      const { sql, cut } = database;
+      for (const [claim, holds] of Object.entries(all)) {
+        await sql`delete from coatcheck.sessions`;
+        const browser = openBrowser(base, routes);
+        try {
+          await holds({ name: app.name, browser, sql, cut, output: running.output });
+          yield { claim };
+        } catch (error) {
+          yield { claim, error };
+        }
+      }
+    };
+  yield* serve(app, {}, ask(hasForms ? { ...formClaims, ...claims } : claims));
+  yield* serve(app, { ORIGIN: PUBLIC }, ask(proxyClaims));
+  if (DRIVEN.includes(app.name)) yield* serve(app, {}, drive);
+  if (hasForms) return;
+  for (const claim of Object.keys(formClaims)) yield { claim, notAsked: "the app has no forms" };
 }
 
-async function* ask(app, all, settings) {
+/** Starts an app with a database, and ends both after what was asked. */
+async function* serve(app, settings, ask) {
   const database = await prepare(app.server);
-  const { sql } = database;
   const port = await freePort();
   const base = `http://localhost:${port}`;
-  const running = await app.start({ DATABASE_URL: database.url, PORT: String(port), ...settings });
+  const running = app.start({ DATABASE_URL: database.url, PORT: String(port), ...settings });
   try {
     await ready(base, running);
-    for (const [claim, holds] of Object.entries(all)) {
-      await sql`delete from coatcheck.sessions`;
-      const browser = Object.assign(openBrowser(base), { base });
-      try {
-        await holds({ browser, sql, cut: database.cut, output: running.output });
-        yield { claim };
-      } catch (error) {
-        yield { claim, error };
-      }
-    }
+    yield* ask({ name: app.name, base, database, running });
+    const claim = "ends on SIGTERM within 10 seconds";
+    const isInTime = await running.end();
+    yield isInTime ? { claim } : { claim, error: new Error("It still ran") };
   } catch (error) {
     yield { claim: "starts", error };
   } finally {
@@ -271,7 +314,7 @@ async function* ask(app, all, settings) {
 
 async function ready(base, running) {
   let hasEnded = false;
-  running.exited.then(() => hasEnded = true);
+  running.ended.then(() => hasEnded = true);
   for (let tries = 0; tries < 300 && !hasEnded; tries++) {
     const response = await fetch(base).catch(() => undefined);
     if (response) return;
@@ -298,15 +341,3 @@ async function visit(browser) {
 }
 
 const ours = ({ lines }) => lines.filter((it) => it.startsWith(`${NAME}=`));
-
-/** The live sessions. */
-async function live(sql) {
-  return await sql`select s.id::text, u.username from coatcheck.sessions s join users u on u.id = s.user_id
-    where s.revoked_at is null order by u.username`;
-}
-
-/** Makes every secret old enough to be rotated. */
-async function age(sql) {
-  await sql`update coatcheck.sessions set created_at = created_at - interval '2 hours',
-    authenticated_at = authenticated_at - interval '2 hours'`;
-}

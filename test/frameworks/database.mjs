@@ -5,6 +5,10 @@ import postgres from "postgres";
 import { migrate } from "../../dist/mod.js";
 import { createUsers } from "../../examples/users.ts";
 
+export const NAME = "__Host-session";
+export const ADA = { username: "ada", password: "ada-demo" };
+export const GRACE = { username: "grace", password: "grace-demo" };
+
 /** Creates a database with the schema, and the users ada and grace of examples/users.ts. */
 export async function prepare(server) {
   const name = `coatcheck_frameworks_${crypto.randomUUID().replaceAll("-", "")}`;
@@ -54,4 +58,17 @@ async function openProxy(target) {
       for (const it of sockets) it.destroy();
     },
   };
+}
+
+/** The live sessions. */
+export async function live(sql) {
+  return await sql`select s.id::text, u.username from coatcheck.sessions s join users u on u.id = s.user_id
+    where s.revoked_at is null order by u.username`;
+}
+
+/** Makes every secret old enough to be rotated. */
+export async function age(sql) {
+  await sql`update coatcheck.sessions set created_at = created_at - interval '2 hours',
+    authenticated_at = authenticated_at - interval '2 hours',
+    rotated_at = rotated_at - interval '2 hours', rotation_seen_at = rotation_seen_at - interval '2 hours'`;
 }

@@ -1,12 +1,23 @@
 // Builds each app of examples/frameworks/ as its users would, and tests it. See scripts/frameworks.mjs.
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { delimiter, dirname, join, relative, resolve } from "node:path";
 import process from "node:process";
+import { setTimeout as sleep } from "node:timers/promises";
 import { parseArgs } from "node:util";
+import { findChromium } from "../../scripts/chromium.mjs";
 import { startPostgres } from "../../scripts/postgres.mjs";
-import { root, run, stop } from "../../scripts/run.mjs";
+import { bin, root, run, stop } from "../../scripts/run.mjs";
+import { DRIVEN } from "./apps.mjs";
 import { check } from "./checks.mjs";
 import { prepare } from "./database.mjs";
 
@@ -33,12 +44,27 @@ const env = {
   NEXT_TELEMETRY_DISABLED: "1",
 };
 
+// What a TypeScript project on Node or on Bun has, if the framework brings no tsconfig.json.
+const compilerOptions = {
+  target: "es2024",
+  lib: ["es2024", "dom", "dom.iterable"],
+  module: "preserve",
+  types: ["node", "bun"],
+  allowImportingTsExtensions: true,
+  verbatimModuleSyntax: true,
+  strict: true,
+  exactOptionalPropertyTypes: true,
+  noUncheckedIndexedAccess: true,
+  skipLibCheck: true,
+  noEmit: true,
+};
+
 mkdirSync(work, { recursive: true });
 const tarball = values.package ? resolve(values.package) : await pack();
 const server = process.env.DATABASE_URL
   ? { url: process.env.DATABASE_URL, stop: async () => {} }
   : await startPostgres(undefined, ["fsync=off"]);
-let [passed, failed] = [0, 0];
+let [passed, failed, notAsked] = [0, 0, 0];
 try {
   for (const name of chosen) {
     if (stop.aborted) break;
@@ -48,19 +74,39 @@ try {
       failed++;
       continue;
     }
+    const claim = "has types that hold";
+    report(await typechecks(name) ? { claim } : { claim, error: new Error("See above") });
     const app = { name, server: server.url, start: (settings) => start(name, settings) };
     if (values.serve) await serve(app);
-    else {for await (const { claim, error } of check(app)) {
-        console.log(error ? `✗ ${claim}\n${error.stack ?? error}` : `✓ ${claim}`);
-        if (error) failed++;
-        else passed++;
-      }}
+    else for await (const it of check(app)) report(it);
   }
 } finally {
   await server.stop();
 }
-console.log(`\n${passed} passed, ${failed} failed`);
+const undriven = values.serve || findChromium() ? [] : chosen.filter((it) => DRIVEN.includes(it));
+if (undriven.length > 0) {
+  console.error(`
+!! The pages of ${
+    undriven.join(" and ")
+  } were NOT driven in a real browser: there is no Chromium here.
+!! Install chromium, or say where one is: CHROMIUM=/path/to/chrome npm run test:frameworks`);
+  if (process.env.CI) failed++;
+}
+console.log(`\n${passed} passed, ${failed} failed, ${notAsked} not asked`);
 process.exitCode = failed > 0 || stop.aborted ? 1 : 0;
+
+function report({ claim, error, notAsked: reason }) {
+  if (error) failed++;
+  else if (reason) notAsked++;
+  else passed++;
+  console.log(
+    error
+      ? `✗ ${claim}\n${error.stack ?? error}`
+      : reason
+      ? `– ${claim}: not asked, as ${reason}`
+      : `✓ ${claim}`,
+  );
+}
 
 /** Makes the package that the apps install. */
 async function pack() {
@@ -94,8 +140,23 @@ async function build(name) {
     await run(["npm", "run", "--silent", "--if-present", "build"], options);
 }
 
-/** Starts an app; it is ended by the function that is returned. */
-async function start(name, settings) {
+/** Checks the types of a built app. */
+async function typechecks(name) {
+  const folder = join(work, name);
+  const { scripts } = JSON.parse(readFileSync(join(folder, "package.json"), "utf8"));
+  if (scripts.typecheck) {
+    return await run(["npm", "run", "--silent", "typecheck"], { cwd: folder, env });
+  }
+  const config = join(folder, "tsconfig.json");
+  if (!existsSync(config)) {
+    const include = ["**/*.ts", ".astro/types.d.ts"];
+    writeFileSync(config, JSON.stringify({ compilerOptions, include }));
+  }
+  return await run([bin("tsc"), "--noEmit", "--project", folder]);
+}
+
+/** Starts an app. */
+function start(name, settings) {
   const child = spawn("npm", ["run", "--silent", "start"], {
     cwd: join(work, name),
     env: { ...env, NODE_ENV: "production", ...settings },
@@ -106,22 +167,35 @@ async function start(name, settings) {
   for (const stream of [child.stdout, child.stderr]) {
     stream.setEncoding("utf8").on("data", (text) => output += text);
   }
-  const exited = once(child, "exit");
-  const end = async () => {
+  // Not `exit`: npm can end before the app does, which holds the pipes open.
+  const ended = once(child, "close");
+  const kill = (signal) => {
     try {
-      process.kill(-child.pid);
+      process.kill(-child.pid, signal);
     } catch {
       // It has ended by itself.
     }
-    await exited;
+  };
+  /** Ends the app. Returns whether it has ended by SIGTERM, within 10 seconds. */
+  const end = async () => {
+    kill("SIGTERM");
+    const timer = new AbortController();
+    const inTime = await Promise.race([
+      ended.then(() => true),
+      sleep(10_000, false, { signal: timer.signal }).catch(() => true),
+    ]);
+    timer.abort();
+    kill("SIGKILL");
+    await ended;
+    return inTime;
   };
   stop.addEventListener("abort", end);
   return {
     output: () => output,
-    exited,
-    end: async () => {
+    ended,
+    end: () => {
       stop.removeEventListener("abort", end);
-      await end();
+      return end();
     },
   };
 }
@@ -130,10 +204,10 @@ async function start(name, settings) {
 async function serve(app) {
   const database = await prepare(app.server);
   const port = process.env.PORT ?? "3000";
-  const running = await app.start({ DATABASE_URL: database.url, PORT: port });
+  const running = app.start({ DATABASE_URL: database.url, PORT: port });
   console.log(`http://localhost:${port}: ada (password ada-demo), grace (password grace-demo)`);
   await Promise.race([
-    running.exited,
+    running.ended,
     new Promise((resolve) => stop.addEventListener("abort", resolve)),
   ]);
   console.log(running.output());

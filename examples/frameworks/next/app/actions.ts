@@ -7,10 +7,10 @@ import { redirect } from "next/navigation";
 import { createSession, getSession, revokeSession, revokeSessions, sql } from "../lib/sessions";
 import { checkPassword } from "../lib/users";
 
-export async function signIn(_previous: string, form: FormData): Promise<string> {
+export async function signIn(form: FormData): Promise<void> {
   const username = String(form.get("username"));
   if (!await checkPassword(username, String(form.get("password")), sql)) {
-    return "Wrong username or password";
+    redirect("/?wrong");
   }
   // `replaces` revokes the session that the browser had, against session fixation.
   const created = await createSession(username, sql, { replaces: await headers() });

@@ -3,5 +3,9 @@ import type { ReactNode } from "react";
 export const metadata = { title: "coatcheck" };
 
 export default function Layout({ children }: { children: ReactNode }) {
-  return <html lang="en"><body>{children}</body></html>;
+  return (
+    <html lang="en">
+      <body>{children}</body>
+    </html>
+  );
 }

@@ -4,7 +4,8 @@ import { createContext, type MiddlewareFunction } from "react-router";
 
 // Hot reload runs this module again, and each run would open another pool.
 const kept = globalThis as { sql?: postgres.Sql };
-export const sql = kept.sql ??= postgres(process.env.DATABASE_URL!);
+// `react-router-serve` ends on SIGTERM only after the pool has closed its idle connections.
+export const sql = kept.sql ??= postgres(process.env.DATABASE_URL!, { idle_timeout: 5 });
 
 export const { createSession, listSessions, revokeSession, revokeSessions, withSession } =
   configure({ rotateAfter: 3600 });
