@@ -158,8 +158,7 @@ export function driverError(error: unknown): DriverError {
     if (sqlstate !== undefined) {
       const table = property(it, "table") ?? property(it, "table_name");
       const row = table ?? property(it, "detail");
-      const context = String(property(it, "where") ?? "");
-      const isNested = /^(PL\/\w+ function (?!inline_code_block)|SQL function )/m.test(context);
+      const isNested = isInFunction(property(it, "where"));
       return { code: sqlstate, message: property(it, "message"), table, row, isNested, sqlstate };
     }
     if (typeof code !== "string") code = property(it, "code");
@@ -167,6 +166,12 @@ export function driverError(error: unknown): DriverError {
   }
   const none = undefined;
   return { code, message: none, table: none, row: none, isNested: false, sqlstate: none };
+}
+
+/** Whether PostgreSQL says that an error was raised in a function. Our migrations are blocks. */
+function isInFunction(context: unknown): boolean {
+  return typeof context === "string" &&
+    /^(PL\/\w+ function (?!inline_code_block)|SQL function )/m.test(context);
 }
 
 /**

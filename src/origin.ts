@@ -87,7 +87,7 @@ export function isCrossOrigin(
   const origins = resolveOrigins(caller, own);
   const crosses = crossesOrigin(caller, request, origins);
   // A mistake of the app, unless it is the URL of a Request on Bun, whose client sent an invalid Host.
-  const isPath = /^\//.test(request.url) && !(request instanceof Request);
+  const isPath = request.url.startsWith("/") && !(request instanceof Request);
   if (isPath && origins.own === undefined) {
     const desired = "be absolute, as that of a Request, unless options.origin is set";
     refuse(TypeError, `${caller}: request.url`, desired, "a path");

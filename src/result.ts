@@ -25,6 +25,7 @@ export interface GuestResult<Data extends object = Record<string, unknown>> {
   readonly guest: GuestSession<Data>;
   /** Why there is no session. */
   readonly reason: "guest";
+  /** Unset: a guest is live. */
   readonly revokedReason?: undefined;
   /** As with a session. */
   readonly headers: Headers;

@@ -1,10 +1,13 @@
-import type { SessionResult } from "coatcheck";
+import type { RefusalReason } from "coatcheck";
 import { policy } from "./policy.ts";
 
 const { idleTimeout, absoluteTimeout } = policy;
 
 /** A request without a session. */
-export type SignedOut = Extract<SessionResult, { session: null }>;
+export interface SignedOut {
+  readonly reason: RefusalReason;
+  readonly revokedReason?: string | undefined;
+}
 
 /** Explains to the user why there is no session. Returns "" for a visitor who had none. */
 export function whySignedOut({ reason, revokedReason = "" }: SignedOut): string {
@@ -18,8 +21,9 @@ const REUSED =
   "An old copy of your cookie was used, so another party has one. The server cannot tell " +
   "which of you is the attacker, and revoked the session for both.";
 
-const WHY = {
+const WHY: Readonly<Record<Exclude<RefusalReason, "revoked">, string>> = {
   absent: "",
+  guest: "",
   malformed: "Your browser sent a malformed session cookie.",
   unknown: "Your browser sent an unknown session cookie.",
   idle: `You were inactive for ${idleTimeout / 60} minutes.`,
