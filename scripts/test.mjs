@@ -27,10 +27,20 @@ const AT_ONCE = 4;
 const file = (name) => `${name}.test.ts`;
 // Floods, other people's clients, servers and package managers, the guide's apps, and hostile schemas. They take as
 // long as all others together, so they run in the gate, or if they are asked for by name.
-const SLOW = ["bridge", "clients", "decoys", "guide", "migrations", "package", "pglite", "servers"]
+const SLOW = [
+  "bridge",
+  "clients",
+  "decoys",
+  "guide",
+  "migrations",
+  "package",
+  "pglite",
+  "repair",
+  "servers",
+]
   .map(file);
 // These test the server, start other programs, or drive a browser: one runtime is enough.
-const ON_BUN = ["bridge", "browser", "decoys", "migrations"].map(file);
+const ON_BUN = ["bridge", "browser", "decoys", "migrations", "repair"].map(file);
 const CITUS = file("citus");
 const { CITUS_URL } = process.env;
 
