@@ -361,6 +361,21 @@ suite("a foreign key", () => {
     assert.deepEqual([applied, foreignKey], [isValid ? ["002_sessions"] : [], isValid]);
   });
 
+  test("opens the old session for a reused key if the triggers were disabled when the user was deleted", async () => {
+    await afresh();
+    await migrate(db.sql, { users: USERS });
+    const { headers } = await createSession("ada", db.sql);
+    await run(
+      "alter table users disable trigger all",
+      "delete from users where id = 1",
+      "alter table users enable trigger all",
+      "insert into users values (1, 'mallory')",
+    );
+    assert.deepEqual(await migrate(db.sql, { users: USERS }), { applied: [], foreignKey: true });
+    const { session } = await validateSession(withCookie(headers), db.sql);
+    assert.equal(session?.username, "mallory");
+  });
+
   test("revokes all sessions with a lost view if the foreign key has not kept the users", async () => {
     const cases = [
       ["alter table users disable trigger all", "delete from users where id = 1"],
