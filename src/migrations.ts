@@ -387,8 +387,8 @@ ${KEY_TYPE}
         select from pg_constraint join pg_attribute on attrelid = conrelid and conkey = array[attnum]
         where conrelid = 'coatcheck.sessions'::regclass and contype = 'f' and attname = 'user_id') then
       begin
-        execute format('alter table coatcheck.sessions add foreign key (user_id)
-          references %s (%I) on delete cascade %s', users::regclass, id_column,
+        execute format('alter table coatcheck.sessions add constraint sessions_user_id_fkey
+          foreign key (user_id) references %s (%I) on delete cascade %s', users::regclass, id_column,
           case when has_sessions then 'not valid' end);
       exception
         when invalid_foreign_key or object_not_in_prerequisite_state then
@@ -448,10 +448,11 @@ ${KEY_TYPE}
           and indrelid = 'coatcheck.sessions'::regclass and not indisvalid) then
       drop index coatcheck.sessions_user_id;
     end if;
-    if to_regclass('coatcheck.sessions_user_id') is null then
-      create index sessions_user_id on coatcheck.sessions (user_id);
-    else
+    if exists (select from pg_class where oid = to_regclass('coatcheck.sessions_user_id')) then
       create index on coatcheck.sessions (user_id);
+    else
+      -- Fails if another server has made it, and the snapshot is older.
+      create index sessions_user_id on coatcheck.sessions (user_id);
     end if;
   end if;
 

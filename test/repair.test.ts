@@ -96,6 +96,29 @@ suite("a table that has lost a part", () => {
     assert.deepEqual(await keysOf(), made);
   });
 
+  test("makes the keys again once if twenty servers start at once, whatever their snapshots see", async () => {
+    const connection = { default_transaction_isolation: "repeatable read" } as const;
+    const sql = postgres(db.url, { max: 20, connection, onnotice: () => {} });
+    try {
+      for (const client of [sql, db.sql]) {
+        await afresh();
+        await migrate(db.sql, { users: USERS });
+        const made = await keysOf();
+        await run(...POST_DATA);
+        const results = await Promise.all(
+          Array.from({ length: 20 }, () => migrate(client, { users: USERS })),
+        );
+        for (const { foreignKey } of results) assert.equal(foreignKey, true);
+        assert.deepEqual(await keysOf(), made);
+        await run(POST_DATA[3]!);
+        await Promise.all(Array.from({ length: 20 }, () => migrate(client)));
+        assert.deepEqual(await keysOf(), made);
+      }
+    } finally {
+      await sql.end({ timeout: 5 });
+    }
+  });
+
   test("takes an index of your own in place of its own, but none that is partial or unfinished", async () => {
     await afresh();
     await migrate(db.sql, { users: USERS });
