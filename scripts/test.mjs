@@ -36,11 +36,12 @@ const SLOW = [
   "migrations",
   "package",
   "pglite",
+  "repair",
   "servers",
 ]
   .map(file);
 // These test the server, start other programs, or drive a browser: one runtime is enough.
-const ON_BUN = ["bridge", "browser", "decoys", "migrations"].map(file);
+const ON_BUN = ["bridge", "browser", "decoys", "migrations", "repair"].map(file);
 const CITUS = file("citus");
 const { CITUS_URL } = process.env;
 

@@ -93,6 +93,14 @@ begin
         'migrate: coatcheck.migrations exists and was not created by coatcheck; rename or drop it';
     end if;
   end if;
+  -- A dump may be restored without its indexes and keys, and rows be restored twice then.
+  if not exists (
+      select from pg_index join pg_attribute on attrelid = indrelid and attnum = indkey[0]
+      where indrelid = 'coatcheck.migrations'::regclass and attname = 'name'
+        and indisunique and indisvalid and indpred is null) then
+    delete from coatcheck.migrations a using coatcheck.migrations b where a.name = b.name and a.ctid > b.ctid;
+    alter table coatcheck.migrations add primary key (name);
+  end if;
   -- The view is made again if it was dropped with your table.
   if to_regclass('coatcheck.users') is not null
       and exists (select from coatcheck.migrations where name = '001_users') then
@@ -169,8 +177,12 @@ begin
     -- Unless a foreign key has kept them together, the sessions are those of another table's users, and a key
     -- may be another person's now.
     if not exists (
-        select from pg_constraint
-        where conrelid = 'coatcheck.sessions'::regclass and contype = 'f' and confrelid = users) then
+        select from pg_constraint f join pg_attribute on attrelid = conrelid and conkey = array[attnum]
+        where conrelid = 'coatcheck.sessions'::regclass and contype = 'f' and confrelid = users
+          and attname = 'user_id' and convalidated
+          and not exists (
+            select from pg_trigger join pg_constraint c on c.oid = tgconstraint
+            where c.conrelid = f.conrelid and c.contype = 'f' and tgenabled in ('D', 'R'))) then
       update coatcheck.sessions set revoked_at = statement_timestamp(), revoked_reason = 'users-replaced'
         where revoked_at is null;
     end if;

@@ -30,14 +30,10 @@ begin
       'migrate: ' || foreign_object || ' is owned by another role; '
       'run migrate as that role, or drop it if that role is not yours';
   end if;
-  if exists (select from coatcheck.migrations where name = '004_guests') then
-    perform set_config('search_path', callers_path, true);
-    return;
-  end if;
-
+  -- Also if the table was made again.
   alter table coatcheck.sessions alter user_id drop not null;
 
-  insert into coatcheck.migrations (name) values ('004_guests');
+  insert into coatcheck.migrations (name) values ('004_guests') on conflict do nothing;
   perform set_config('search_path', callers_path, true);
 end
 $coatcheck$

@@ -20,8 +20,9 @@ export interface MigrateResult {
   /** The names of the steps that this call ran, in order; none if there was nothing to do. */
   readonly applied: readonly string[];
   /**
-   * Whether a foreign key deletes the sessions of a deleted user. If not, call {@linkcode revokeSessions} when
-   * you delete a user or give their key to another one.
+   * Whether a foreign key deletes the sessions of a deleted user: to a table that the view reads, validated,
+   * with `on delete cascade` and with its triggers enabled. If not, call {@linkcode revokeSessions} when you
+   * delete a user or give their key to another one.
    */
   readonly foreignKey: boolean;
 }
@@ -30,9 +31,12 @@ export interface MigrateResult {
  * What the catalogs say about the schema. It takes no lock and trusts no name: it runs with the caller's
  * search_path, so every operator and function names its schema. A ledger that an untrusted role could change
  * is not read; see OWNERS in migrations.ts.
+ *
+ * A foreign key to a partitioned table has a constraint for each partition, with triggers of its own. One
+ * that is not enforced has no triggers.
  */
 const STATE = statement(
-  12,
+  20,
   `with recursive parts as (
     select part.oid, part.relname, part.relkind, part.relowner, schema.nspowner,
       pg_catalog.obj_description(part.oid, 'pg_class')
@@ -50,19 +54,19 @@ const STATE = statement(
   ), named as (
     select c.oid, c.relkind from pg_catalog.pg_class c
     where c.oid operator(pg_catalog.=) pg_catalog.to_regclass($2::pg_catalog.text)::pg_catalog.oid
-  ), reads (source, oid) as (
-    select 'view', p.oid from parts p where p.relname operator(pg_catalog.=) 'users'
+  ), reads (source, oid, attnum) as (
+    select 'view', p.oid, 0 from parts p where p.relname operator(pg_catalog.=) 'users'
     union
-    select 'named', n.oid from named n
+    select 'named', n.oid, 0 from named n
     union
-    select r.source, d.refobjid
+    select r.source, d.refobjid, d.refobjsubid
     from reads r
     join pg_catalog.pg_rewrite w on w.ev_class operator(pg_catalog.=) r.oid
     join pg_catalog.pg_depend d on d.objid operator(pg_catalog.=) w.oid
     where d.classid operator(pg_catalog.=) 'pg_catalog.pg_rewrite'::pg_catalog.regclass::pg_catalog.oid
       and d.refclassid operator(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass::pg_catalog.oid
   ), tables as (
-    select r.oid from reads r
+    select distinct r.oid from reads r
     join pg_catalog.pg_class c on c.oid operator(pg_catalog.=) r.oid
     where r.source operator(pg_catalog.=) 'view'
       and c.relkind operator(pg_catalog.=) any (array['r', 'p', 'f']::pg_catalog."char"[])
@@ -75,14 +79,80 @@ const STATE = statement(
     select k.part, t.typbasetype from keys k
     join pg_catalog.pg_type t on t.oid operator(pg_catalog.=) k.type
     where t.typtype operator(pg_catalog.=) 'd'
-  ), foreign_keys as (
-    select f.confrelid from parts p
+  ), all_foreign_keys as (
+    select f.* from parts p
     join pg_catalog.pg_constraint f on f.conrelid operator(pg_catalog.=) p.oid
     join pg_catalog.pg_attribute a on a.attrelid operator(pg_catalog.=) p.oid
-      and a.attnum operator(pg_catalog.=) any (f.conkey)
+      and f.conkey operator(pg_catalog.=) array[a.attnum]
     where p.relname operator(pg_catalog.=) 'sessions'
       and f.contype operator(pg_catalog.=) 'f'
       and a.attname operator(pg_catalog.=) 'user_id'
+  ), foreign_keys as (
+    select f.confrelid, f.confkey, f.convalidated, f.confdeltype, t.count, t.enabled
+    from all_foreign_keys f
+    cross join lateral (
+      select pg_catalog.count(*) as count,
+        pg_catalog.bool_and(t.tgenabled operator(pg_catalog.=) any (array['O', 'A']::pg_catalog."char"[]))
+          as enabled
+      from all_foreign_keys c
+      join pg_catalog.pg_trigger t on t.tgconstraint operator(pg_catalog.=) c.oid
+      where c.oid operator(pg_catalog.=) f.oid or c.conparentid operator(pg_catalog.<>) 0::pg_catalog.oid
+    ) t
+    where f.conparentid operator(pg_catalog.=) 0::pg_catalog.oid
+  ), unindexed as (
+    select p.relname from parts p
+    join pg_catalog.pg_attribute a on a.attrelid operator(pg_catalog.=) p.oid
+    where (p.relname operator(pg_catalog.=) 'migrations' and a.attname operator(pg_catalog.=) 'name'
+        or p.relname operator(pg_catalog.=) 'sessions'
+          and a.attname operator(pg_catalog.=) any (array['id', 'user_id']))
+      and not exists (
+        select from pg_catalog.pg_index i
+        where i.indrelid operator(pg_catalog.=) p.oid
+          and i.indkey[0] operator(pg_catalog.=) a.attnum
+          and i.indisvalid and i.indpred is null
+          and (i.indisunique or a.attname operator(pg_catalog.=) 'user_id')
+      )
+  ), columns (place, name, type, extra) as (
+    values (1, 'id', 'pg_catalog.uuid'::pg_catalog.regtype, ''),
+      (2, 'user_id', (select k.type::pg_catalog.regtype from keys k
+        join pg_catalog.pg_type t on t.oid operator(pg_catalog.=) k.type
+        where k.part operator(pg_catalog.=) 'users' and t.typtype operator(pg_catalog.<>) 'd'), ''),
+      (3, 'digest', 'pg_catalog.bytea'::pg_catalog.regtype, ' not null'),
+      (4, 'previous_digest', 'pg_catalog.bytea'::pg_catalog.regtype, ''),
+      (5, 'rotation_salt', 'pg_catalog.bytea'::pg_catalog.regtype, ''),
+      (6, 'rotated_at', 'pg_catalog.timestamptz'::pg_catalog.regtype, ''),
+      (7, 'rotation_seen_at', 'pg_catalog.timestamptz'::pg_catalog.regtype, ''),
+      (8, 'created_at', 'pg_catalog.timestamptz'::pg_catalog.regtype, ' not null'),
+      (9, 'authenticated_at', 'pg_catalog.timestamptz'::pg_catalog.regtype, ' not null'),
+      (10, 'last_seen_at', 'pg_catalog.timestamptz'::pg_catalog.regtype, ' not null'),
+      (11, 'expires_at', 'pg_catalog.timestamptz'::pg_catalog.regtype, ' not null'),
+      (12, 'revoked_at', 'pg_catalog.timestamptz'::pg_catalog.regtype, ''),
+      (13, 'revoked_reason', 'pg_catalog.text'::pg_catalog.regtype, ''),
+      (14, 'persistent', 'pg_catalog.bool'::pg_catalog.regtype, ' not null'),
+      (15, 'version', 'pg_catalog.int4'::pg_catalog.regtype, ' not null default 0'),
+      (16, 'data', 'pg_catalog.jsonb'::pg_catalog.regtype, ' not null')
+  ), compared as (
+    select c.*, a.attnotnull, a.atthasdef, a.attnum is null as is_missing,
+      a.atttypid operator(pg_catalog.<>) c.type::pg_catalog.oid
+        and c.name operator(pg_catalog.<>) 'user_id' as is_other
+    from parts p
+    cross join columns c
+    left join pg_catalog.pg_attribute a on a.attrelid operator(pg_catalog.=) p.oid
+      and a.attname operator(pg_catalog.=) c.name
+    where p.relname operator(pg_catalog.=) 'sessions'
+      and p.relkind operator(pg_catalog.=) any (array['r', 'p']::pg_catalog."char"[])
+  ), repairs as (
+    select c.place, c.name, c.is_missing or c.is_other as is_lost,
+      case
+        when c.is_missing then pg_catalog.format('add %s %s%s', c.name,
+          coalesce(c.type::pg_catalog.text, 'integer'), c.extra)
+        when c.is_other then pg_catalog.format('drop %s, add %s %s%s', c.name, c.name, c.type, c.extra)
+        when not c.attnotnull and c.extra operator(pg_catalog.<>) ''
+          then pg_catalog.format('alter %s set not null', c.name)
+        when not c.atthasdef and c.name operator(pg_catalog.=) 'version'
+          then pg_catalog.format('alter %s set default 0', c.name)
+      end as change
+    from compared c
   )
   select $1::pg_catalog.text as call,
     (exists (
@@ -106,7 +176,31 @@ const STATE = statement(
       where p.relname operator(pg_catalog.=) 'users'))::pg_catalog.text as has_view,
     (exists (select from parts p
       where p.relname operator(pg_catalog.=) 'sessions'))::pg_catalog.text as has_sessions,
+    (2 operator(pg_catalog.=) (select pg_catalog.count(*) from parts p
+      join pg_catalog.pg_attribute a on a.attrelid operator(pg_catalog.=) p.oid
+      where p.relname operator(pg_catalog.=) 'users'
+        and a.attname operator(pg_catalog.=) any (array['id', 'username'])
+    ))::pg_catalog.text as shows_users,
+    (not exists (select from unindexed u
+      where u.relname operator(pg_catalog.=) 'migrations'))::pg_catalog.text as has_ledger_key,
+    (not exists (select from unindexed u
+      where u.relname operator(pg_catalog.=) 'sessions'))::pg_catalog.text as has_indexes,
+    (exists (select from parts p
+      join pg_catalog.pg_attribute a on a.attrelid operator(pg_catalog.=) p.oid
+      where p.relname operator(pg_catalog.=) 'sessions' and a.attname operator(pg_catalog.=) 'user_id'
+        and not a.attnotnull))::pg_catalog.text as takes_guests,
     (exists (select from foreign_keys))::pg_catalog.text as has_foreign_key,
+    (exists (select from foreign_keys f join named n on n.oid operator(pg_catalog.=) f.confrelid
+      where not f.convalidated and f.count operator(pg_catalog.>) 0
+        and f.confdeltype operator(pg_catalog.=) 'c'::pg_catalog."char"
+    ))::pg_catalog.text as can_validate,
+    (exists (select from foreign_keys f
+      join reads r on r.oid operator(pg_catalog.=) f.confrelid
+      where r.source operator(pg_catalog.=) 'view'
+        and r.attnum operator(pg_catalog.=) any (array[0, f.confkey[1]::pg_catalog.int4])
+        and f.convalidated and f.enabled
+        and f.confdeltype operator(pg_catalog.=) 'c'::pg_catalog."char"
+    ))::pg_catalog.text as deletes_sessions,
     (exists (select from named n
       where n.relkind operator(pg_catalog.=) any (array['r', 'p']::pg_catalog."char"[])
     ))::pg_catalog.text as can_refer,
@@ -118,7 +212,8 @@ const STATE = statement(
     (select pg_catalog.string_agg(f.confrelid::pg_catalog.regclass::pg_catalog.text, ', ')
       from foreign_keys f
       where not exists (
-        select from foreign_keys r join named n on n.oid operator(pg_catalog.=) r.confrelid
+        select from foreign_keys o join reads r on r.oid operator(pg_catalog.=) o.confrelid
+        where r.source operator(pg_catalog.=) 'named'
       )) as refers_to_others,
     (select k.type::pg_catalog.regtype::pg_catalog.text from keys k
       join pg_catalog.pg_type t on t.oid operator(pg_catalog.=) k.type
@@ -127,7 +222,13 @@ const STATE = statement(
     (select k.type::pg_catalog.regtype::pg_catalog.text from keys k
       join pg_catalog.pg_type t on t.oid operator(pg_catalog.=) k.type
       where k.part operator(pg_catalog.=) 'sessions'
-        and t.typtype operator(pg_catalog.<>) 'd') as sessions_key`,
+        and t.typtype operator(pg_catalog.<>) 'd') as sessions_key,
+    (select pg_catalog.string_agg(r.name, ', ' order by r.place) from repairs r
+      where r.change is not null) as wrong_columns,
+    (select pg_catalog.concat(
+        case when pg_catalog.bool_or(r.is_lost) then 'truncate coatcheck.sessions; ' end,
+        'alter table coatcheck.sessions ', pg_catalog.string_agg(r.change, ', ' order by r.place))
+      from repairs r where r.change is not null) as repair`,
 );
 
 const APPLIED = statement(
@@ -145,6 +246,7 @@ const APPLIED = statement(
  *
  * If the view or the foreign key was dropped with your table, a call with `users` makes it again, and its step
  * is in `applied`. If both were gone, it also revokes all sessions: a key may belong to another person now.
+ * A lost primary key or index is made again as well.
  * Without a foreign key, a session outlives its user, and another user with the same key gets it: call
  * {@linkcode revokeSessions} when you delete a user, or when you create one.
  *
@@ -168,7 +270,8 @@ const APPLIED = statement(
  * @throws {RangeError} If a name is empty, too long, or cannot be one.
  * @throws {SessionError} If a step fails: the message names it. The steps before it stay. If the view is
  * missing and `users` is not given (`SCHEMA_MISSING`). If `users` names another table than the view reads or
- * the foreign key refers to, or `coatcheck.sessions.user_id` cannot hold your keys.
+ * the foreign key refers to, `coatcheck.sessions.user_id` cannot hold your keys, `users.id` is not unique, or
+ * `coatcheck.sessions` has lost a column.
  */
 export async function migrate(sql: Sql, options: MigrateOptions = {}): Promise<MigrateResult> {
   const known = ["users", "queryTimeout"];
@@ -199,10 +302,10 @@ export async function migrate(sql: Sql, options: MigrateOptions = {}): Promise<M
     }
   }
   const applied = missing.map(({ name }) => name);
-  if (!applied.length) return { applied, foreignKey: state.hasForeignKey };
+  if (!applied.length) return { applied, foreignKey: state.deletesSessions };
   const now = await readState(call, named);
   refuseOther(now, named);
-  return { applied, foreignKey: now.hasForeignKey };
+  return { applied, foreignKey: now.deletesSessions };
 }
 
 const tableOf = ({ table = "users" }: Partial<UsersTable>) => table;
@@ -214,8 +317,20 @@ interface State {
   /** Whether the parts that are there belong to roles that migrate trusts. */
   readonly isTrusted: boolean;
   readonly hasView: boolean;
+  /** Whether the view has the columns id and username. */
+  readonly showsUsers: boolean;
   readonly hasSessions: boolean;
+  /** Whether the list of the steps has its primary key. */
+  readonly hasLedgerKey: boolean;
+  /** Whether coatcheck.sessions has its primary key, and an index by user_id. */
+  readonly hasIndexes: boolean;
+  /** Whether a session may have no user. */
+  readonly takesGuests: boolean;
   readonly hasForeignKey: boolean;
+  /** Whether a foreign key to the table that the call names was made, and never validated. */
+  readonly canValidate: boolean;
+  /** Whether a foreign key deletes the sessions of a deleted user. */
+  readonly deletesSessions: boolean;
   /** Whether a foreign key can refer to the table that the call names. */
   readonly canRefer: boolean;
   /** The tables that the view reads, if the one that the call names is not among them. */
@@ -224,42 +339,74 @@ interface State {
   readonly refersToOthers: Cell;
   /** The types of coatcheck.users.id and coatcheck.sessions.user_id. */
   readonly keys: readonly [Cell, Cell];
+  /** The columns of coatcheck.sessions that are missing or have another type, and the SQL that mends them. */
+  readonly wrongColumns: Cell;
+  readonly repair: Cell;
 }
 
 async function readState(call: Call, named: Partial<UsersTable> | undefined): Promise<State> {
   const rows = await query(call, STATE, [named ? tableOf(named) : null]);
   const cells = rows[0] ?? [];
-  const [ledger, comment, trusted, view, sessions, foreignKey, refer] = cells.map((it) =>
-    it === "true"
-  );
+  const answers = cells.map((it) => it === "true");
+  const [ledger, comment] = answers;
   const names = ledger ? (await query(call, APPLIED, [])).map(([name]) => name!) : [];
   // A ledger without its comment, as a dump may have been restored without any, is known by a step.
   const isOurs = comment || names.includes("001_users");
+  const [, , isTrusted, hasView, hasSessions, showsUsers, hasLedgerKey, hasIndexes, takesGuests] =
+    answers;
+  const [hasForeignKey, canValidate, deletesSessions, canRefer] = answers.slice(9);
+  const [readsOthers, refersToOthers, key, old, wrongColumns, repair] = cells.slice(13);
   return {
     done: new Set(isOurs ? names : []),
-    isTrusted: trusted!,
-    hasView: view!,
-    hasSessions: sessions!,
-    hasForeignKey: foreignKey!,
-    canRefer: refer!,
-    readsOthers: cells[7] ?? null,
-    refersToOthers: cells[8] ?? null,
-    keys: [cells[9] ?? null, cells[10] ?? null],
+    isTrusted: isTrusted!,
+    hasView: hasView!,
+    showsUsers: showsUsers!,
+    hasSessions: hasSessions!,
+    hasLedgerKey: hasLedgerKey!,
+    hasIndexes: hasIndexes!,
+    takesGuests: takesGuests!,
+    hasForeignKey: hasForeignKey!,
+    canValidate: canValidate!,
+    deletesSessions: deletesSessions!,
+    canRefer: canRefer!,
+    readsOthers: readsOthers ?? null,
+    refersToOthers: refersToOthers ?? null,
+    keys: [key ?? null, old ?? null],
+    wrongColumns: wrongColumns ?? null,
+    repair: repair ?? null,
   };
 }
 
 /** Whether a step was not applied, or what it made is gone. */
 function isMissing(name: string, state: State, named: Partial<UsersTable> | undefined): boolean {
   if (!state.done.has(name)) return true;
-  if (name === "001_users") return !state.hasView;
+  if (name === "001_users") return !state.hasView || !state.hasLedgerKey;
+  if (name === "004_guests") return !state.takesGuests;
   if (name !== "002_sessions") return false;
-  const lacksForeignKey = named?.id !== undefined && state.canRefer && !state.hasForeignKey;
-  return !state.hasSessions || lacksForeignKey;
+  const lacksForeignKey = named?.id !== undefined && state.canRefer &&
+    (!state.hasForeignKey || state.canValidate);
+  return !state.hasSessions || !state.hasIndexes || lacksForeignKey;
 }
 
-/** Refuses a view and a foreign key over another table than the one that the call names. */
+/**
+ * Refuses what no step can make right: a part that has lost its columns, and a view or a foreign key over
+ * another table than the one that the call names.
+ */
 function refuseOther(state: State, named: Partial<UsersTable> | undefined): void {
-  const { readsOthers, refersToOthers, canRefer, keys: [key, old] } = state;
+  const { done, readsOthers, refersToOthers, canRefer, keys: [key, old], wrongColumns } = state;
+  if (done.has("001_users") && state.hasView && !state.showsUsers) {
+    throw refused(
+      "CC001",
+      "coatcheck.users exists and is not a view with id and username; rename or drop it",
+    );
+  }
+  if (done.has("002_sessions") && wrongColumns !== null) {
+    throw refused(
+      "CC009",
+      `coatcheck.sessions has missing or wrong columns (${wrongColumns}); ` +
+        `restore it, or run: ${state.repair}`,
+    );
+  }
   if (named && readsOthers !== null) {
     throw refused(
       "CC007",
@@ -267,7 +414,9 @@ function refuseOther(state: State, named: Partial<UsersTable> | undefined): void
         `got ${tableOf(named)}; name that one, or replace the view`,
     );
   }
-  if (named?.id !== undefined && canRefer && refersToOthers !== null) {
+  // A view of your own may read another table than the foreign key refers to. One that is made now may not.
+  const mustRefer = named?.id !== undefined && canRefer || !state.hasView;
+  if (named && mustRefer && refersToOthers !== null) {
     throw refused(
       "CC007",
       `users.table must be the table that coatcheck.sessions refers to (${refersToOthers}), ` +

@@ -229,6 +229,22 @@ for (const layout of CITUS_URL ? LAYOUTS : []) {
       assert.deepEqual(await migrate(db.sql), { applied: [], foreignKey: true });
     });
 
+    test("migrating makes a lost foreign key, primary key and index again", async () => {
+      const { headers } = await createSession("ada", db.sql);
+      const lost = "alter table coatcheck.sessions drop constraint";
+      await db.sql.unsafe(`${lost} sessions_user_id_fkey`);
+      await db.sql.unsafe(`${lost} sessions_pkey`);
+      await db.sql.unsafe("drop index coatcheck.sessions_user_id");
+      const users = { table: "users", id: "id" };
+      const applied = ["002_sessions"];
+      assert.deepEqual(await migrate(db.sql, { users }), { applied, foreignKey: true });
+      assert.deepEqual(await migrate(db.sql, { users }), { applied: [], foreignKey: true });
+      assert.ok((await validateSession(withCookie(headers), db.sql)).session);
+      const rows = await db.sql`select pg_get_indexdef(indexrelid) from pg_index
+        where indrelid = 'coatcheck.sessions'::regclass`;
+      assert.equal(rows.length, 2);
+    });
+
     if (layout === "distributed by id") {
       test("a revocation is on the worker's disk when it returns, also if the worker does not wait for its log", async () => {
         const positions = async (position: string) =>

@@ -255,13 +255,16 @@ describe("migrate", () => {
   });
 
   test("tells the SQLSTATE of a step that PostgreSQL refuses", async () => {
-    await reset(["create schema app", "create table app.people (id integer, username text)"]);
+    await reset([
+      "create schema app",
+      "create unlogged table app.people (id integer primary key, username text)",
+    ]);
     await assert.rejects(migrate(db.sql, { users: { table: "app.people", id: "id" } }), {
       code: "STORE_REJECTED",
-      sqlstate: "42830",
-      message: "migrate, step 002_sessions: the database rejected the statement (SQLSTATE 42830)",
+      sqlstate: "42P16",
+      message: "migrate, step 002_sessions: the database rejected the statement (SQLSTATE 42P16)",
     });
-    await db.sql.unsafe("alter table app.people add primary key (id)");
+    await db.sql.unsafe("alter table app.people set logged");
     const users = { table: "app.people", id: "id" };
     assert.deepEqual(await migrate(db.sql, { users }), {
       applied: ["002_sessions", "003_unique_users", "004_guests"],
@@ -510,11 +513,25 @@ describe("migrate, after the database has changed", () => {
     assert.equal(row!.convalidated, true);
   });
 
+  test("keeps the sessions of a key that was reused before the foreign key was made", async () => {
+    await afresh();
+    await migrate(db.sql);
+    const { headers } = await createSession("ada", db.sql);
+    await run("delete from users where id = 1", "insert into users values (1, 'mallory')");
+    assert.equal((await migrate(db.sql, { users: USERS })).foreignKey, true);
+    assert.equal(
+      (await validateSession(withCookie(headers), db.sql)).session?.username,
+      "mallory",
+    );
+    await run("delete from users where id = 1", "insert into users values (1, 'eve')");
+    assert.equal((await validateSession(withCookie(headers), db.sql)).reason, "unknown");
+  });
+
   test("makes the table of sessions again if a dump was restored without it", async () => {
     await afresh();
     await migrate(db.sql, { users: USERS });
     await run("drop table coatcheck.sessions");
-    const applied = ["002_sessions"];
+    const applied = ["002_sessions", "004_guests"];
     assert.deepEqual(await migrate(db.sql, { users: USERS }), { applied, foreignKey: true });
     assert.ok(await createSession("ada", db.sql));
   });
@@ -632,18 +649,55 @@ describe("migrate, after the database has changed", () => {
     }
   });
 
-  test("tells whether there is a foreign key", async () => {
-    const cases = [
-      { users: undefined, foreignKey: false },
-      { users: { table: "users" }, foreignKey: false },
-      { users: USERS, foreignKey: true },
-    ];
-    for (const { users, foreignKey } of cases) {
-      await afresh();
+  test("makes no view of another table than the foreign key refers to", async () => {
+    await afresh();
+    await migrate(db.sql, { users: USERS });
+    const { headers } = await createSession("ada", db.sql);
+    await run(
+      "create schema app",
+      "create table app.people (id integer primary key, username text unique)",
+      "create view app.active as select id, username from users",
+      "drop view coatcheck.users",
+    );
+    for (const users of [{ table: "app.people" }, { ...USERS, table: "app.people" }]) {
       for (let run = 0; run < 2; run++) {
-        assert.equal((await migrate(db.sql, users && { users })).foreignKey, foreignKey);
+        await assert.rejects(migrate(db.sql, { users }), {
+          code: "STORE_REJECTED",
+          sqlstate: "CC007",
+          message:
+            "migrate: users.table must be the table that coatcheck.sessions refers to (users), " +
+            "got app.people; name that one, or drop the foreign key",
+        });
       }
     }
+    await migrate(db.sql, { users: { table: "app.active" } });
+    await run("drop view coatcheck.users");
+    assert.equal((await migrate(db.sql, { users: { table: "users" } })).foreignKey, true);
+    await run(
+      "drop view coatcheck.users",
+      "alter table coatcheck.sessions drop constraint sessions_user_id_fkey",
+    );
+    assert.equal((await migrate(db.sql, { users: { table: "app.people" } })).foreignKey, false);
+    const { revokedReason } = await validateSession(withCookie(headers), db.sql);
+    assert.equal(revokedReason, "users-replaced");
+  });
+
+  test("validates a foreign key that is not, and deletes sessions without a user", async () => {
+    await afresh();
+    await migrate(db.sql, { users: USERS });
+    const ada = await createSession("ada", db.sql);
+    const grace = await createSession("grace", db.sql);
+    await run(
+      "alter table coatcheck.sessions drop constraint sessions_user_id_fkey",
+      "delete from users where id = 1",
+      `alter table coatcheck.sessions add foreign key (user_id) references users (id)
+        on delete cascade not valid`,
+    );
+    const applied = ["002_sessions"];
+    assert.deepEqual(await migrate(db.sql, { users: USERS }), { applied, foreignKey: true });
+    await run("insert into users values (1, 'mallory')");
+    assert.equal((await validateSession(withCookie(ada.headers), db.sql)).reason, "unknown");
+    assert.ok((await validateSession(withCookie(grace.headers), db.sql)).session);
   });
 });
 

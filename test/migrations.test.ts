@@ -514,6 +514,16 @@ suite("operators and functions of others that fit better than PostgreSQL's own",
             assert.deepEqual(await migrate(sql, { users }), { applied: STEPS, foreignKey });
             assert.deepEqual(await migrate(sql, { users }), { applied: [], foreignKey });
             for (const { text } of migrations) await sql.unsafe(text);
+            for (const table of ["sessions", "migrations"]) {
+              await db.sql.unsafe(`alter table coatcheck.${table} drop constraint ${table}_pkey`);
+            }
+            await db.sql.unsafe("drop index coatcheck.sessions_user_id");
+            await db.sql.unsafe(`alter table coatcheck.sessions
+              drop constraint if exists sessions_user_id_fkey`);
+            const applied = ["001_users", "002_sessions"];
+            assert.deepEqual(await migrate(sql, { users }), { applied, foreignKey });
+            await db.sql.unsafe("alter table coatcheck.sessions drop data");
+            await assert.rejects(migrate(sql, { users }), { sqlstate: "CC009" });
           }
         } finally {
           await sql.end({ timeout: 5 });

@@ -392,7 +392,11 @@ describe("acting as a user", () => {
     assert.equal(await who(together(renamed(acting, OWN), renamed(own, ACTING))), null);
     // A user's own token under the acting name is no user, and no actor.
     assert.equal(await who(renamed(await signIn("ada", db.sql), ACTING)), null);
+    // Nor does it start another one, if the user has joined the support since.
+    support.support.add(1);
     assert.equal(await support.startActing(renamed(acting, OWN), "bob"), null);
+    assert.equal(await support.startActing(together(renamed(acting, OWN), acting), "bob"), null);
+    support.support.delete(1);
   });
 
   test("goes on if the actor's secret is replaced", async () => {

@@ -171,6 +171,18 @@ describe("docs/users.md: the view and the foreign key", () => {
     await db.sql`insert into users values ('bob', 'bob')`;
     assert.equal(await reasonOf(headers), "unknown");
   });
+
+  test("a user in a child table signs in if there is no foreign key", async () => {
+    await makePlain();
+    await db.sql`create table staff () inherits (users)`;
+    await db.sql`insert into staff values (3, 'root')`;
+    const [row] = await db.sql`select username from coatcheck.users where id = 3`;
+    assert.equal(row!.username, "root");
+    await assert.rejects(createSession("root", db.sql), { code: "USER_NOT_FOUND" });
+    await db.sql`alter table coatcheck.sessions drop constraint sessions_user_id_fkey`;
+    assert.equal((await migrate(db.sql, { users: { table: "users" } })).foreignKey, false);
+    assert.equal((await createSession("root", db.sql)).session.userId, 3);
+  });
 });
 
 describe("docs/users.md: the table changes", () => {

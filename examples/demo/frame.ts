@@ -1,5 +1,7 @@
 // The frame of every page.
+import type { Session } from "coatcheck";
 import { type Html, html } from "./html.ts";
+import { warning } from "./warning.ts";
 
 const SECTIONS = [
   ["/", "Session"],
@@ -9,14 +11,17 @@ const SECTIONS = [
   ["/theft", "Token theft"],
 ] as const;
 
-/** A page's title and, for a signed-in user, its section. */
-export interface Heading {
-  readonly title: string;
-  readonly section?: (typeof SECTIONS)[number][0];
-}
+/** A page's title and, for a signed-in user, its section and the session. */
+export type Heading =
+  | { readonly title: string; readonly section?: undefined; readonly session?: undefined }
+  | {
+    readonly title: string;
+    readonly section: (typeof SECTIONS)[number][0];
+    readonly session: Pick<Session, "idleExpiresAt" | "expiresAt">;
+  };
 
 /** Renders a page in the shape of a cloakroom ticket: a stub, and the rest below the perforation. */
-export function page({ title, section }: Heading, stub: Html, rest: Html): Html {
+export function page({ title, section, session }: Heading, stub: Html, rest: Html): Html {
   return html`
     <!doctype html>
     <html lang="en">
@@ -27,6 +32,7 @@ export function page({ title, section }: Heading, stub: Html, rest: Html): Html 
         <link rel="icon" href="data:image/svg+xml,${encodeURIComponent(hanger.html)}">
         <link rel="stylesheet" href="/style.css">
         <script type="module" src="/page.js"></script>
+        ${session ? warningScript : ""}
       </head>
       <body>
         <header>
@@ -36,6 +42,7 @@ export function page({ title, section }: Heading, stub: Html, rest: Html): Html 
         </header>
         ${section ? navigation(section) : ""}
         <main>
+          ${session ? warning(session) : ""}
           <div class="stub" id="content" tabindex="-1">${stub}</div>
           <div class="rest">${rest}</div>
         </main>
@@ -82,9 +89,9 @@ export function time(date: Date): Html {
 }
 
 /** An instant that page.js counts down to. `seconds` is the full length of its bar. */
-export function clock(label: string, until: Date, seconds: number, over: string): Html {
+export function clock(label: string, until: Date, seconds: number, over: string, id = ""): Html {
   return html`
-    <div class="clock" data-seconds="${seconds}" data-over="${over}">
+    <div class="clock" data-seconds="${seconds}" data-over="${over}" data-id="${id}">
       <h2>${label}</h2>
       <p>${time(until)}</p>
     </div>
@@ -97,6 +104,8 @@ export function badge(word: string): Html {
 }
 
 const skip = html`<a class="skip" href="#content">Skip to content</a>`;
+
+const warningScript = html`<script type="module" src="/warning.js"></script>`;
 
 const signOut = html`
   <form method="post" action="/sign-out"><button class="quiet">Sign out</button></form>

@@ -39,16 +39,15 @@ export function signIn(
 
 /** The current session and its timeouts. */
 export function session(session: Session<Data>): Html {
-  const idleAt = session.idleExpiresAt;
   return page(
-    { title: `Signed in as ${session.username}`, section: "/" },
+    { title: `Signed in as ${session.username}`, section: "/", session },
     html`
       <p>Signed in as</p>
       <h1>${session.username}</h1>
     `,
     html`
       <div class="clocks">
-        ${clock("Idle timeout", idleAt, idleTimeout, "Expired")}
+        ${clock("Idle timeout", session.idleExpiresAt, idleTimeout, "Expired", "idle")}
         ${clock("Absolute timeout", session.expiresAt, absoluteTimeout, "Expired")}
       </div>
       <p class="soft">The demo ends a session after ${idleTimeout / 60} minutes without use, and
@@ -74,7 +73,7 @@ export function devices(here: Session<Data>, elsewhere: readonly Session<Data>[]
   const others = elsewhere.length === 1 ? "one other" : `${elsewhere.length} others`;
   const isAlone = elsewhere.length === 0;
   return page(
-    { title: "Your devices", section: "/devices" },
+    { title: "Your devices", section: "/devices", session: here },
     html`
       <h1>Your devices</h1>
       <p>You are signed in on this device ${isAlone ? "only" : `and on ${others}`}.</p>
@@ -142,13 +141,17 @@ function find(signs: readonly string[], userAgent: string): string {
 
 /** The form to change the password, with the error of the last attempt. */
 export function password(
-  username: string,
+  session: Session<Data>,
   failed?: { field: "current" | "new"; message: string },
 ): Html {
   const state = (field: string) =>
     failed?.field === field ? html`${invalid(true)} autofocus` : html``;
   return page(
-    { title: failed ? "Password not changed" : "Change the password", section: "/password" },
+    {
+      title: failed ? "Password not changed" : "Change the password",
+      section: "/password",
+      session,
+    },
     html`
       <h1>Change the password</h1>
       <p>This revokes all your other sessions, and gives this one a new secret.</p>
@@ -156,7 +159,7 @@ export function password(
     html`
       ${alert(failed?.message)}
       <form method="post" action="/password">
-        ${usernameField(username)}
+        ${usernameField(session.username)}
         <label for="current">Current password</label>
         <input id="current" name="current" type="password" ${state("current")}
           autocomplete="current-password" required>
@@ -178,12 +181,12 @@ function usernameField(username: string): Html {
 }
 
 /** Confirms a new password, with the number of revoked sessions. */
-export function passwordChanged(revoked: number): Html {
+export function passwordChanged(session: Session<Data>, revoked: number): Html {
   const sessions = revoked === 1
     ? "One other session was"
     : `${revoked || "No"} other sessions were`;
   return page(
-    { title: "Password changed", section: "/password" },
+    { title: "Password changed", section: "/password", session },
     html`
       <h1>Password changed</h1>
       <p>${sessions} revoked.</p>
@@ -196,9 +199,9 @@ export function passwordChanged(revoked: number): Html {
 }
 
 /** The form to enter the password again. */
-export function proof(username: string, message?: string): Html {
+export function proof(session: Session<Data>, message?: string): Html {
   return page(
-    { title: "Confirm your password", section: "/recovery-code" },
+    { title: "Confirm your password", section: "/recovery-code", session },
     html`
       <h1>Confirm your password</h1>
       <p>The recovery code gives full access to your account. You entered your password more than
@@ -207,7 +210,7 @@ export function proof(username: string, message?: string): Html {
     html`
       ${alert(message)}
       <form method="post" action="/recovery-code">
-        ${usernameField(username)}
+        ${usernameField(session.username)}
         <label for="password">Password</label>
         <input id="password" name="password" type="password" ${invalid(message !== undefined)}
           autocomplete="current-password" autofocus required>
@@ -218,10 +221,10 @@ export function proof(username: string, message?: string): Html {
 }
 
 /** The recovery code, for a user who has entered the password recently. */
-export function recoveryCode({ authenticatedAt }: Session<Data>): Html {
-  const staleAt = new Date(authenticatedAt.getTime() + PROOF_LASTS * 1000);
+export function recoveryCode(session: Session<Data>): Html {
+  const staleAt = new Date(session.authenticatedAt.getTime() + PROOF_LASTS * 1000);
   return page(
-    { title: "Recovery code", section: "/recovery-code" },
+    { title: "Recovery code", section: "/recovery-code", session },
     html`
       <h1>Recovery code</h1>
       <p><code class="code">COAT-7Q4M-HOOK-31</code></p>

@@ -10,6 +10,9 @@ export const policy = {
   cookie: { secure: (process.env.COOKIE !== "plain") as boolean },
 } as const;
 
+/** Seconds before the session ends at which a page warns. WCAG 2.2, 2.2.1, asks for 20 or more. */
+export const WARN_AT = 30;
+
 /** Seconds after which the recovery code asks for the password again. */
 export const PROOF_LASTS = 30;
 

@@ -3,7 +3,7 @@
 //   DATABASE_URL=postgres://… bun examples/demo/server.ts
 //
 // Its users are in a schema of their own, coatcheck_demo, so that it can share a database.
-import { configure, isCrossOrigin, type Session } from "coatcheck";
+import { configure, isCrossOrigin, type Session, type SessionResult } from "coatcheck";
 import process from "node:process";
 import { openDatabase } from "../database.ts";
 import { isOutage } from "../outage.ts";
@@ -13,6 +13,7 @@ import * as pages from "./pages.ts";
 import { type Data, policy, PROOF_LASTS } from "./policy.ts";
 import { replay, theft } from "./theft.ts";
 import { checkPassword, prepare, setPassword } from "./users.ts";
+import { endOf } from "./warning.ts";
 
 const sql = openDatabase();
 const {
@@ -24,11 +25,15 @@ const {
   rotateSession,
   validateSession,
 } = configure<Data>(policy);
+// It records no use, so an open page that asks does not keep the session alive.
+const asking = configure<Data>({ ...policy, touchInterval: false });
 
 const routes = new Map<string, (request: Request) => Response | Promise<Response>>([
   ["GET /", home],
   ["POST /sign-in", signIn],
   ["GET /session", showSession],
+  ["GET /session/end", showEnd],
+  ["POST /session/end", staySignedIn],
   ["POST /sign-out", signOut],
   ["GET /devices", requireSession(showDevices)],
   ["POST /devices/revoke", requireSession(revokeDevice)],
@@ -43,6 +48,7 @@ const routes = new Map<string, (request: Request) => Response | Promise<Response
   ["POST /theft/replay", requireSession(replayCopy)],
   ["GET /style.css", () => file("style.css")],
   ["GET /page.js", () => file("page.js")],
+  ["GET /warning.js", () => file("warning.js")],
 ]);
 
 async function fetch(request: Request): Promise<Response> {
@@ -95,6 +101,21 @@ async function showSession(request: Request): Promise<Response> {
     : Response.json({ reason }, { status: 401, headers });
 }
 
+// For the warning of each page.
+
+async function showEnd(request: Request): Promise<Response> {
+  return end(await asking.validateSession(request.headers, sql));
+}
+
+async function staySignedIn(request: Request): Promise<Response> {
+  return end(await validateSession(request.headers, sql));
+}
+
+function end({ session, headers }: SessionResult<Data>): Response {
+  headers.set("cache-control", "no-store");
+  return Response.json(session ? endOf(session) : { seconds: 0, canStay: false }, { headers });
+}
+
 async function signOut(request: Request): Promise<Response> {
   const { headers } = await revokeSession(request.headers, sql);
   return redirect("/", headers);
@@ -140,14 +161,14 @@ async function revokeOtherDevices(
 }
 
 function askPassword(_request: Request, { session, headers }: SignedIn): Response {
-  return respond(200, pages.password(session.username), headers);
+  return respond(200, pages.password(session), headers);
 }
 
 async function changePassword(request: Request, { session, headers }: SignedIn): Promise<Response> {
   const form = await readForm(request);
   const password = form("new");
   const refuse = (status: number, field: "current" | "new", message: string) =>
-    respond(status, pages.password(session.username, { field, message }), headers);
+    respond(status, pages.password(session, { field, message }), headers);
   if (!await checkPassword(session.username, form("current"), sql)) {
     return refuse(401, "current", "Wrong password.");
   }
@@ -158,7 +179,8 @@ async function changePassword(request: Request, { session, headers }: SignedIn):
   const revoked = await revokeSessions(others, sql, { reason: "password-changed" });
   // The user has just entered the password. A new secret invalidates copies of the cookie.
   const renewed = await reauthenticateSession(request.headers, sql);
-  return respond(200, pages.passwordChanged(revoked.length), renewed.headers);
+  if (!renewed.session) return redirect("/", renewed.headers);
+  return respond(200, pages.passwordChanged(renewed.session, revoked.length), renewed.headers);
 }
 
 // A sensitive page needs a recent proof of identity, not only a session.
@@ -167,7 +189,7 @@ async function showRecoveryCode(request: Request, { session }: SignedIn): Promis
   const recent = { authenticatedWithin: PROOF_LASTS };
   const result = await validateSession(request.headers, sql, recent);
   if (result.session) return respond(200, pages.recoveryCode(result.session), result.headers);
-  if (result.reason === "stale") return respond(401, pages.proof(session.username), result.headers);
+  if (result.reason === "stale") return respond(401, pages.proof(session), result.headers);
   return redirect("/", result.headers);
 }
 
@@ -177,7 +199,7 @@ async function confirmPassword(
 ): Promise<Response> {
   const form = await readForm(request);
   if (!await checkPassword(session.username, form("password"), sql)) {
-    return respond(401, pages.proof(session.username, "Wrong password."), headers);
+    return respond(401, pages.proof(session, "Wrong password."), headers);
   }
   const renewed = await reauthenticateSession(request.headers, sql);
   return redirect("/recovery-code", renewed.headers);
@@ -189,7 +211,7 @@ async function confirmPassword(
 const copies = new Map<string, { readonly headers: Headers; readonly worksUntil?: Date }>();
 
 function showTheft(_request: Request, { session, headers }: SignedIn): Response {
-  return respond(200, theft(copies.get(session.id)), headers);
+  return respond(200, theft(session, copies.get(session.id)), headers);
 }
 
 function copyCookie(request: Request, { session, headers }: SignedIn): Response {
@@ -239,11 +261,12 @@ function redirect(location: string, headers: Headers): Response {
   return new Response(null, { status: 303, headers });
 }
 
-// Allows the demo's own style, script, icon and forms, and nothing else.
+// Allows the demo's own style, scripts with their requests, icon and forms, and nothing else.
 const contentSecurityPolicy = [
   "default-src 'none'",
   "style-src 'self'",
   "script-src 'self'",
+  "connect-src 'self'",
   "img-src data:",
   "form-action 'self'",
   "base-uri 'none'",

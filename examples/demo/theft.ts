@@ -1,5 +1,5 @@
 // Token-theft detection, step by step.
-import type { SessionResult } from "coatcheck";
+import type { Session, SessionResult } from "coatcheck";
 import { badge, clock, page } from "./frame.ts";
 import { type Html, html } from "./html.ts";
 import { type Data, policy } from "./policy.ts";
@@ -8,7 +8,7 @@ import { whySignedOut } from "./reasons.ts";
 const { rotationGrace } = policy;
 
 /** The steps: no copy yet, a copy of the current secret, or a copy of the previous one. */
-export function theft(copy?: { readonly worksUntil?: Date }): Html {
+export function theft(session: Session<Data>, copy?: { readonly worksUntil?: Date }): Html {
   const worksUntil = copy?.worksUntil;
   const now = !copy ? 0 : !worksUntil ? 1 : 2;
   const steps: Step[] = [
@@ -41,7 +41,7 @@ export function theft(copy?: { readonly worksUntil?: Date }): Html {
     },
   ];
   return page(
-    { title: "Token-theft detection", section: "/theft" },
+    { title: "Token-theft detection", section: "/theft", session },
     html`
       <h1>Token-theft detection</h1>
       <p>A copied cookie works like the original. Play the attacker and the user, and see how rotation
@@ -85,7 +85,7 @@ export function replay(attacker: SessionResult<Data>, owner: SessionResult<Data>
     ? ["Theft detected", "The session is revoked, and the copy no longer works."]
     : ["The copy is rejected", "The copy no longer works."];
   return page(
-    { title, ...(owner.session && { section: "/theft" }) },
+    owner.session ? { title, section: "/theft", session: owner.session } : { title },
     html`
       <h1>${title}</h1>
       <p>${text}</p>
