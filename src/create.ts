@@ -204,12 +204,13 @@ export async function create<Data extends object>(
       : await queryUser(context, CREATE, [name, ...values]);
   }
   const [replacedGuest, isDropped] = row.slice(SESSION_CELLS + 1);
-  const revoked: SessionEvent[] = [];
+  const revoked: SessionEvent[] = replacedGuest
+    ? [{ type: "revoked", id: replacedGuest, reason: "replaced" }]
+    : [];
   let session: Session<Data>;
   try {
     requireIntact(caller, row[SESSION_CELLS]);
     session = toSession<Data>(caller, readSession(caller, row, key.id), policy.idleTimeout);
-    if (replacedGuest) revoked.push({ type: "revoked", id: replacedGuest, reason: "replaced" });
     if (replaced) {
       for await (const it of revokePresented(context, replaced.tokens, "replaced")) {
         revoked.push({ type: "revoked", ...idsOf(it), reason: it.revokedReason });

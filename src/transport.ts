@@ -1,5 +1,10 @@
-import { clearCookie, issueCookie, type PresentedTokens, readCookies } from "./cookie.ts";
-import type { RequestHeaders } from "./cookie.ts";
+import {
+  clearCookie,
+  issueCookie,
+  type PresentedTokens,
+  readCookies,
+  type RequestHeaders,
+} from "./cookie.ts";
 import type { RefusalReason } from "./events.ts";
 import { kindOf, refuse } from "./input.ts";
 import type { ResolvedPolicy } from "./policy.ts";
@@ -42,9 +47,9 @@ export function readTokens(
 
 /** Reads `Authorization: Bearer <token>` (RFC 6750, section 2.1). Another scheme is not for us. */
 function readBearer(header: string): PresentedTokens {
-  const [, credentials] = header.match(/^bearer(?: +(.*))?$/i) ?? [];
-  if (!/^bearer(?: |$)/i.test(header)) return { tokens: "absent", areSeveral: false };
-  const token = parseToken(credentials ?? "");
+  const found = header.match(/^bearer(?: +(.*))?$/i);
+  if (!found) return { tokens: "absent", areSeveral: false };
+  const token = parseToken(found[1] ?? "");
   return { tokens: token ? [token] : "malformed", areSeveral: false };
 }
 
