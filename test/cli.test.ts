@@ -1116,7 +1116,7 @@ describe("coatcheck doctor", () => {
       ],
       check: "foreign-key",
       severity: "note",
-      says: /Revoke a user's sessions/,
+      says: /Revoke the sessions of a key when you create a user with it/,
       mends: false,
     },
     {
