@@ -396,24 +396,16 @@ describe("docs/operations.md: monitoring", () => {
     });
   }
 
-  test("raises no alarm after touches and rotations, which are heap-only", async () => {
-    const touch = async () => {
-      await empty();
-      await db.sql`select pg_stat_reset_single_table_counters('coatcheck.sessions'::regclass)`;
-      await fill(2000);
-      await counting(
-        ...Array.from({ length: 16 }, (_, n) =>
-          `update coatcheck.sessions set last_seen_at = now()
-            where id >= '${n.toString(16)}0000000-0000-0000-0000-000000000000'
-              and id < '${n.toString(16)}fffffff-ffff-ffff-ffff-ffffffffffff'`),
-      );
-      const [row] = await db.sql`select n_tup_upd > 1000 as enough from pg_stat_user_tables
-        where relid = 'coatcheck.sessions'::regclass`;
-      assert.equal(row!.enough, true);
-      return await alarm(3);
-    };
-    // An autovacuum that looks at the database meanwhile keeps the old versions on their pages.
-    assert.ok(!await touch() || !await touch() || !await touch());
+  test("raises no alarm after touches, which are heap-only", async () => {
+    await empty();
+    await db.sql`select pg_stat_reset_single_table_counters('coatcheck.sessions'::regclass)`;
+    await fill(20_000);
+    // A sixteenth, which fits on the pages also while transactions elsewhere keep the old versions there.
+    await counting("update coatcheck.sessions set last_seen_at = now() where id::text like '0%'");
+    const [row] = await db.sql`select n_tup_upd > 1000 as enough from pg_stat_user_tables
+      where relid = 'coatcheck.sessions'::regclass`;
+    assert.equal(row!.enough, true);
+    assert.equal(await alarm(3), false);
   });
 
   test("the primary key shrinks by a reindex that blocks no call", async () => {
