@@ -454,15 +454,157 @@ describe("the demo in Chromium", () => {
     });
   });
 
+  /** The text of the warning; "" if it is not shown. */
+  async function warned(page: Page): Promise<string> {
+    return await page.getByRole("status").innerText();
+  }
+
+  const SOON = "Your session ends in less than 30 seconds";
+  const answered = (page: Page) => page.waitForResponse("**/session/end");
+
+  /** Lets time pass for the page and for the session. */
+  async function pass(page: Page, context: BrowserContext, seconds: number): Promise<void> {
+    await age(await sessionId(context), seconds, database.sql);
+    await page.clock.runFor(seconds * 1000);
+  }
+
+  /** Opens a page whose time stands still. */
+  async function enterPaused(page: Page, path: string): Promise<void> {
+    await page.clock.install();
+    await enter(page, path);
+    await page.clock.pauseAt(Date.now() + 1000);
+  }
+
+  async function lastSeen(context: BrowserContext): Promise<number> {
+    const [row] = await database.sql`select extract(epoch from now() - last_seen_at) as age
+      from coatcheck.sessions where id = ${await sessionId(context)}`;
+    return Number(row!.age);
+  }
+
+  test.concurrent("warns 30 seconds before the idle timeout, and the button keeps the session", async () => {
+    await withBrowser(async (page, context) => {
+      await enterPaused(page, "/password");
+      await page.getByLabel("Current password").fill("half of a pass");
+      await pass(page, context, 60);
+      assert.equal(await warned(page), "");
+      let answer = answered(page);
+      await pass(page, context, 32);
+      await answer;
+      const button = page.getByRole("button", { name: "Stay signed in" });
+      await button.waitFor();
+      assert.equal(await warned(page), `${SOON}.`);
+      assert.ok(await lastSeen(context) >= 92, "The page's question counts as no use");
+      answer = answered(page);
+      await page.getByLabel("Current password").focus();
+      await button.focus();
+      await page.keyboard.press("Enter");
+      assert.ok((await (await answer).json()).seconds > 60);
+      await page.getByText("You are still signed in.").waitFor();
+      assert.ok(await lastSeen(context) < 10);
+      assert.equal(await button.count(), 0);
+      // What was typed is there, and the focus where it was.
+      assert.equal(await page.getByLabel("Current password").inputValue(), "half of a pass");
+      assert.deepEqual((await page.evaluate(FOCUSED) as Focused).names.slice(0, 1), ["current"]);
+      await page.clock.runFor(6000);
+      assert.equal(await warned(page), "");
+      await page.reload();
+      assert.equal(await heading(page), "Change the password");
+    });
+  });
+
+  test.concurrent("sets the idle countdown anew if the button or another tab has used the session", async () => {
+    await withBrowser(async (page, context) => {
+      await enterPaused(page, "/");
+      const idle = async () => inSeconds(await page.getByRole("timer").first().innerText());
+      let answer = answered(page);
+      await pass(page, context, 92);
+      await answer;
+      await page.getByRole("button", { name: "Stay signed in" }).click();
+      await page.getByText("You are still signed in.").waitFor();
+      await page.clock.runFor(250);
+      assert.ok(await idle() > 60);
+
+      // Another tab uses the session: only this page's time passes. It asks before it warns.
+      answer = answered(page);
+      await page.clock.runFor(92_000);
+      await (await answer).finished();
+      await page.clock.runFor(250);
+      await page.waitForFunction("document.querySelector('.clock b').textContent > '1:00'");
+      assert.equal(await warned(page), "");
+    });
+  });
+
+  test.concurrent("warns of the absolute timeout without a button", async () => {
+    await withBrowser(async (page, context) => {
+      await enterPaused(page, "/");
+      await database.sql`
+        update coatcheck.sessions set authenticated_at = authenticated_at - interval '575 seconds'
+        where id = ${await sessionId(context)}`;
+      const answer = answered(page);
+      await page.reload();
+      await answer;
+      await page.getByText(`${SOON}, 10 minutes after sign-in.`).waitFor();
+      assert.equal(await page.getByRole("button", { name: "Stay signed in" }).count(), 0);
+    });
+  });
+
+  test.concurrent("warns by what it knows if the server does not answer, accessible and in 360 pixels", async () => {
+    await withBrowser(async (page, context) => {
+      await enterPaused(page, "/devices");
+      await page.route("**/session/end", (route) => route.abort());
+      await page.clock.runFor(92_000);
+      await page.getByText(`${SOON}.`).waitFor();
+      assert.deepEqual(await page.evaluate(TOO_WIDE), []);
+      await page.evaluate(axe.source);
+      // axe waits by the page's clock.
+      await page.clock.resume();
+      for (const colorScheme of ["light", "dark"] as const) {
+        await page.emulateMedia({ colorScheme });
+        assert.deepEqual(await page.evaluate(violations({})), [], colorScheme);
+      }
+      await press(page, "Stay signed in");
+      await page.getByText("The server does not answer. Try again.").waitFor();
+      await page.unroute("**/session/end");
+      await age(await sessionId(context), 20, database.sql);
+      await press(page, "Stay signed in");
+      await page.getByText("You are still signed in.").waitFor();
+      assert.ok(await lastSeen(context) < 20);
+    }, { viewport: { width: 360, height: 740 } });
+  });
+
+  test.concurrent("leaves the page if the button comes too late", async () => {
+    await withBrowser(async (page, context) => {
+      await enterPaused(page, "/devices");
+      await pass(page, context, 92);
+      await page.getByText(`${SOON}.`).waitFor();
+      await age(await sessionId(context), 30, database.sql);
+      await press(page, "Stay signed in");
+      await page.getByRole("heading", { name: "Sign in" }).waitFor();
+      assert.match(await why(page), /You were inactive for 2 minutes\.$/);
+    });
+  });
+
+  test.concurrent("leaves the page when the session has ended, and says why", async () => {
+    await withBrowser(async (page, context) => {
+      await enterPaused(page, "/recovery-code");
+      assert.match(await page.getByRole("main").innerText(), /COAT-/);
+      await pass(page, context, 121);
+      await page.getByRole("heading", { name: "Sign in" }).waitFor();
+      assert.match(await why(page), /You were inactive for 2 minutes\.$/);
+    });
+  });
+
   function inSeconds(text: string): number {
     const [, minutes, seconds] = text.match(/^(\d+):(\d\d)$/)!;
     return Number(minutes) * 60 + Number(seconds);
   }
 
-  test.concurrent("works without JavaScript, except for the countdown", async () => {
+  test.concurrent("works without JavaScript, except for the countdown and the warning", async () => {
     await withBrowser(async (page) => {
       await enter(page, "/");
       assert.equal(await page.getByRole("timer").count(), 0);
+      assert.equal(await page.getByRole("status").innerText(), "");
+      assert.deepEqual(await page.getByRole("button").allInnerTexts(), ["Sign out"]);
       assert.match(
         await page.getByRole("main").innerText(),
         /Idle timeout\s+\d+ \w+ \d{4}, \d\d:/,

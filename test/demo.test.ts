@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import process from "node:process";
+import { age } from "../testing.ts";
 import { type Database, openDatabase } from "./runner/database.ts";
 import {
   type Browser,
@@ -125,6 +126,7 @@ describe("the demo", () => {
       "default-src 'none'",
       "style-src 'self'",
       "script-src 'self'",
+      "connect-src 'self'",
       "img-src data:",
       "form-action 'self'",
       "base-uri 'none'",
@@ -133,12 +135,76 @@ describe("the demo", () => {
     assert.equal(response.headers.get("cache-control"), "no-store");
     assert.equal(response.headers.get("x-content-type-options"), "nosniff");
 
-    const page = await response.text();
-    for (const [path, type] of [["/style.css", "text/css"], ["/page.js", "text/javascript"]]) {
+    const page = await response.text() + await home(await signIn());
+    const files = [
+      ["/style.css", "text/css"],
+      ["/page.js", "text/javascript"],
+      ["/warning.js", "text/javascript"],
+    ];
+    for (const [path, type] of files) {
       assert.ok(page.includes(`"${path}"`));
       const file = await browser.get(path!);
       assert.equal(file.headers.get("content-type"), `${type};charset=utf-8`);
       assert.equal(file.headers.get("x-content-type-options"), "nosniff");
+    }
+  });
+
+  /** The end of the browser's session: to the nearest ten seconds, as time passes here. */
+  async function endOf(response: Response): Promise<[number, boolean]> {
+    assert.equal(response.status, 200);
+    assert.equal(response.headers.get("cache-control"), "no-store");
+    assert.deepEqual(response.headers.getSetCookie(), []);
+    const { seconds, canStay } = await response.json() as { seconds: number; canStay: boolean };
+    return [Math.ceil(seconds / 10) * 10, canStay];
+  }
+
+  test("says when the session ends without recording a use, and extends it on request", async () => {
+    const browser = await signIn();
+    assert.deepEqual(await endOf(await browser.get("/session/end")), [120, true]);
+    await age(idOf(browser), 95, database.sql);
+    for (let times = 0; times < 2; times++) {
+      assert.deepEqual(await endOf(await browser.get("/session/end")), [30, true]);
+    }
+    const foreign = { "sec-fetch-site": "cross-site" };
+    assert.equal((await browser.post("/session/end", {}, foreign)).status, 403);
+    assert.deepEqual(await endOf(await browser.get("/session/end")), [30, true]);
+    assert.deepEqual(await endOf(await browser.post("/session/end")), [120, true]);
+    assert.deepEqual(await endOf(await browser.get("/session/end")), [120, true]);
+  });
+
+  test("says that no use extends a session at the absolute timeout", async () => {
+    const browser = await signIn();
+    await database.sql`
+      update coatcheck.sessions set authenticated_at = authenticated_at - interval '565 seconds'
+      where id = ${idOf(browser)}`;
+    assert.deepEqual(await endOf(await browser.get("/session/end")), [40, false]);
+    assert.deepEqual(await endOf(await browser.post("/session/end")), [40, false]);
+    assert.match(await home(browser), /<div class="warning"[^>]* data-can-stay="false"/);
+  });
+
+  test("says that a session has ended, and brings none back", async () => {
+    const browser = await signIn();
+    await age(idOf(browser), 121, database.sql);
+    for (const visitor of [browser, openBrowser(server)]) {
+      assert.deepEqual(await endOf(await visitor.get("/session/end")), [0, false]);
+      assert.deepEqual(await endOf(await visitor.post("/session/end")), [0, false]);
+      assert.deepEqual(await endOf(await visitor.get("/session/end")), [0, false]);
+    }
+  });
+
+  test("has an empty warning, for its script, on each page of a signed-in user alone", async () => {
+    const browser = await signIn();
+    const pages = ["/", "/devices", "/password", "/recovery-code", "/theft"];
+    for (const path of pages) {
+      const page = await (await browser.get(path)).text();
+      const [, seconds] = page.match(/<div class="warning" data-seconds="([\d.]+)"/)!;
+      assert.ok(Number(seconds) > 110 && Number(seconds) <= 120);
+      assert.ok(page.includes('<p role="status"></p>'));
+      assert.ok(page.includes('<button type="button" hidden>Stay signed in</button>'));
+    }
+    for (const path of ["/", "/nowhere"]) {
+      const page = await (await openBrowser(server).get(path)).text();
+      assert.ok(!page.includes("warning"));
     }
   });
 
@@ -274,7 +340,17 @@ describe("the demo", () => {
 
   test("lets no cache store a private page", async () => {
     const browser = await signIn();
-    for (const path of ["/", "/session", "/devices", "/password", "/recovery-code", "/theft"]) {
+    for (
+      const path of [
+        "/",
+        "/session",
+        "/session/end",
+        "/devices",
+        "/password",
+        "/recovery-code",
+        "/theft",
+      ]
+    ) {
       const response = await browser.get(path);
       assert.equal(response.status, 200);
       assert.equal(response.headers.get("cache-control"), "no-store");
@@ -299,11 +375,13 @@ describe("the demo", () => {
     const answers = [
       await browser.get("/"),
       await browser.get("/session"),
+      await browser.get("/session/end"),
+      await browser.post("/session/end"),
       await browser.post("/sign-out"),
       await browser.post("/sign-in", ada),
     ];
     await way.mend();
-    assert.deepEqual(answers.map(({ status }) => status), [503, 503, 503, 503]);
+    assert.deepEqual(answers.map(({ status }) => status), Array(6).fill(503));
     assert.deepEqual(answers.flatMap(({ headers }) => headers.getSetCookie()), []);
     assert.ok((await home(browser)).includes("<h1>ada</h1>"));
   });
