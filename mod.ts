@@ -61,7 +61,7 @@ export {
   parseSetCookies,
   type ResponseResult,
 } from "./src/response.ts";
-export type { GrantedResult, GuestResult, SessionResult } from "./src/result.ts";
+export type { GuestResult, SessionResult } from "./src/result.ts";
 export {
   type RevokedSession,
   revokeSession,

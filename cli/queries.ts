@@ -105,7 +105,7 @@ order by 1`;
 /** The foreign keys of user_id, and whether their triggers are switched off on either side. */
 export const FOREIGN_KEYS = `
 select quote_ident(f.conname) as name, f.confrelid::regclass::text as target,
-  f.confdeltype = 'c' as is_cascade, f.convalidated as is_valid,
+  f.confdeltype = 'c' as is_cascade, f.confdeltype in ('n', 'd') as is_emptied, f.convalidated as is_valid,
   (
     select json_agg(distinct t.tgrelid::regclass::text)
     from pg_trigger t

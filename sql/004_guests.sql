@@ -1,4 +1,5 @@
--- A guest's session has no user. Earlier versions let no guest in, so they can go on beside this one.
+-- A guest's session has no user. Create none before the last server of 0.1.0 is gone: it lets no guest in, but
+-- answers a guest's cookie with an error.
 do $coatcheck$
 declare
   callers_path pg_catalog.text;

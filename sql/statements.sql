@@ -151,6 +151,10 @@ with found as materialized (
     where u.username = (select asked.username from pg_catalog.jsonb_populate_record(null::coatcheck.users,
         pg_catalog.jsonb_build_object('username', $7::text)) asked)
   ) as id
+), durable as materialized (
+  select pg_catalog.set_config('synchronous_commit', 'on', true)
+  from coatcheck.sessions d
+  where d.id = $2::text::uuid and pg_catalog.current_setting('synchronous_commit') = 'off'
 ), old as (
   update coatcheck.sessions s
   set revoked_at = statement_timestamp(), revoked_reason = 'replaced'
@@ -174,6 +178,7 @@ with found as materialized (
     ))
     and s.user_id is null
     and (select found.id from found) is not null
+    and (select count(*) from durable) >= 0
   returning s.id, s.data
 ), merged as materialized (
   select coalesce((
@@ -233,6 +238,10 @@ with found as materialized (
     where u.id = (select asked.id from pg_catalog.jsonb_populate_record(null::coatcheck.users,
         pg_catalog.jsonb_build_object('id', $7::text)) asked) and u.username is not null
   ) as id
+), durable as materialized (
+  select pg_catalog.set_config('synchronous_commit', 'on', true)
+  from coatcheck.sessions d
+  where d.id = $2::text::uuid and pg_catalog.current_setting('synchronous_commit') = 'off'
 ), old as (
   update coatcheck.sessions s
   set revoked_at = statement_timestamp(), revoked_reason = 'replaced'
@@ -256,6 +265,7 @@ with found as materialized (
     ))
     and s.user_id is null
     and (select found.id from found) is not null
+    and (select count(*) from durable) >= 0
   returning s.id, s.data
 ), merged as materialized (
   select coalesce((

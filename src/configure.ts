@@ -14,7 +14,7 @@ import { list, LIST_OPTIONS, type ListSessionsOptions } from "./list.ts";
 import { type Policy, readOptions, readOwnOptions } from "./policy.ts";
 import { reauthenticate } from "./reauthenticate.ts";
 import { complete, type ResponseResult } from "./response.ts";
-import type { GrantedResult, SessionResult } from "./result.ts";
+import type { SessionResult } from "./result.ts";
 import {
   revoke,
   REVOKE_OPTIONS,
@@ -50,7 +50,7 @@ export interface SessionFunctions<Data extends object = Record<string, unknown>>
   readonly createGuestSession: (
     sql: Sql,
     options?: CreateGuestSessionOptions<Data>,
-  ) => Promise<GrantedResult<Data>>;
+  ) => Promise<SessionResult<Data>>;
   /** {@linkcode insertSession} with this policy. */
   readonly insertSession: (record: SessionRecord<Data>, sql: Sql) => Promise<Session<Data>>;
   /** {@linkcode getUserId} with this policy. */

@@ -52,7 +52,8 @@ export interface CreateSessionOptions<Data extends object = Record<string, unkno
   /**
    * The keys of a guest's data to keep, if `replaces` presents a guest; at most 100. Keys in `data` win. Another
    * user's data is never kept. If the data is too large then, none is kept, and the event `dropped` says so. An
-   * attacker may have planted the guest's cookie: keep a cart or a theme, and no address to return to.
+   * attacker may have planted the guest's cookie: keep a cart or a theme, and no address to return to. If a later
+   * step fails, the guest is over all the same, unless the call is in a transaction of yours.
    */
   readonly keep?: readonly string[];
 }

@@ -139,6 +139,8 @@ export interface DriverError {
   readonly table: unknown;
   /** The table or the row that the error is about; unset if it is about none. */
   readonly row: unknown;
+  /** The column that the error is about; unset if it is about none, or the client does not tell. */
+  readonly column: unknown;
   /** Whether it was raised inside a function in the database, such as a trigger of the app. */
   readonly isNested: boolean;
   /** PostgreSQL's code; unset if the error is not PostgreSQL's. */
@@ -159,13 +161,25 @@ export function driverError(error: unknown): DriverError {
       const table = property(it, "table") ?? property(it, "table_name");
       const row = table ?? property(it, "detail");
       const isNested = isInFunction(property(it, "where"));
-      return { code: sqlstate, message: property(it, "message"), table, row, isNested, sqlstate };
+      // On Bun, `column` of each error is the place in the code, a number.
+      const column = [property(it, "column"), property(it, "column_name")]
+        .find((name) => typeof name === "string");
+      const message = property(it, "message");
+      return { code: sqlstate, message, table, row, column, isNested, sqlstate };
     }
     if (typeof code !== "string") code = property(it, "code");
     it = property(it, "cause") ?? property(it, "driverAdapterError") ?? property(it, "meta");
   }
   const none = undefined;
-  return { code, message: none, table: none, row: none, isNested: false, sqlstate: none };
+  return {
+    code,
+    message: none,
+    table: none,
+    row: none,
+    column: none,
+    isNested: false,
+    sqlstate: none,
+  };
 }
 
 /** Whether PostgreSQL says that an error was raised in a function. Our migrations are blocks. */

@@ -5,12 +5,12 @@ import { driverError, notIntact, SessionError } from "./errors.ts";
 import { emit } from "./events.ts";
 import { MAX_SESSION_DATA_BYTES, requireBoolean, requireJson } from "./input.ts";
 import { type Policy, readOptions } from "./policy.ts";
-import type { GrantedResult, GuestResult } from "./result.ts";
+import type { GuestResult, SessionResult } from "./result.ts";
 import { readSession, requireIntact, SESSION_CELLS, toGuest } from "./session.ts";
 import { query, type Sql } from "./sql.ts";
 import { INSERT_GUEST } from "./statements.ts";
 import { createToken, keyOf } from "./token.ts";
-import { issueToken } from "./transport.ts";
+import { issueToken, readTokens } from "./transport.ts";
 import { validate } from "./validate.ts";
 
 /** Options of one {@linkcode createGuestSession} call, in addition to the policy. */
@@ -21,7 +21,8 @@ export interface CreateGuestSessionOptions<Data extends object = Record<string, 
   readonly persistent?: boolean;
   /**
    * The request's headers. If they present a live session, of a user or of a guest, that is the result, and
-   * nothing is created. Unset: a guest is created, whose cookie replaces the one that the browser has.
+   * nothing is created. If they present two, the reason is `malformed`, and nothing is created either: a new
+   * cookie could end the user's. Unset: a guest is created, whose cookie replaces the one that the browser has.
    */
   readonly headers?: RequestHeaders;
 }
@@ -63,7 +64,8 @@ export interface CreateGuestSessionOptions<Data extends object = Record<string, 
  *
  * @param sql The SQL client, or a transaction of it.
  * @param options The policy, and `data`, `persistent` and `headers` of this call.
- * @returns The guest and the headers that set the cookie; or the live session that `headers` present.
+ * @returns The guest and the headers that set the cookie; or the result of {@linkcode validateSession}, if
+ * `headers` present something live.
  * @throws {TypeError} If an argument has the wrong type, or an option is unknown.
  * @throws {RangeError} If an option or `data` is out of range.
  * @throws {SessionError} If the store fails, or the schema is that of an earlier version (`SCHEMA_MISSING`).
@@ -71,7 +73,7 @@ export interface CreateGuestSessionOptions<Data extends object = Record<string, 
 export async function createGuestSession<Data extends object = Record<string, unknown>>(
   sql: Sql,
   options?: Policy & CreateGuestSessionOptions<Data>,
-): Promise<GrantedResult<Data>> {
+): Promise<SessionResult<Data>> {
   const { policy, own } = readOptions("createGuestSession", options, GUEST_OPTIONS);
   return await createGuest<Data>(contextOf("createGuestSession", sql, policy), own);
 }
@@ -83,14 +85,18 @@ export const GUEST_OPTIONS = ["data", "persistent", "headers"] as const;
 export async function createGuest<Data extends object>(
   context: Context,
   options: CreateGuestSessionOptions<Data>,
-): Promise<GrantedResult<Data>> {
+): Promise<SessionResult<Data>> {
   const { caller, policy } = context;
   const { data = {}, persistent = policy.cookie.persistent, headers } = options;
   requireBoolean(`${caller}: persistent`, persistent);
   const json = requireJson(`${caller}: data`, data, MAX_SESSION_DATA_BYTES);
+  let areSeveral = false;
   if (headers !== undefined) {
+    const presented = readTokens(`${caller}: headers`, headers, policy);
+    areSeveral = presented.areSeveral;
     const result = await validate<Data>(context, headers, {});
-    if (result.session !== null || result.guest) return result;
+    const areLive = result.reason === "malformed" && typeof presented.tokens !== "string";
+    if (result.session !== null || result.guest || areLive) return result;
   }
   const token = createToken();
   const { id, digest } = keyOf(token);
@@ -108,13 +114,14 @@ export async function createGuest<Data extends object>(
   }
   emit(policy.onEvent, { type: "created", id });
   const maxAge = persistent ? policy.absoluteTimeout : undefined;
-  return { session: null, guest, reason: "guest", ...issueToken(policy, token.token, maxAge) };
+  const issued = issueToken(policy, token.token, maxAge, areSeveral);
+  return { session: null, guest, reason: "guest", ...issued };
 }
 
 /** Tells the schema of an earlier version, in which each session has a user, from other errors. */
 function needsUser(caller: string, error: unknown): SessionError | undefined {
-  const { sqlstate, isNested } = driverError(error);
-  if (sqlstate !== "23502" || isNested) return undefined;
+  const { sqlstate, isNested, column } = driverError(error);
+  if (sqlstate !== "23502" || isNested || column && column !== "user_id") return undefined;
   const message = `${caller}: coatcheck.sessions is that of an earlier version; run migrate(sql)`;
   return new SessionError("SCHEMA_MISSING", message, "23502");
 }

@@ -3,7 +3,9 @@ import { type Policy, readOptions, type ResolvedPolicy } from "./policy.ts";
 import type { SessionResult } from "./result.ts";
 
 /** What is read of a result to complete a response: its headers, and why there is no session. */
-export type ResponseResult = Pick<SessionResult, "headers" | "reason" | "token">;
+export interface ResponseResult extends Pick<SessionResult, "headers" | "token"> {
+  readonly reason?: SessionResult["reason"] | "conflict" | undefined;
+}
 
 /** A cookie in the arguments that a framework's function takes, such as `cookies.set(name, value, attributes)`. */
 export interface ParsedCookie {
@@ -96,8 +98,10 @@ export function complete<Answer extends Response | undefined>(
   const isOurs = (line: string) => line.split("=", 1)[0]?.trim() === cookie.name;
   const chosen = transport === "cookie" && answer.headers.getSetCookie().some(isOurs);
   const cookies = chosen ? [] : issued.getSetCookie();
-  const challenge = answer.status === 401 && !answer.headers.has("www-authenticate")
-    ? issued.get("www-authenticate")
+  // RFC 9110, section 15.5.2: a 401 has a challenge, also one to a guest or to a session without the right.
+  const challenge = answer.status === 401 && !answer.headers.has("www-authenticate") &&
+      transport === "bearer"
+    ? issued.get("www-authenticate") ?? "Bearer"
     : null;
   const field = transport === "cookie" ? "Cookie" : "Authorization";
   const addTo = (headers: Headers) => {
@@ -117,7 +121,8 @@ export function complete<Answer extends Response | undefined>(
   };
   // The handler may return one constant response to every user: the cookie of one user must not stay in it.
   // Without one, the response itself is returned, as a server may know its length or its file.
-  const response = cookies.length === 0 && challenge === null ? answer : copy(answer);
+  const isShared = cookies.length === 0 && challenge === null && token === undefined;
+  const response = isShared ? answer : copy(answer);
   try {
     addTo(response.headers);
     return response;

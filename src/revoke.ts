@@ -132,8 +132,9 @@ export async function revoke<Data extends object>(
 const MAX_REASON_BYTES = 200;
 
 /**
- * Revokes the session of each presented token, with one statement each, in the order of ids, as all locks are
- * taken. Yields what it has revoked. If one fails, it goes on with the others, and throws at the end.
+ * Revokes the session of each presented token, with one statement each, in the order of ids, as locks are taken;
+ * only `keep` takes that of the guest before. Yields what it has revoked. If one fails, it goes on with the
+ * others, and throws at the end.
  */
 export async function* revokePresented<Data extends object>(
   context: Context,

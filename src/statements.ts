@@ -241,12 +241,13 @@ const keeping = (column: string, condition: string) =>
     from coatcheck.users u
     where u.${column} = ${valueOf(column, "$7::text")}${condition}
   ) as id
-), old as (
+), ${DURABLE_BESIDE_ROW}, old as (
   update coatcheck.sessions s
   set revoked_at = statement_timestamp(), revoked_reason = 'replaced'
   where ${OPENED}
     and s.user_id is null
     and (select found.id from found) is not null
+    and (select count(*) from durable) >= 0
   returning s.id, s.data
 ), merged as materialized (
   select coalesce((

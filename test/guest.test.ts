@@ -86,6 +86,34 @@ describe("createGuestSession", () => {
     assert.equal((await validateSession(user, db.sql)).session?.username, "ada");
   });
 
+  test("creates nothing beside two live tokens, as a new cookie could end the user's", async () => {
+    const user = withCookie((await createSession("ada", db.sql)).headers);
+    const planted = await open();
+    const both = new Headers({
+      cookie: `${user.get("cookie")}; ${planted.headers.get("cookie")}`,
+    });
+    const count = async () => (await db.sql`select count(*) from coatcheck.sessions`)[0]!.count;
+    const before = await count();
+    for (let visit = 0; visit < 3; visit++) {
+      const result = await createGuestSession(db.sql, { headers: both, data: { cart: [] } });
+      assert.deepEqual([result.session, result.guest, result.reason], [
+        null,
+        undefined,
+        "malformed",
+      ]);
+      assert.deepEqual([...result.headers], []);
+    }
+    assert.equal(await count(), before);
+    assert.equal((await validateSession(user, db.sql)).session?.username, "ada");
+  });
+
+  test("clears the twin of the cookie, if the request has two that open nothing", async () => {
+    const two = new Headers({ cookie: "__Host-session=a; __Host-session=b" });
+    const { guest, headers } = await createGuestSession(db.sql, { headers: two });
+    assert.ok(guest);
+    assert.equal(headers.getSetCookie().length, 2);
+  });
+
   test("creates a guest if what the request presents is dead, or is nothing", async () => {
     const { headers } = await open();
     await revokeSession(headers, db.sql);
@@ -125,6 +153,22 @@ describe("createGuestSession", () => {
       });
     } finally {
       await old.close();
+    }
+  });
+
+  test("tells a column of the app's own that needs a value from an earlier schema", async () => {
+    const own = await openDatabase();
+    try {
+      await own.sql`alter table coatcheck.sessions add tenant text not null default 'x'`;
+      await own.sql`alter table coatcheck.sessions alter tenant drop default`;
+      for (const sql of Object.values(own.clients)) {
+        await assert.rejects(createGuestSession(sql), {
+          code: "STORE_REJECTED",
+          sqlstate: "23502",
+        });
+      }
+    } finally {
+      await own.close();
     }
   });
 
@@ -386,6 +430,21 @@ describe("createSession that keeps", () => {
       { type: "dropped", id: session.id, userId: 1 },
       { type: "revoked", id: guest.id, reason: "replaced" },
     ]);
+  });
+
+  test("keeps the guest of a sign-in that fails later, in a transaction", async () => {
+    const { guest, headers } = await open();
+    await assert.rejects(
+      db.sql.begin(async (tx) => {
+        const failing: Sql = (strings, ...values) =>
+          strings.join("").includes("excess")
+            ? Promise.reject(Object.assign(new Error(), { code: "57014" }))
+            : tx(strings, ...values as string[]);
+        await createSession("ada", failing, { replaces: headers, keep: ["cart"], maxSessions: 1 });
+      }),
+      { code: "STORE_TIMEOUT" },
+    );
+    assert.deepEqual((await validateSession(headers, db.sql)).guest, guest);
   });
 
   test("leaves the guest as it was if nobody signs in", async () => {

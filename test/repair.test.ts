@@ -431,7 +431,8 @@ suite("the advisory lock", () => {
       await stranger!`select pg_backend_pid() as pid, pg_advisory_lock(427819008)::text`;
     await assert.rejects(migrate(sql!, { queryTimeout: 1 }), { code: "STORE_TIMEOUT" });
     const [held] = await db.sql`select pid from pg_locks
-      where locktype = 'advisory' and objid = 427819008 and granted`;
+      where locktype = 'advisory' and objid = 427819008 and granted
+        and database = (select oid from pg_database where datname = current_database())`;
     assert.equal(held!.pid, row!.pid);
     await stranger!.end({ timeout: 5 });
     // The abandoned step comes first on its connection.

@@ -238,6 +238,24 @@ describe("withSession with a bearer token", () => {
     assert.equal(page.headers.has("www-authenticate"), false);
   });
 
+  test("adds a challenge to a 401 for a guest, and for a session without the right", async () => {
+    const guest = await api.createGuestSession(db.sql);
+    assert.equal((await ask(bearing(guest.token))).headers.get("www-authenticate"), "Bearer");
+    const { token } = await api.createSession("ada", db.sql);
+    const result = await api.validateSession(bearing(token), db.sql);
+    const forbidden = api.completeResponse(new Response(null, { status: 401 }), result);
+    assert.equal(forbidden.headers.get("www-authenticate"), "Bearer");
+  });
+
+  test("leaves one constant response as it was, if another request gets a new token", async () => {
+    const constant = new Response(null, { headers: { "cache-control": "public, max-age=60" } });
+    const { session, token } = await api.createSession("ada", db.sql);
+    await age(session.id);
+    const result = await api.validateSession(bearing(token), db.sql);
+    assert.equal(api.completeResponse(constant, result).headers.get("cache-control"), "no-store");
+    assert.equal(constant.headers.get("cache-control"), "public, max-age=60");
+  });
+
   test("leaves one constant 401 without the challenge of another request", async () => {
     const constant = new Response(null, { status: 401 });
     const refused = await api.validateSession(bearing("x"), db.sql);

@@ -243,6 +243,7 @@ interface ForeignKey {
   readonly target: string;
   readonly target_id: number;
   readonly is_cascade: boolean;
+  readonly is_emptied: boolean;
   readonly is_valid: boolean;
   readonly disabled_on: readonly string[] | null;
 }
@@ -257,7 +258,7 @@ export const foreignKey: Check = {
       : [];
     if (!keys.length) return [withoutForeignKey(sources, columns)];
     const findings: Finding[] = [];
-    for (const { name, target, target_id, is_cascade, is_valid, disabled_on } of keys) {
+    for (const { name, target, target_id, is_cascade, is_emptied, is_valid, disabled_on } of keys) {
       if (sources.length && !sources.some(({ id }) => id === target_id)) {
         findings.push(
           error(
@@ -268,7 +269,16 @@ export const foreignKey: Check = {
           ),
         );
       }
-      if (!is_cascade) {
+      if (is_emptied) {
+        findings.push(
+          error(
+            "The foreign key is ON DELETE SET NULL or SET DEFAULT: the session of a deleted user becomes a " +
+              "guest's, with the user's data",
+            `alter table coatcheck.sessions drop constraint ${escape(name)};`,
+            MIGRATE,
+          ),
+        );
+      } else if (!is_cascade) {
         findings.push(
           warning(
             "The foreign key is not ON DELETE CASCADE: a user who has sessions cannot be deleted",
