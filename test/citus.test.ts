@@ -108,13 +108,13 @@ for (const layout of CITUS_URL ? LAYOUTS : []) {
         const guest = await createGuestSession(sql, { ...options, data: { cart: 2 } });
         const visitor = withCookie(guest.headers);
         assert.equal((await validateSession(visitor, sql, options)).reason, "guest");
-        for (const user of ["ada", { userId: 1 }]) {
+        for (const user of ["grace", { userId: 2 }]) {
           const kept = await createSession(user, sql, {
             ...options,
             replaces: visitor,
             keep: ["cart"],
           });
-          assert.deepEqual(kept.session.data, user === "ada" ? { cart: 2 } : {});
+          assert.deepEqual(kept.session.data, user === "grace" ? { cart: 2 } : {});
         }
 
         const replacing = await createSession({ userId: 1 }, sql, { ...options, replaces: third });
@@ -156,7 +156,7 @@ for (const layout of CITUS_URL ? LAYOUTS : []) {
         await insertSession({ id: otherId, digest, userId: 2, createdAt, expiresAt }, sql);
         await age(otherId, 120);
         const { swept } = await sweepSessions(sql, { retention: 0 });
-        assert.equal(swept, 17);
+        assert.equal(swept, 20);
         const [left] = await db.sql`select count(*)::integer as rows from coatcheck.sessions`;
         assert.equal(left!.rows, 0);
         assert.equal(replacing.session.username, "ada");
