@@ -124,15 +124,19 @@ export async function queryEither(
   values: readonly SqlValue[],
   translate?: (error: unknown) => SessionError | undefined,
 ): Promise<Cell[][]> {
-  if (!unsupported.has(statement)) {
+  if (unsupported.has(statement)) return await query(call, other, values, translate);
+  try {
+    return await query(call, statement, values, translate);
+  } catch (refusal) {
+    if (!isNotSupported(refusal)) throw refusal;
+    unsupported.add(statement);
     try {
-      return await query(call, statement, values, translate);
+      return await query(call, other, values, translate);
     } catch (error) {
-      if (!isNotSupported(error)) throw error;
-      unsupported.add(statement);
+      // In a transaction, the refusal has aborted it.
+      throw driverError(error).sqlstate === "25P02" ? refusal : error;
     }
   }
-  return await query(call, other, values, translate);
 }
 
 function readRow(caller: string, row: unknown, call: string, columns: number): Cell[] {

@@ -1540,6 +1540,16 @@ describe("a failing client", () => {
     }
   });
 
+  test("tells the refusal of a statement, and not the aborted transaction after it", async () => {
+    const aborted = Object.assign(new Error(), { code: "25P02" });
+    const client = after([() => notSupported, () => aborted], () => assert.fail("sent more"));
+    await assert.rejects(revokeSessions({ userId }, client), {
+      code: "STORE_REJECTED",
+      sqlstate: "0A000",
+    });
+    unsupported.delete(module.REVOKE_MANY);
+  });
+
   test("takes no number of another system for an SQLSTATE", async () => {
     for (const code of ["10054", "10060", "11001", "20001"]) {
       await assert.rejects(ask(() => Promise.reject(Object.assign(new Error(), { code }))), {
