@@ -39,10 +39,8 @@ export function readTokens(
   }
   if (name === "authorization") return readBearer(value);
   const { cookie } = policy;
-  return readCookies(
-    value,
-    [cookie, ...(alsoPrevious ? cookie.previous : [])].map((it) => it.name),
-  );
+  const cookies = alsoPrevious ? [cookie, ...cookie.previous] : [cookie];
+  return readCookies(value, cookies.map((it) => it.name));
 }
 
 /** Reads `Authorization: Bearer <token>` (RFC 6750, section 2.1). Another scheme is not for us. */
