@@ -2,7 +2,6 @@
 import { once } from "node:events";
 import { connect, createServer } from "node:net";
 import postgres from "postgres";
-import { migrate } from "../../dist/mod.js";
 import { createUsers } from "../../examples/users.ts";
 
 export const NAME = "__Host-session";
@@ -11,6 +10,8 @@ export const GRACE = { username: "grace", password: "grace-demo" };
 
 /** Creates a database with the schema, and the users ada and grace of examples/users.ts. */
 export async function prepare(server) {
+  // Packing the package has built it.
+  const { migrate } = await import("../../dist/mod.js");
   const name = `coatcheck_frameworks_${crypto.randomUUID().replaceAll("-", "")}`;
   const admin = postgres(server, { max: 1, onnotice: () => {} });
   await admin.unsafe(`create database ${name}`);
