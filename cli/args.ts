@@ -126,7 +126,8 @@ export function readArguments(
     const kind = Object.hasOwn(options, name) ? options[name] : undefined;
     if (kind === undefined) {
       const shown = /^--?[a-z-]{1,30}$/.test(rawName) ? ` ${rawName}` : "";
-      throw misuse(`unknown option${shown}`, command);
+      const words = maxWords > 0 ? ". Write -- before a name that begins with -" : "";
+      throw misuse(`unknown option${shown}${words}`, command);
     }
     if (kind === "flag" && value !== undefined) throw misuse(`--${name} takes no value`, command);
     if (kind !== "flag" && (!value || !inlineValue && value.startsWith("-"))) {

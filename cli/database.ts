@@ -61,6 +61,15 @@ export async function open(url: string | undefined, command: string): Promise<po
       command,
     );
   }
+  // Where the host, the port and the database begin is not known then, and what is shown of them may be a part of
+  // the password.
+  if (/^[^:]*:\/\/[^/?#]*[/?#].*@|@.*,.*@/s.test(url)) {
+    throw misuse(
+      "the URL has an @ that does not end the password: in the password, write / as %2F, ? as %3F, # as %23 and " +
+        "@ as %40",
+      command,
+    );
+  }
   const client = await import("postgres").catch((error: unknown) => {
     if (!isMissing(error)) throw error;
     throw new Failure(

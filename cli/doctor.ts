@@ -19,7 +19,7 @@ import { activity, autovacuum, bloat, fillfactor, overdue } from "./checks/stora
 import { lookUp, unique, view } from "./checks/view.ts";
 import type { Context } from "./context.ts";
 import type { Database } from "./database.ts";
-import { CITUS, COLUMNS, DISTRIBUTION, PARTS, SERVER } from "./queries.ts";
+import { CITUS, COLUMNS, DISTRIBUTION, PARTS, SERVER, USERS_TABLE } from "./queries.ts";
 import { escape, plural, wrap } from "./text.ts";
 
 /** The checks, in the order in which they run. */
@@ -134,6 +134,8 @@ async function read(
   const [distribution] = hasCitus
     ? await database.read<{ method: string; key: string | null }>(DISTRIBUTION)
     : [];
+  const isVisible = parts.some(({ name, is_visible }) => name === "schema" && is_visible);
+  const [users] = isVisible ? await database.read<UsersTable>(USERS_TABLE) : [];
   return {
     database,
     args,
@@ -141,8 +143,22 @@ async function read(
     server: server!,
     parts: new Map(parts.map((part) => [part.name, part])),
     columns,
+    migrate: `npx coatcheck migrate --users ${argumentOf(users)}`,
     distributed: distribution?.key ?? null,
   };
+}
+
+interface UsersTable {
+  readonly name: string;
+  readonly id: string;
+  readonly username: string | null;
+}
+
+/** The value of `--users`, for a shell. */
+function argumentOf(users: UsersTable | undefined): string {
+  if (users === undefined) return "users:id:username";
+  const text = escape(`${users.name}:${users.id}${users.username ? `:${users.username}` : ""}`);
+  return /^[\w.:]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
 }
 
 const COLORS: Readonly<Record<Severity, number>> = { ok: 32, note: 36, warning: 33, error: 31 };

@@ -1,5 +1,5 @@
 // coatcheck grants: what the role of an app may do.
-import { misuse } from "./args.ts";
+import { Failure, misuse } from "./args.ts";
 import type { Context } from "./context.ts";
 import { escape, quote } from "./text.ts";
 
@@ -25,6 +25,14 @@ export async function grants(context: Context): Promise<number> {
     const { sql } = await context.database();
     await sql.begin(async (transaction) => {
       for (const statement of statements) await transaction.unsafe(statement);
+    }).catch((error: { name?: unknown; code?: unknown }) => {
+      if (error.name !== "PostgresError" || error.code !== "42704") throw error;
+      throw new Failure(
+        `the role ${quote(role)} does not exist`,
+        "Create it: create role … login",
+        1,
+        "42704",
+      );
     });
     await context.print(`Granted to ${quote(role)}`, { role, applied: statements });
     return 0;

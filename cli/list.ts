@@ -4,7 +4,7 @@ import type { Context } from "./context.ts";
 import { CLOCK, listAll } from "./queries.ts";
 import { DEFAULTS, documentOf, linesOf, type Row } from "./session.ts";
 import { plural, wrap } from "./text.ts";
-import { findUser, keyOperator } from "./users.ts";
+import { byKey, findUser, keyOperator } from "./users.ts";
 
 /** `coatcheck list`. */
 export async function list(context: Context): Promise<number> {
@@ -25,7 +25,8 @@ export async function list(context: Context): Promise<number> {
       String(limit + 1),
       after ?? null,
     ];
-    rows = await read<Row>(listAll(await keyOperator(context)), values);
+    const text = listAll(await keyOperator(context));
+    rows = await byKey(() => read<Row>(text, values));
   } else {
     const [clock] = await read<{ now: number }>(CLOCK);
     const sessions = await listSessions(userId, sql, {
@@ -39,10 +40,11 @@ export async function list(context: Context): Promise<number> {
   const isMore = rows.length > limit;
   rows = rows.slice(0, limit);
   const withData = args.has("data");
+  const { columns } = context;
   const kind = args.has("all") ? "session" : "live session";
   const title = `${plural(rows.length, kind)}, the last used first, of ${shown}`;
-  const lines = [wrap(title, context.columns)];
-  for (const row of rows) lines.push("", ...linesOf(row, idleTimeout, withData));
+  const lines = [wrap(title, columns)];
+  for (const row of rows) lines.push("", ...linesOf(row, idleTimeout, { columns, withData }));
   const next = isMore ? rows.at(-1)!.id : null;
   if (next !== null) lines.push("", "There are more. Continue with:", `  --after ${next}`);
   await context.print(lines.join("\n"), {

@@ -3,6 +3,7 @@ import { migrate, type Sql, type UsersTable } from "../mod.ts";
 import { migrationsFor } from "../src/migrations.ts";
 import { misuse } from "./args.ts";
 import type { Context } from "./context.ts";
+import { wrap } from "./text.ts";
 
 /** `coatcheck migrate`. */
 export async function migrateSchema(context: Context): Promise<number> {
@@ -16,6 +17,7 @@ export async function migrateSchema(context: Context): Promise<number> {
     return 0;
   }
   const { sql, place } = await context.database();
+  const fit = (line: string) => wrap(line, context.columns, "  ");
   const texts: string[] = [];
   // A step is the one statement that has no value. The statements before it read the catalogs.
   const dry: Sql = (strings, ...values) => {
@@ -32,19 +34,19 @@ export async function migrateSchema(context: Context): Promise<number> {
     const text = args.has("print")
       ? scriptOf(texts)
       : applied.length
-      ? [`These steps would be applied to the database ${place}:`, ...names].join("\n")
-      : `Nothing to apply: the schema of the database ${place} is up to date`;
+      ? [fit(`These steps would be applied to the database ${place}:`), ...names].join("\n")
+      : fit(`Nothing to apply: the schema of the database ${place} is up to date`);
     const would = args.has("print") ? steps : applied;
     await context.print(text, { wouldApply: would });
     return 0;
   }
   const lines = applied.length
-    ? [`Applied to the database ${place}:`, ...applied.map((name) => `  ${name}`)]
-    : [`The schema of the database ${place} is up to date`];
+    ? [fit(`Applied to the database ${place}:`), ...applied.map((name) => `  ${name}`)]
+    : [fit(`The schema of the database ${place} is up to date`)];
   if (!foreignKey) {
     lines.push(
       "There is no foreign key: a session outlives its user.",
-      "For one, name the column of the key: --users table:id:username",
+      fit("For one, name the column of the key: --users table:id:username"),
     );
   }
   await context.print(lines.join("\n"), { applied, foreignKey });

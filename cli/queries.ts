@@ -11,7 +11,9 @@ select current_setting('server_version') as version,
   extract(epoch from statement_timestamp() - pg_last_xact_replay_timestamp())::float8 as lag,
   current_setting('default_transaction_read_only') = 'on' as is_read_only,
   current_setting('fsync') = 'on' as has_fsync,
-  current_user::text as role,
+  (select s.source from pg_settings s where s.name = 'default_transaction_read_only') as read_only_source,
+  quote_ident(current_database()) as quoted_database,
+  current_user::text as role, quote_ident(current_user::text) as quoted_role,
   (select r.rolsuper from pg_roles r where r.rolname = current_user) as is_superuser,
   pg_backend_pid() as pid`;
 
@@ -91,11 +93,15 @@ order by m.name`;
 export const INDEXES = `
 select i.indexrelid::regclass::text as name, i.indisprimary as is_primary, i.indisunique as is_unique,
   i.indisvalid and i.indisready as is_valid,
-  i.indpred is null and i.indexprs is null as is_plain,
+  i.indpred is null and i.indexprs is null as is_plain, i.indpred is not null as is_partial,
+  (
+    select quote_ident(c.conname) from pg_constraint c
+    where c.conindid = i.indexrelid and c.contype in ('p', 'u', 'x')
+  ) as of_constraint,
   (
     select json_agg(a.attname::text order by k.place)
     from unnest(i.indkey) with ordinality k (number, place)
-    join pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.number
+    left join pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.number
   ) as columns,
   pg_relation_size(i.indexrelid)::float8 as size
 from pg_index i
@@ -133,6 +139,75 @@ join pg_class c on c.oid = r.oid
 where c.relkind in ('r', 'p', 'f', 'm')
 order by 1`;
 
+/** The relations that the view reads, or a view behind it, without a right of its owner. */
+export const UNREADABLE = `
+with recursive reads (oid, reader, number) as (
+  select to_regclass('coatcheck.users')::oid, null::oid, 0
+  union
+  select d.refobjid, w.ev_class, d.refobjsubid
+  from reads r
+  join pg_rewrite w on w.ev_class = r.oid
+  join pg_depend d on d.objid = w.oid
+  where d.classid = 'pg_rewrite'::regclass and d.refclassid = 'pg_class'::regclass
+)
+select distinct c.oid::regclass::text as name, o.rolname::text as owner,
+  quote_ident(o.rolname::text) as quoted
+from reads r
+join pg_class c on c.oid = r.oid
+join pg_class v on v.oid = r.reader
+join pg_roles o on o.oid = v.relowner
+where c.oid <> v.oid
+  and coalesce(array_to_string(v.reloptions, ' ') !~ '\\msecurity_invoker=(true|on|1|yes)\\M', true)
+  and not case
+    when r.number = 0 then has_any_column_privilege(o.oid, c.oid, 'SELECT')
+    else has_column_privilege(o.oid, c.oid, r.number::int2, 'SELECT')
+  end
+order by 1`;
+
+/**
+ * Your users table and its columns, written as in SQL: those of the view, if it reads one table and nothing else,
+ * or those of the foreign key. No row if neither is known.
+ */
+export const USERS_TABLE = `
+with entry as (
+  select w.oid as rule, split_part(split_part(part, ':resname ', 2), ' ', 1) as name,
+    substring(split_part(part, ':resname ', 1) from '\\{VAR :varno \\d+ :varattno (\\d+) ')::int2 as number
+  from pg_rewrite w
+  cross join lateral regexp_split_to_table(w.ev_action::text, '\\{TARGETENTRY ') part
+  where w.ev_class = to_regclass('coatcheck.users')
+), source as (
+  select min(d.refobjid::text)::oid as oid, w.oid as rule
+  from pg_rewrite w
+  join pg_depend d on d.objid = w.oid
+  where w.ev_class = to_regclass('coatcheck.users') and d.classid = 'pg_rewrite'::regclass
+    and d.refclassid = 'pg_class'::regclass and d.refobjid <> w.ev_class
+  group by w.oid
+  having count(distinct d.refobjid) = 1
+), known as (
+  select 1 as place, s.oid,
+    (select max(e.number) from entry e where e.rule = s.rule and e.name = 'id') as id,
+    (select max(e.number) from entry e where e.rule = s.rule and e.name = 'username') as username
+  from source s
+  union all
+  select 2, f.confrelid, f.confkey[1], null
+  from pg_constraint f
+  join pg_attribute a on a.attrelid = f.conrelid and f.conkey = array[a.attnum]
+  where f.conrelid = to_regclass('coatcheck.sessions') and f.contype = 'f' and a.attname = 'user_id'
+)
+select c.oid::regclass::text as name, quote_ident(i.attname) as id, quote_ident(u.attname) as username
+from known k
+join pg_class c on c.oid = k.oid and c.relkind in ('r', 'p')
+join pg_attribute i on i.attrelid = c.oid and i.attnum = k.id
+left join lateral (
+  select a.attname from pg_attribute a
+  where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+    and (a.attnum = k.username or k.username is null and a.attname in ('username', 'email'))
+  order by a.attname desc
+  limit 1
+) u on true
+order by k.place
+limit 1`;
+
 /** Triggers and rules of the app on the table of sessions. */
 export const TRIGGERS = `
 select t.tgname::text as name
@@ -144,26 +219,42 @@ from pg_rewrite r
 where r.ev_class = to_regclass('coatcheck.sessions')
 order by 1`;
 
-/** Who may do what with the schema and its relations, owners and superusers aside. */
+/**
+ * Who may do what with the schema and its relations, owners and superusers aside. A right on columns is written as in
+ * SQL: `update (user_id)`. One row for each role that has granted; null for the owner.
+ */
 export const GRANTS = `
 select o.name, coalesce(r.rolname::text, 'public') as grantee,
   case when r.oid is null then 'public' else quote_ident(r.rolname::text) end as quoted,
-  json_agg(distinct a.privilege_type) as privileges
+  g.rolname::text as grantor, quote_ident(g.rolname::text) as quoted_grantor,
+  json_agg(o.privilege order by o.privilege) as privileges
 from (
-  select 'schema coatcheck' as name, n.nspowner as owner, coalesce(n.nspacl, acldefault('n', n.nspowner)) as acl
+  select 'schema coatcheck' as name, n.nspowner as owner, a.grantor, a.grantee,
+    lower(a.privilege_type) as privilege
   from pg_namespace n
+  cross join lateral aclexplode(coalesce(n.nspacl, acldefault('n', n.nspowner))) a
   where n.nspname = 'coatcheck'
-  union all
-  select 'coatcheck.' || c.relname::text, c.relowner, coalesce(c.relacl, acldefault('r', c.relowner))
+  union
+  select 'coatcheck.' || c.relname::text, c.relowner, a.grantor, a.grantee, lower(a.privilege_type)
   from pg_class c
   join pg_namespace n on n.oid = c.relnamespace
+  cross join lateral aclexplode(coalesce(c.relacl, acldefault('r', c.relowner))) a
   where n.nspname = 'coatcheck' and c.relname in ('migrations', 'users', 'sessions')
+  union
+  select 'coatcheck.' || c.relname::text, c.relowner, a.grantor, a.grantee,
+    lower(a.privilege_type) || ' (' || string_agg(quote_ident(t.attname), ', ' order by t.attnum) || ')'
+  from pg_class c
+  join pg_namespace n on n.oid = c.relnamespace
+  join pg_attribute t on t.attrelid = c.oid and t.attnum > 0 and not t.attisdropped
+  cross join lateral aclexplode(t.attacl) a
+  where n.nspname = 'coatcheck' and c.relname in ('migrations', 'users', 'sessions')
+  group by c.relname, c.relowner, a.grantor, a.grantee, a.privilege_type
 ) o
-cross join lateral aclexplode(o.acl) a
-left join pg_roles r on r.oid = a.grantee
-where a.grantee <> o.owner
-group by 1, 2, 3
-order by 1, 2`;
+left join pg_roles r on r.oid = o.grantee
+left join pg_roles g on g.oid = o.grantor and g.oid <> o.owner
+where o.grantee <> o.owner and not coalesce(r.rolsuper, false)
+group by 1, 2, 3, 4, 5
+order by 1, 2, 4`;
 
 /** What a role may do, and the search_path that it gets. $1 the role, or null for that of the connection. */
 export const ROLE = `
@@ -180,17 +271,19 @@ select r.rolname::text as name, quote_ident(r.rolname::text) as quoted, r.rolsup
     where c.relnamespace = n.oid and c.relname in ('users', 'sessions')
       and pg_has_role(r.oid, c.relowner, 'USAGE')
   ) as is_owner,
-  (
-    select substr(setting, 13)
-    from pg_db_role_setting s
-    cross join lateral unnest(s.setconfig) setting
-    where s.setrole in (r.oid, 0) and s.setdatabase in (d.oid, 0) and setting like 'search\\_path=%'
-    order by s.setrole = 0, s.setdatabase = 0
-    limit 1
-  ) as search_path
+  p.search_path, p.in_database
 from pg_roles r
 join pg_database d on d.datname = current_database()
 left join pg_namespace n on n.nspname = 'coatcheck'
+left join lateral (
+  select substr(setting, 13) as search_path,
+    case when s.setdatabase <> 0 then quote_ident(d.datname::text) end as in_database
+  from pg_db_role_setting s
+  cross join lateral unnest(s.setconfig) setting
+  where s.setrole in (r.oid, 0) and s.setdatabase in (d.oid, 0) and setting like 'search\\_path=%'
+  order by s.setrole = 0, s.setdatabase = 0
+  limit 1
+) p on true
 where r.rolname::text = coalesce($1::text, current_user::text)`;
 
 /** The schemas in the order in which they are searched. $1 the search_path. */
@@ -275,7 +368,12 @@ select d.deadlocks::float8 as deadlocks, d.xact_commit::float8 as commits, d.xac
     select extract(epoch from max(statement_timestamp() - a.xact_start))::float8
     from pg_stat_activity a
     where a.datname = current_database() and a.backend_type = 'client backend'
-  ) as oldest
+  ) as oldest,
+  (
+    select count(*)::float8
+    from pg_stat_activity a
+    where a.datname = current_database() and a.backend_type is null
+  ) as hidden
 from pg_stat_database d
 where d.datname = current_database()`;
 

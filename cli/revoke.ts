@@ -5,7 +5,7 @@ import { confirm } from "./confirm.ts";
 import type { Context } from "./context.ts";
 import { countUnrevoked } from "./queries.ts";
 import { plural, wrap } from "./text.ts";
-import { findUser, keyOperator } from "./users.ts";
+import { byKey, findUser, keyOperator } from "./users.ts";
 
 /** `coatcheck revoke`. */
 export async function revoke(context: Context): Promise<number> {
@@ -54,7 +54,7 @@ export async function revoke(context: Context): Promise<number> {
 async function countOf(context: Context, userId: string | number, kept: number): Promise<string> {
   const { read } = await context.database();
   const text = countUnrevoked(await keyOperator(context));
-  const [row] = await read<{ number: number }>(text, [String(userId)]);
+  const [row] = await byKey(() => read<{ number: number }>(text, [String(userId)]));
   const number = row?.number ?? 0;
   if (number > 10_000) return "more than 10,000";
   return plural(Math.max(number - kept, 0), "session");

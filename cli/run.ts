@@ -13,7 +13,7 @@ import { show } from "./show.ts";
 import { stats } from "./stats.ts";
 import { sweep } from "./sweep.ts";
 import type { Terminal } from "./terminal.ts";
-import { escape, jsonOf } from "./text.ts";
+import { escape, jsonOf, wrap } from "./text.ts";
 import { VERSION } from "./version.ts";
 
 interface Entry {
@@ -71,7 +71,7 @@ export const COMMANDS: Readonly<Record<string, Entry>> = {
 
 /** Runs the command line, and returns its exit code. */
 export async function run(args: readonly string[], terminal: Terminal): Promise<number> {
-  const isJson = args.includes("--json");
+  const isJson = beforeWords(args).includes("--json");
   let context: Context | undefined;
   try {
     const found = find(args);
@@ -87,7 +87,10 @@ export async function run(args: readonly string[], terminal: Terminal): Promise<
     if (signal.aborted) return await stop(signal, context);
     const failure = explain(error);
     const shown = failure.hint === undefined ? [] : [failure.hint];
-    const lines = [`coatcheck: ${escape(failure.message)}`, ...shown.map(escape)];
+    const columns = Math.max(terminal.columns ?? Infinity, 40);
+    const lines = [`coatcheck: ${failure.message}`, ...shown].map((it) =>
+      wrap(escape(it), columns)
+    );
     await terminal.err(`${lines.join("\n")}\n`);
     if (isJson) {
       const { message, code, hint } = failure;
@@ -116,9 +119,14 @@ function find(args: readonly string[]): string | { entry: Entry; given: Argument
       : misuse(`unknown command${shown}`);
   }
   const entry = COMMANDS[name]!;
-  if (rest.includes("--help") || rest.includes("-h")) return HELP[name]!;
+  const options = beforeWords(rest);
+  if (options.includes("--help") || options.includes("-h")) return HELP[name]!;
   return { entry, given: readArguments(name, rest, entry.options, entry.words) };
 }
+
+/** The arguments before `--`, after which nothing is an option. */
+const beforeWords = (args: readonly string[]) =>
+  args.includes("--") ? args.slice(0, args.indexOf("--")) : args;
 
 function stopped(signal: AbortSignal): Promise<never> {
   return new Promise((_, reject) => {
@@ -130,7 +138,8 @@ function stopped(signal: AbortSignal): Promise<never> {
 async function stop(signal: AbortSignal, context: Context | undefined): Promise<number> {
   // Nobody reads what would be written.
   if (signal.reason === "SIGPIPE") return 141;
-  await context?.say(`\nStopped.${context.done ? ` ${context.done}` : ""}`);
+  const text = `Stopped.${context?.done ? ` ${context.done}` : ""}`;
+  await context?.say(`\n${wrap(text, context.columns)}`);
   return signal.reason === "SIGTERM" ? 143 : 130;
 }
 
@@ -142,7 +151,8 @@ const HINTS: Readonly<Record<string, string>> = {
   CC006: "Name your table: npx coatcheck migrate --users table:id:username",
   SCHEMA_MISSING: "Run: npx coatcheck doctor. It says what is missing",
   "42501": "This role lacks rights. Run: npx coatcheck doctor",
-  "25006": "This database takes no writes. Connect to the primary",
+  "25006":
+    "This database takes no writes. Connect to the primary; if it is the primary, run: npx coatcheck doctor",
   STORE_TIMEOUT: "Run: npx coatcheck doctor. A transaction may hold a lock",
   UNEXPECTED_RESULT: "Run: npx coatcheck doctor",
 };

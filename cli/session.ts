@@ -1,5 +1,5 @@
 // A session as the commands show it. Its digests are never read.
-import { escape, plural, quote, span } from "./text.ts";
+import { escape, plural, quote, span, wrap } from "./text.ts";
 
 /** A row of `show` and `listAll` in queries.ts. Instants are seconds since 1970. */
 export interface Row {
@@ -69,7 +69,11 @@ const endOf = ({ last_seen, expires }: Row, idleTimeout: number) =>
   Math.min(expires, last_seen + idleTimeout);
 
 /** Some lines about a session, for a list. */
-export function linesOf(row: Row, idleTimeout: number, withData: boolean): string[] {
+export function linesOf(
+  row: Row,
+  idleTimeout: number,
+  { columns, withData }: { readonly columns: number; readonly withData: boolean },
+): string[] {
   const { clock } = row;
   const ago = (seconds: number) => {
     const age = clock - seconds;
@@ -84,7 +88,7 @@ export function linesOf(row: Row, idleTimeout: number, withData: boolean): strin
     `  ${row.status}, used ${ago(row.last_seen)}, created ${ago(row.created)}`,
     `  ${end}`,
     ...(row.reason === null ? [] : [`  reason ${quote(row.reason, 40)}`]),
-    ...(withData ? [`  data ${escape(row.data)}`] : []),
+    ...(withData ? [wrap(`  data ${escape(row.data)}`, columns, "    ")] : []),
   ];
 }
 

@@ -3,7 +3,7 @@ import { Failure, misuse } from "./args.ts";
 import type { Context } from "./context.ts";
 import { show as showQuery } from "./queries.ts";
 import { dataOf, DEFAULTS, documentOf, instant, type Row } from "./session.ts";
-import { quote, span } from "./text.ts";
+import { quote, span, wrap } from "./text.ts";
 import { keyOperator } from "./users.ts";
 
 /** `coatcheck show`. */
@@ -39,7 +39,7 @@ export async function show(context: Context): Promise<number> {
       `reason      ${row.reason === null ? "none" : quote(row.reason, 40)}`,
     ]),
     `cookie      ${row.persistent ? "outlives the browser" : "ends with the browser"}`,
-    `data        ${dataOf(row, withData)}`,
+    wrap(`data        ${dataOf(row, withData)}`, context.columns, " ".repeat(12)),
     `version     ${row.version}`,
     ...(row.user_id === null ? ["user        none: a guest"] : [
       `user        ${quote(row.user_id, 40)}`,

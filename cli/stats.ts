@@ -2,7 +2,7 @@
 import type { Context } from "./context.ts";
 import { SAMPLE } from "./queries.ts";
 import { DEFAULTS } from "./session.ts";
-import { count, percent, quote } from "./text.ts";
+import { count, percent, quote, wrap } from "./text.ts";
 
 /** How many rows are read for an estimate. */
 export const SAMPLE_ROWS = 5000;
@@ -68,9 +68,12 @@ export async function stats(context: Context): Promise<number> {
   const total = number(it.rows);
   const row = (name: string, value: number) => `  ${name.padEnd(20)} ${count(value).padStart(12)}`;
   const lines = [
-    isEstimate
-      ? `About ${count(total)} sessions, estimated from ${count(it.rows)}; --full reads all`
-      : `${count(total)} sessions`,
+    wrap(
+      isEstimate
+        ? `About ${count(total)} sessions, estimated from ${count(it.rows)}; --full reads all`
+        : `${count(total)} sessions`,
+      context.columns,
+    ),
     "",
     ...statuses.map(([name, value]) => `${row(name, value)} ${percent(value, total).padStart(5)}`),
     "",

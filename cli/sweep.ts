@@ -28,7 +28,9 @@ export async function sweep(context: Context): Promise<number> {
     signal: terminal.signal,
     queryTimeout: 60,
     async onProgress(progress) {
-      context.done = `Deleted so far, for good: ${plural(progress.swept, "session")}.`;
+      // The step that was under way at Ctrl-C may still be done, after the message.
+      if (terminal.signal.aborted) return;
+      context.done = `Deleted so far, for good: at least ${plural(progress.swept, "session")}.`;
       await showProgress(progress);
     },
   });

@@ -41,11 +41,17 @@ export function jsonOf(value: unknown): string {
   return `${text.replace(HIDDEN, (it) => it === "\n" ? it : units(it))}\n`;
 }
 
-/** Breaks text into lines of so many columns, between words. The lines after the first are indented. */
+/**
+ * Breaks text into lines of so many columns, between words, and within those that are longer than a line. The lines
+ * after the first are indented.
+ */
 export function wrap(text: string, columns: number, indent = ""): string {
   const lines: string[] = [];
   let line = "";
-  for (const word of text.split(" ")) {
+  const width = columns - indent.length;
+  const pieces = (word: string) =>
+    word.length > width ? word.match(new RegExp(`.{1,${width}}`, "gsu")) ?? [] : [word];
+  for (const word of text.split(" ").flatMap(pieces)) {
     if (line !== "" && line.length + 1 + word.length > columns) {
       lines.push(line);
       line = indent + word;

@@ -27,6 +27,22 @@ export async function findUser(
   }
 }
 
+/** Looks for a key that may be none: too large a number, or no UUID. */
+export async function byKey<T>(look: () => Promise<T>): Promise<T> {
+  try {
+    return await look();
+  } catch (error) {
+    const { name, code } = error as { name?: unknown; code?: unknown };
+    if (name !== "PostgresError" || !/^22/.test(String(code))) throw error;
+    throw new Failure(
+      "user not found: the key is not of the type of coatcheck.sessions.user_id",
+      "For a username, leave --user-id out",
+      1,
+      "USER_NOT_FOUND",
+    );
+  }
+}
+
 /** The operator that compares the keys of users, by its name in SQL. */
 export async function keyOperator(context: Context): Promise<string> {
   const { read } = await context.database();

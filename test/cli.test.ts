@@ -126,6 +126,7 @@ describe("text for a terminal", () => {
 
   test("breaks between words", () => {
     assert.equal(wrap("one two three", 8, "  "), "one two\n  three");
+    assert.equal(wrap(`a ${"😀".repeat(5)}`, 4, "  "), `a${"\n  😀😀".repeat(2)}\n  😀`);
     assert.equal(count(1_234_567), "1,234,567");
   });
 });
@@ -197,6 +198,7 @@ describe("the command line", () => {
     },
     { name: "two users", args: ["list", "ada", "grace"], says: /one argument, got 2/ },
     { name: "no user", args: ["list"], says: /name a user/ },
+    { name: "a user like an option", args: ["list", "-dash"], says: /Write -- before a name/ },
     { name: "a number out of range", args: ["list", "ada", "--limit", "0"], says: /1 to 10000/ },
     { name: "a span that is none", args: ["sweep", "--retention", "1w"], says: /span such as/ },
     { name: "an id that is none", args: ["show", "1"], says: /a UUID/ },
@@ -242,6 +244,29 @@ describe("the command line", () => {
       assert.match(err, /the URL must be: postgres:/);
       assert.doesNotMatch(err, /hunter2/);
     }
+  });
+
+  test("refuses a URL whose password hides what follows it, and shows nothing of it", async () => {
+    const urls = [
+      "postgres://u:/s3cret@127.0.0.1:1/db",
+      "postgres://u:12/s3cret@127.0.0.1:1/db",
+      "postgres://u:4242?s3cret@127.0.0.1:1/db",
+      "postgres://u:4242#s3cret@127.0.0.1:1/db",
+      "postgres://u:a@s3cret,4242@127.0.0.1:1/db",
+    ];
+    for (const url of urls) {
+      for (const command of ["stats", "stats --json", "doctor --json", "migrate"]) {
+        const { code, out, err } = await runCommand(url, command.split(" "));
+        assert.equal(code, 2, url);
+        assert.match(err, /in the password, write \/ as %2F/);
+        assert.doesNotMatch(out + err, /s3cret|4242|:12\b/);
+      }
+    }
+    const encoded = "postgres://u:%2Fs3cret%40@127.0.0.1:1/db?application_name=x";
+    assert.match(
+      (await runCommand(encoded, ["stats"])).err,
+      /"db" at 127.0.0.1:1: nothing listens/,
+    );
   });
 
   const away: { name: string; change: (url: URL) => void; says: RegExp }[] = [
@@ -343,15 +368,30 @@ describe("the command line", () => {
     await reset();
     await db.sql`insert into users values (3, ${"long".repeat(200)})`;
     const { session } = await createSession("long".repeat(200), db.sql, {
-      data: Object.fromEntries(Array.from({ length: 3 }, (_, it) => [`key-${it}`, it])),
+      data: Object.fromEntries(Array.from({ length: 3 }, (_, it) => [`key-${it}`, "x".repeat(90)])),
     });
     await db.sql`update coatcheck.sessions set revoked_at = now(), revoked_reason = ${
       "x".repeat(200)
     }`;
-    const commands = [`show ${session.id}`, "list 3 --user-id --all", "stats", "doctor"];
+    const commands = [
+      `show ${session.id}`,
+      `show ${session.id} --data`,
+      "list 3 --user-id --all",
+      "list 3 --user-id --all --data",
+      "list nobody",
+      "stats",
+      "doctor",
+      "doctor --ignore nothing",
+      "migrate",
+      "migrate --dry-run",
+    ];
+    const gone = await runCommand("postgres://u@127.0.0.1:1/a-database-with-a-name", ["stats"], {
+      columns: 60,
+    });
+    for (const line of gone.err.split("\n")) assert.ok(line.length <= 60, line);
     for (const command of commands) {
-      const { out } = await cli(command, { columns: 60 });
-      for (const line of out.split("\n")) {
+      const { out, err } = await cli(command, { columns: 60 });
+      for (const line of `${out}\n${err}`.split("\n")) {
         // Statements to copy stay in one piece.
         if (line.startsWith("    ")) continue;
         assert.ok(line.length <= 60, `${command}: ${line}`);
@@ -545,6 +585,18 @@ describe("coatcheck list, show and revoke", () => {
     assert.equal(code, 1);
     assert.match(err, /no user has this username[^]*--user-id/);
     assert.equal((await cli("list bob --user-id")).code, 1);
+    await db.sql`insert into users values (3, '-dash')`;
+    assert.match((await cli("list -- -dash")).out, /^0 live sessions/);
+    assert.match((await cli("list -- -h")).err, /no user has this username/);
+    for (const key of ["bob", "99999999999999999999"]) {
+      for (const command of [`list ${key} --user-id --all`, `list ${key} --user-id`]) {
+        const { code, err } = await cli(command);
+        assert.equal(code, 1);
+        assert.match(err, /user not found/);
+      }
+      const { err } = await cli(`revoke ${key} --user-id --all`, { answer: "n" });
+      assert.match(err, /user not found/);
+    }
   });
 
   test("show tells the state of a session, with its reason, and says if there is none", async () => {
@@ -704,9 +756,22 @@ describe("coatcheck sweep and stats", () => {
       onError: () => controller.abort("SIGINT"),
     });
     assert.equal(code, 130);
-    assert.match(err, /\nStopped\. Deleted so far, for good: [\d,]+ sessions\.\n$/);
+    assert.match(err, /\nStopped\. Deleted so far, for good: at least [\d,]+ sessions\.\n$/);
     const [row] = await db.sql`select count(*)::int as number from coatcheck.sessions`;
     assert.ok(row!.number > 10_000 && row!.number < 20_000, String(row!.number));
+  });
+
+  test("sweep draws no progress after Ctrl-C", async () => {
+    await reset();
+    await fill(20_000);
+    const controller = new AbortController();
+    const { code, err } = await cli("sweep --yes", {
+      signal: controller.signal,
+      hasProgress: true,
+      onError: () => controller.abort("SIGINT"),
+    });
+    assert.equal(code, 130);
+    assert.match(err, /^\r\[[#.]{20}\] [^\r]*\nStopped\. [^\r]*\n$/);
   });
 
   test("stats counts by state, age, day and reason", async () => {
@@ -798,6 +863,15 @@ describe("coatcheck grants", () => {
   });
 });
 
+describe("coatcheck grants, to a role that does not exist", () => {
+  test("says so, and grants nothing", async () => {
+    await reset();
+    const { code, err } = await cli("grants cli_nobody --apply");
+    assert.equal(code, 1);
+    assert.match(err, /the role "cli_nobody" does not exist\nCreate it/);
+  });
+});
+
 describe("coatcheck doctor", () => {
   test("is content with a new schema, with exit code 0, and changes nothing", async () => {
     await reset();
@@ -837,6 +911,8 @@ describe("coatcheck doctor", () => {
     readonly args?: readonly string[];
     readonly options?: TerminalOptions;
     readonly undo?: readonly string[];
+    /** How many sessions are there after the mend. */
+    readonly keeps?: number;
   }
 
   const row = (id: string) =>
@@ -969,6 +1045,70 @@ describe("coatcheck doctor", () => {
       mends: true,
     },
     {
+      name: "a lost primary key, and an id that is there twice",
+      breaks: [
+        "alter table coatcheck.sessions drop constraint sessions_pkey",
+        row("'00000000-0000-4000-8000-000000000000'"),
+        row("'00000000-0000-4000-8000-000000000000'"),
+      ],
+      check: "indexes",
+      severity: "error",
+      says: /migrate adds it, or says which rows are in its way/,
+      mends: false,
+    },
+    {
+      name: "an index on user_id that has some of the rows",
+      breaks: [
+        "drop index coatcheck.sessions_user_id",
+        "create index sessions_user_id on coatcheck.sessions (user_id) where revoked_at is null",
+      ],
+      check: "indexes",
+      severity: "warning",
+      says: /user_id has no index/,
+      mends: true,
+    },
+    {
+      name: "an index on user_id behind an expression",
+      breaks: [
+        "drop index coatcheck.sessions_user_id",
+        "create index sessions_user_id on coatcheck.sessions ((version + 1), user_id)",
+      ],
+      check: "indexes",
+      severity: "warning",
+      says: /user_id has no index/,
+      mends: true,
+    },
+    {
+      name: "what a failed REINDEX has left",
+      breaks: [
+        "update pg_index set indisvalid = false where indexrelid = 'coatcheck.sessions_user_id'::regclass",
+        "alter index coatcheck.sessions_user_id rename to sessions_user_id_ccnew1",
+        "create index sessions_user_id on coatcheck.sessions (user_id)",
+      ],
+      check: "indexes",
+      severity: "error",
+      says: /sessions_user_id_ccnew1 is invalid/,
+      mends: true,
+    },
+    {
+      name: "our index, which is invalid",
+      breaks: [
+        "update pg_index set indisvalid = false where indexrelid = 'coatcheck.sessions_user_id'::regclass",
+      ],
+      check: "indexes",
+      severity: "error",
+      says: /sessions_user_id is invalid/,
+      mends: true,
+    },
+    {
+      name: "a unique constraint on what each use changes",
+      breaks: ["alter table coatcheck.sessions add constraint once unique (digest)"],
+      check: "indexes",
+      severity: "warning",
+      says: /coatcheck.once has digest/,
+      mends: true,
+    },
+    {
       name: "a lost index",
       breaks: ["drop index coatcheck.sessions_user_id"],
       check: "indexes",
@@ -982,7 +1122,6 @@ describe("coatcheck doctor", () => {
         row("gen_random_uuid()"),
         row("gen_random_uuid()"),
         "!create unique index concurrently twice on coatcheck.sessions (user_id)",
-        "delete from coatcheck.sessions",
       ],
       check: "indexes",
       severity: "error",
@@ -1013,7 +1152,7 @@ describe("coatcheck doctor", () => {
       ],
       check: "view",
       severity: "error",
-      says: /DROP TABLE … CASCADE/,
+      says: /DROP TABLE … CASCADE.*deletes them if the new id is of another type/,
       mends: true,
     },
     {
@@ -1039,6 +1178,37 @@ describe("coatcheck doctor", () => {
       check: "view",
       severity: "error",
       says: /is bigint, and coatcheck.sessions.user_id is integer.*CC008/,
+      mends: true,
+    },
+    {
+      name: "keys of another kind than those of the sessions",
+      breaks: [
+        "drop view coatcheck.users",
+        "create view coatcheck.users as select gen_random_uuid() as id, username from users",
+      ],
+      check: "view",
+      severity: "error",
+      says: /is uuid, and coatcheck.sessions.user_id is integer.*are lost/,
+      mends: false,
+    },
+    {
+      name: "a view whose owner may not read the users table",
+      breaks: [ROLES, "alter view coatcheck.users owner to cli_reader"],
+      check: "view",
+      severity: "error",
+      says: /reads public.users with the rights of role "cli_reader", which may not/,
+      mends: true,
+    },
+    {
+      name: "a view whose owner may read one column of the users table",
+      breaks: [
+        ROLES,
+        "alter view coatcheck.users owner to cli_reader",
+        "grant select (id) on users to cli_reader",
+      ],
+      check: "view",
+      severity: "error",
+      says: /public.users with the rights of role "cli_reader"/,
       mends: true,
     },
     {
@@ -1127,7 +1297,58 @@ describe("coatcheck doctor", () => {
       ],
       check: "foreign-key",
       severity: "warning",
-      says: /not ON DELETE CASCADE/,
+      says: /not ON DELETE CASCADE.*migrate deletes the sessions of users who are gone/,
+      mends: true,
+    },
+    ...["null", "default"].map((action): Case => ({
+      name: `a foreign key that sets user_id to ${action}, and so makes guests of deleted users`,
+      breaks: [
+        "alter table coatcheck.sessions drop constraint sessions_user_id_fkey",
+        `alter table coatcheck.sessions add foreign key (user_id) references users on delete set ${action}`,
+      ],
+      check: "foreign-key",
+      severity: "error",
+      says: /becomes a guest's/,
+      mends: true,
+    })),
+    {
+      name: "a foreign key that was not validated, with a session of a user who is gone",
+      breaks: [
+        "alter table coatcheck.sessions drop constraint sessions_user_id_fkey",
+        row("gen_random_uuid()").replace(", 1,", ", 9,"),
+        "alter table coatcheck.sessions add foreign key (user_id) references users on delete cascade not valid",
+      ],
+      check: "foreign-key",
+      severity: "warning",
+      says: /migrate validates it, and deletes the sessions of users who are gone/,
+      mends: true,
+    },
+    {
+      name: "a lost foreign key, over a table and columns of other names",
+      breaks: [
+        "drop schema coatcheck cascade",
+        "create schema app",
+        `create table app."Accounts" (uid integer primary key, "e-mail" varchar(99) not null unique)`,
+        "!migrate",
+        "alter table coatcheck.sessions drop constraint sessions_user_id_fkey",
+      ],
+      check: "foreign-key",
+      severity: "warning",
+      says: /no foreign key/,
+      mends: true,
+    },
+    {
+      name: "a lost view, over a table and columns of other names",
+      breaks: [
+        "drop schema coatcheck cascade",
+        "create schema app",
+        `create table app."Accounts" (uid integer primary key, email text not null unique)`,
+        "!migrate",
+        "drop view coatcheck.users",
+      ],
+      check: "view",
+      severity: "error",
+      says: /is missing/,
       mends: true,
     },
     {
@@ -1205,7 +1426,7 @@ describe("coatcheck doctor", () => {
       breaks: ["grant select on coatcheck.sessions to public"],
       check: "grants",
       severity: "error",
-      says: /Every role may select on coatcheck.sessions/,
+      says: /Every role has rights on coatcheck.sessions: select$/,
       mends: true,
     },
     {
@@ -1214,6 +1435,51 @@ describe("coatcheck doctor", () => {
       check: "grants",
       severity: "warning",
       says: /"cli_mallory" may create objects/,
+      mends: true,
+    },
+    ...([
+      ["write the users table through the view", "all", "users", /insert, .*trigger.*your users/],
+      [
+        "write the list of steps",
+        "insert, truncate",
+        "migrations",
+        /insert, truncate\. They can make migrate skip a step/,
+      ],
+      ["empty the table", "select, truncate", "sessions", /than the app needs: truncate$/],
+      [
+        "write some columns",
+        'insert, insert (id), update (user_id, "digest")',
+        "sessions",
+        /more rights on coatcheck.sessions than the app needs: update \(user_id, digest\)$/,
+      ],
+    ] as const).map(([what, rights, part, says]): Case => ({
+      name: `a role that may ${what}`,
+      breaks: [ROLES, `grant ${rights} on coatcheck.${part} to cli_mallory`],
+      check: "grants",
+      severity: "warning",
+      says,
+      mends: true,
+    })),
+    {
+      name: "columns that every role may read and write",
+      breaks: ["grant select (id, digest), update (user_id) on coatcheck.sessions to public"],
+      check: "grants",
+      severity: "error",
+      says:
+        /Every role has rights on coatcheck.sessions: select \(id, digest\), update \(user_id\)$/,
+      mends: true,
+    },
+    {
+      name: "a right that another role has passed on",
+      breaks: [
+        ROLES,
+        "grant usage on schema coatcheck to cli_mallory",
+        "grant truncate on coatcheck.sessions to cli_mallory with grant option",
+        `set role cli_mallory; grant truncate on coatcheck.sessions to cli_reader; reset role`,
+      ],
+      check: "grants",
+      severity: "warning",
+      says: /"cli_reader" has more rights .*: truncate, granted by role "cli_mallory"/,
       mends: true,
     },
     {
@@ -1269,6 +1535,24 @@ describe("coatcheck doctor", () => {
       says: /pg_catalog comes after "app"/,
       mends: true,
       undo: ["alter role cli_mallory reset search_path"],
+    },
+    {
+      name: "a search_path of one database in which pg_catalog is not the first",
+      breaks: [
+        ROLES,
+        "create schema app",
+        `do $$ begin execute format(
+          'alter role cli_mallory in database %I set search_path = app, pg_catalog', current_database()); end $$`,
+      ],
+      args: ["--role", "cli_mallory"],
+      check: "search-path",
+      severity: "error",
+      says: /pg_catalog comes after "app"/,
+      mends: true,
+      undo: [
+        `do $$ begin execute format(
+          'alter role cli_mallory in database %I reset search_path', current_database()); end $$`,
+      ],
     },
     {
       name: "an operator on citext, beside that of the extension",
@@ -1372,8 +1656,28 @@ describe("coatcheck doctor", () => {
       breaks: [row("gen_random_uuid()"), age(5 * 86_400)],
       check: "sweep",
       severity: "warning",
-      says: /^1 row of dead sessions wait for a sweep, the oldest for 4 days/,
+      says:
+        /^1 row of dead sessions wait for a sweep, the oldest for 4 days.*guests who are idle for 7 days/,
       mends: true,
+    },
+    {
+      name: "revoked rows that are kept for longer than a retention that is given",
+      breaks: [
+        row("gen_random_uuid()"),
+        "update coatcheck.sessions set revoked_at = now()",
+        age(100 * 86_400).replace(
+          "expires_at = expires_at",
+          "expires_at = now() + interval '1 day'",
+        ),
+        row("gen_random_uuid()"),
+        "update coatcheck.sessions set revoked_at = now() - interval '50 days' where revoked_at is null",
+      ],
+      args: ["--retention", "90d"],
+      check: "sweep",
+      severity: "warning",
+      says: /^1 row of dead sessions/,
+      mends: true,
+      keeps: 1,
     },
     {
       name: "a server clock behind this machine's",
@@ -1398,13 +1702,23 @@ describe("coatcheck doctor", () => {
   // What is examined is the server, so one runtime is enough for most.
   const here = "Bun" in globalThis ? cases : cases.slice(0, 5);
   for (
-    const { name, breaks, check, severity, says, mends, args = [], options, undo = [] } of here
+    const { name, breaks, check, severity, says, mends, args = [], options, undo = [], keeps }
+      of here
   ) {
     test(`finds ${name}${mends ? ", and what it says mends it" : ""}`, async () => {
       await reset();
       try {
         for (const statement of breaks) {
           // A leading ! marks what fails on purpose, or cannot run in a transaction.
+          if (statement === "!migrate") {
+            const [table] = await db.sql`select c.oid::regclass::text as name, a.attname as username
+              from pg_class c join pg_attribute a on a.attrelid = c.oid and a.attnum = 2
+              where c.relname = 'Accounts'`;
+            await migrate(db.sql, {
+              users: { table: table!.name, id: "uid", username: table!.username },
+            });
+            continue;
+          }
           await db.sql.unsafe(statement.replace(/^!/, "")).catch((error) => {
             if (!statement.startsWith("!")) throw error;
           });
@@ -1423,6 +1737,9 @@ describe("coatcheck doctor", () => {
           it.check === check && says.test(it.message)
         );
         assert.deepEqual(again, []);
+        if (keeps === undefined) return;
+        const [row] = await db.sql`select count(*)::int as number from coatcheck.sessions`;
+        assert.equal(row!.number, keeps);
       } finally {
         for (const statement of undo) await db.sql.unsafe(statement);
         await db.sql.unsafe(`do $$ declare role text; begin
@@ -1443,9 +1760,8 @@ describe("coatcheck doctor", () => {
       await db.sql.unsafe(command);
       return;
     }
-    const { code, err } = await cli(
-      words.replaceAll("'", "").replace("public.users", "users").split(" "),
-    );
+    // Words between single quotes have no space.
+    const { code, err } = await cli(words.replaceAll("'", "").split(" "), { answer: "y" });
     assert.equal(code, 0, err);
   }
 
@@ -1462,6 +1778,30 @@ describe("coatcheck doctor", () => {
     assert.match((await find("--full"))!.message, /is unique in coatcheck.users today/);
     await db.sql`insert into users values (0, 'user 3')`;
     assert.match((await find("--full"))!.message, /Two users have the same username/);
+  });
+
+  test("says that it cannot see the transactions of other roles, without pg_monitor", async () => {
+    await reset(
+      `do $$ begin create role cli_app login password 'cli';
+        exception when duplicate_object or unique_violation then null; end $$`,
+      "alter role cli_app login password 'cli'",
+    );
+    await cli("grants cli_app --apply");
+    const url = Object.assign(new URL(db.url), { username: "cli_app", password: "cli" }).href;
+    const find = async () => {
+      const { out } = await runCommand(url, ["doctor", "--json"]);
+      return (JSON.parse(out) as Report).findings
+        .filter(({ check, message }) => check === "activity" && /^Not examined/.test(message));
+    };
+    const [hidden] = await find();
+    assert.match(hidden!.message, /connections? of other roles.*grant it pg_monitor/);
+    assert.deepEqual(hidden!.mend, ["grant pg_monitor to cli_app;"]);
+    try {
+      await db.sql.unsafe(hidden!.mend[0]!);
+      assert.deepEqual(await find(), []);
+    } finally {
+      await db.sql.unsafe("revoke pg_monitor from cli_app");
+    }
   });
 
   test("says what it could not examine, as the role of the app", async () => {
@@ -1494,7 +1834,14 @@ describe("coatcheck doctor", () => {
       const { code, report } = await examine();
       assert.equal(code, 2);
       const finding = report.findings.find(({ check }) => check === "primary");
-      assert.match(finding!.message, /read-only by default/);
+      assert.match(finding!.message, /read-only by default.*a setting of: database$/);
+      const sweep = await cli("sweep --yes");
+      assert.match(sweep.err, /takes no writes[^]*if it is the primary, run: npx coatcheck doctor/);
+      // As in psql, in one session.
+      const sql = postgres(db.url, { max: 1, onnotice: () => {} });
+      for (const statement of finding!.mend) await sql.unsafe(statement);
+      await sql.end();
+      assert.equal((await examine()).code, 0);
     } finally {
       await db.sql.unsafe(`set default_transaction_read_only = off;
         alter database ${name} reset default_transaction_read_only`);

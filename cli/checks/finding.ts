@@ -56,7 +56,11 @@ export interface Server {
   readonly lag: number | null;
   readonly is_read_only: boolean;
   readonly has_fsync: boolean;
+  /** Where `default_transaction_read_only` was set, as pg_settings names it. */
+  readonly read_only_source: string;
+  readonly quoted_database: string;
   readonly role: string;
+  readonly quoted_role: string;
   readonly is_superuser: boolean;
   readonly pid: number;
 }
@@ -70,6 +74,8 @@ export interface Examination {
   /** The parts of the schema by name; empty if there is no schema. */
   readonly parts: ReadonlyMap<string, Part>;
   readonly columns: readonly Column[];
+  /** The command that migrates, with your users table as far as it is known. */
+  readonly migrate: string;
   /** How the sessions are distributed by Citus: the key's name; null for a local table. */
   readonly distributed: string | null;
 }

@@ -26,6 +26,8 @@ interface Role {
   readonly sessions_delete: boolean | null;
   readonly is_owner: boolean;
   readonly search_path: string | null;
+  /** The database for which its search_path was set; null for every one. */
+  readonly in_database: string | null;
 }
 
 async function readRole({ args, database }: Examination): Promise<Role | undefined> {
@@ -81,8 +83,26 @@ interface Grant {
   readonly name: string;
   readonly grantee: string;
   readonly quoted: string;
+  /** The role that has granted; null for the owner. */
+  readonly grantor: string | null;
+  readonly quoted_grantor: string | null;
+  /** In lower case; one on columns as `update (user_id)`. */
   readonly privileges: readonly string[];
 }
+
+/** What a role other than the owner may have, and what it can do with more. */
+const ALLOWED: Readonly<Record<string, { readonly rights: RegExp; readonly risk: string }>> = {
+  "schema coatcheck": { rights: /^usage$/, risk: "" },
+  "coatcheck.users": {
+    rights: /^select\b/,
+    risk: ". What is written through the view is written into your users table",
+  },
+  "coatcheck.sessions": {
+    rights: /^(select\b|(insert|update|delete)$)/,
+    risk: "",
+  },
+  "coatcheck.migrations": { rights: /^select\b/, risk: ". They can make migrate skip a step" },
+};
 
 export const others: Check = {
   name: "grants",
@@ -91,32 +111,34 @@ export const others: Check = {
     const rows = await database.read<Grant>(GRANTS);
     const findings: Finding[] = [];
     const writers = new Set<string>();
-    for (const { name, grantee, quoted, privileges } of rows) {
-      const object = name === "schema coatcheck" ? name : `${name}`;
-      const revoke = `revoke all on ${object} from ${escape(quoted)};`;
-      const harmless = name === "schema coatcheck" ? ["USAGE"] : [];
-      if (quoted === "public" && privileges.some((it) => !harmless.includes(it))) {
-        findings.push(
-          error(`Every role may ${privileges.join(", ").toLowerCase()} on ${object}`, revoke),
-        );
-      } else if (name === "schema coatcheck" && privileges.includes("CREATE")) {
-        findings.push(
-          warning(
-            `The role ${quote(grantee)} may create objects in the schema coatcheck`,
-            `revoke create on schema coatcheck from ${escape(quoted)};`,
-          ),
-        );
-      } else if (name === "coatcheck.sessions" && privileges.includes("TRIGGER")) {
-        findings.push(
-          warning(
-            `The role ${quote(grantee)} may create triggers on coatcheck.sessions`,
-            `revoke trigger on coatcheck.sessions from ${escape(quoted)};`,
-          ),
-        );
-      }
-      if (name === "coatcheck.sessions" && privileges.some((it) => /INSERT|UPDATE/.test(it))) {
+    for (const { name, grantee, quoted, grantor, quoted_grantor, privileges } of rows) {
+      const allowed = ALLOWED[name]!;
+      const isPublic = quoted === "public";
+      const harmless = isPublic && name !== "schema coatcheck" ? /^$/ : allowed.rights;
+      // A right on columns adds nothing to the same right on the table.
+      const excess = privileges.filter((it) =>
+        !harmless.test(it) &&
+        !(harmless.test(it.split(" (")[0]!) && privileges.includes(it.split(" (")[0]!))
+      );
+      if (name === "coatcheck.sessions" && privileges.some((it) => /^(insert|update)\b/.test(it))) {
         writers.add(grantee);
       }
+      if (!excess.length) continue;
+      const shown = escape(excess.join(", "));
+      const by = grantor === null ? "" : `, granted by role ${quote(grantor)}`;
+      const revoke = `revoke ${isPublic ? "all" : shown} on ${name} from ${escape(quoted)};`;
+      // REVOKE takes away what the role that runs it has granted, and nothing else.
+      const mend = quoted_grantor === null
+        ? revoke
+        : `set role ${escape(quoted_grantor)}; ${revoke} reset role;`;
+      const what = isPublic
+        ? `Every role has rights on ${name}: ${shown}`
+        : name === "schema coatcheck"
+        ? `The role ${quote(grantee)} may create objects in the schema coatcheck`
+        : `The role ${quote(grantee)} has more rights on ${name} than the app needs: ${shown}`;
+      findings.push(
+        isPublic ? error(`${what}${by}`, mend) : warning(`${what}${by}${allowed.risk}`, mend),
+      );
     }
     const role = args.value("role");
     const unexpected = [...writers].filter((it) => it !== role && it !== "public");
@@ -126,7 +148,7 @@ export const others: Check = {
         note(`Other roles may write sessions, and so sign in as any user: ${shown}`),
       );
     }
-    return orOk(findings, "No role may do more than the app needs");
+    return orOk(findings, "No grant lets a role do more than the app needs");
   },
 };
 
@@ -163,8 +185,12 @@ export const searchPath: Check = {
         `drop ${kind} ${escape(name)};`,
       )
     );
+    // What was set for one database would come before it.
+    const place = role.in_database === null ? "" : ` in database ${escape(role.in_database)}`;
     const setPath = (names: string[]) =>
-      `alter role ${escape(role.quoted)} set search_path = ${names.map(identifier).join(", ")};`;
+      `alter role ${escape(role.quoted)}${place} set search_path = ${
+        names.map(identifier).join(", ")
+      };`;
     if (earlier.length) {
       const rest = schemas.filter((it) => it !== "pg_catalog" && !it.startsWith("pg_temp"));
       findings.push(

@@ -13,13 +13,11 @@ import {
   warning,
 } from "./finding.ts";
 
-const MIGRATE = "npx coatcheck migrate --users users:id:username";
-
 export const schema: Check = {
   name: "schema",
-  run({ parts }) {
+  run({ parts, migrate }) {
     const part = parts.get("schema");
-    if (!part) return [error("The schema coatcheck does not exist", MIGRATE)];
+    if (!part) return [error("The schema coatcheck does not exist", migrate)];
     if (!part.is_visible) {
       return [
         error(
@@ -35,12 +33,12 @@ export const schema: Check = {
 export const ledger: Check = {
   name: "migrations",
   needs: ["schema"],
-  async run({ parts, database }) {
+  async run({ parts, database, migrate }) {
     if (!parts.has("migrations")) {
       const message = parts.has("sessions")
         ? "The list of applied migrations is gone, as after the restore of single tables"
         : "The schema is empty";
-      return [error(message, MIGRATE)];
+      return [error(message, migrate)];
     }
     const rows = await database.read<{ name: string; ahead: number }>(LEDGER);
     const applied = rows.map(({ name }) => name);
@@ -51,7 +49,7 @@ export const ledger: Check = {
     if (missing.length) {
       const names = missing.join(", ");
       findings.push(
-        error(`The schema is half-migrated or of an older version: ${names} not applied`, MIGRATE),
+        error(`The schema is half-migrated or of an older version: ${names} not applied`, migrate),
       );
     }
     if (unknown.length) {
@@ -127,11 +125,11 @@ const COLUMNS = [
 export const table: Check = {
   name: "sessions",
   needs: ["schema"],
-  async run({ parts, columns, database }) {
+  async run({ parts, columns, database, migrate }) {
     const part = parts.get("sessions");
-    if (!part) return [error("The table coatcheck.sessions does not exist", MIGRATE)];
+    if (!part) return [error("The table coatcheck.sessions does not exist", migrate)];
     if (!/[rp]/.test(part.kind)) {
-      return [error("coatcheck.sessions is no table. Rename or drop it, then migrate", MIGRATE)];
+      return [error("coatcheck.sessions is no table. Rename or drop it, then migrate", migrate)];
     }
     const own = columns.filter((it) => it.part === "sessions");
     const names = own.map(({ name }) => name);
@@ -177,19 +175,25 @@ export const table: Check = {
 
 const identifier = (name: string) => `"${escape(name.replaceAll('"', '""'))}"`;
 
+/** The index of the migrations. */
+const OURS = "coatcheck.sessions_user_id";
+
 interface Index {
   readonly name: string;
   readonly is_primary: boolean;
   readonly is_unique: boolean;
   readonly is_valid: boolean;
   readonly is_plain: boolean;
+  readonly is_partial: boolean;
+  /** The constraint that the index belongs to. */
+  readonly of_constraint: string | null;
   readonly columns: readonly (string | null)[] | null;
 }
 
 export const indexes: Check = {
   name: "indexes",
   needs: ["sessions"],
-  async run({ database }) {
+  async run({ database, migrate }) {
     const all = await database.read<Index>(INDEXES);
     const findings: Finding[] = [];
     const first = (name: string) =>
@@ -197,31 +201,39 @@ export const indexes: Check = {
     if (!first("id").some(({ is_unique, columns }) => is_unique && columns?.length === 1)) {
       findings.push(
         error(
-          "id has no primary key: each request reads the whole table, and an id can exist twice",
-          "alter table coatcheck.sessions add primary key (id);",
+          "id has no primary key: each request reads the whole table, and an id can exist twice. migrate adds it, " +
+            "or says which rows are in its way",
+          migrate,
         ),
       );
     }
-    if (!first("user_id").length && !all.some(({ columns }) => columns?.[0] === "user_id")) {
+    // An invalid one is another finding.
+    if (!all.some(({ columns, is_partial }) => columns?.[0] === "user_id" && !is_partial)) {
+      const isTaken = all.some(({ name }) => name === OURS);
       findings.push(
         warning(
           "user_id has no index: listing or revoking a user's sessions, and deleting a user, read the whole table",
-          "create index concurrently sessions_user_id on coatcheck.sessions (user_id);",
+          `create index concurrently ${
+            isTaken ? "" : "sessions_user_id "
+          }on coatcheck.sessions (user_id);`,
         ),
       );
     }
-    for (const { name } of all.filter((it) => !it.is_valid)) {
+    for (const { name, is_unique, of_constraint } of all.filter((it) => !it.is_valid)) {
+      // What a REINDEX has left, or what rows that are twice have made fail and would again.
+      const isRest = /_cc(new|old)\d*"?$/.test(name) || is_unique && of_constraint === null;
       findings.push(
         error(
           `The index ${
             escape(name)
-          } is invalid, as after a CREATE INDEX CONCURRENTLY that failed. It is not used`,
-          `reindex index concurrently ${escape(name)};`,
+          } is invalid, as after a CREATE INDEX CONCURRENTLY or a REINDEX that failed. It is not used`,
+          `${isRest ? "drop" : "reindex"} index concurrently ${escape(name)};`,
         ),
       );
     }
     const hot = ["last_seen_at", "rotated_at", "rotation_seen_at", "data", "version", "digest"];
-    for (const { name, columns } of all) {
+    for (const { name, columns, is_valid, of_constraint } of all) {
+      if (!is_valid) continue;
       const changing = columns?.filter((it) => it !== null && hot.includes(it)) ?? [];
       if (!changing.length) continue;
       findings.push(
@@ -230,7 +242,9 @@ export const indexes: Check = {
             changing.join(", ")
           }, which each use of a session changes: every ` +
             "update writes all indexes",
-          `drop index concurrently ${escape(name)};`,
+          of_constraint === null
+            ? `drop index concurrently ${escape(name)};`
+            : `alter table coatcheck.sessions drop constraint ${escape(of_constraint)};`,
         ),
       );
     }
@@ -248,24 +262,25 @@ interface ForeignKey {
   readonly disabled_on: readonly string[] | null;
 }
 
+const DELETES = "migrate deletes the sessions of users who are gone";
+
 export const foreignKey: Check = {
   name: "foreign-key",
   needs: ["sessions"],
-  async run({ database, columns, parts }) {
+  async run({ database, columns, parts, migrate }) {
     const keys = await database.read<ForeignKey>(FOREIGN_KEYS);
-    const sources = parts.has("users")
-      ? await database.read<{ name: string; kind: string; id: number }>(SOURCES)
-      : [];
-    if (!keys.length) return [withoutForeignKey(sources, columns)];
+    const sources = parts.has("users") ? await database.read<Source>(SOURCES) : [];
+    if (!keys.length) return [withoutForeignKey(sources, columns, migrate)];
     const findings: Finding[] = [];
     for (const { name, target, target_id, is_cascade, is_emptied, is_valid, disabled_on } of keys) {
+      const drop = `alter table coatcheck.sessions drop constraint ${escape(name)};`;
       if (sources.length && !sources.some(({ id }) => id === target_id)) {
         findings.push(
           error(
             `The foreign key refers to ${
               escape(target)
             }, which the view coatcheck.users does not read (CC007)`,
-            `alter table coatcheck.sessions drop constraint ${escape(name)};`,
+            drop,
           ),
         );
       }
@@ -273,36 +288,39 @@ export const foreignKey: Check = {
         findings.push(
           error(
             "The foreign key is ON DELETE SET NULL or SET DEFAULT: the session of a deleted user becomes a " +
-              "guest's, with the user's data",
-            `alter table coatcheck.sessions drop constraint ${escape(name)};`,
-            MIGRATE,
+              `guest's, with the user's data. Make another one; ${DELETES}`,
+            drop,
+            migrate,
           ),
         );
       } else if (!is_cascade) {
         findings.push(
           warning(
-            "The foreign key is not ON DELETE CASCADE: a user who has sessions cannot be deleted",
-            `alter table coatcheck.sessions drop constraint ${escape(name)};`,
-            MIGRATE,
+            `The foreign key is not ON DELETE CASCADE: a user who has sessions cannot be deleted. Make another one; ${DELETES}`,
+            drop,
+            migrate,
           ),
         );
       }
       if (!is_valid) {
         findings.push(
           warning(
-            "The foreign key is not validated: sessions of deleted users may be there",
-            `alter table coatcheck.sessions validate constraint ${escape(name)};`,
+            `The foreign key is not validated: sessions of deleted users may be there. ${
+              DELETES.replace("migrate", "migrate validates it, and")
+            }`,
+            // It validates none that does not cascade, and the finding above drops that one.
+            migrate,
           ),
         );
       }
-      for (const place of disabled_on ?? []) {
+      if (disabled_on !== null) {
         findings.push(
           error(
             `Triggers of the foreign key are disabled on ${
-              escape(place)
-            }, as a restore may leave them: a deleted ` +
-              "user's sessions stay",
-            `alter table ${escape(place)} enable trigger all;`,
+              escape(disabled_on.join(" and "))
+            }, as a restore may leave them: a deleted user's sessions stay. Make another key; ${DELETES}`,
+            drop,
+            migrate,
           ),
         );
       }
@@ -311,9 +329,16 @@ export const foreignKey: Check = {
   },
 };
 
+interface Source {
+  readonly name: string;
+  readonly kind: string;
+  readonly id: number;
+}
+
 function withoutForeignKey(
-  sources: readonly { name: string; kind: string }[],
+  sources: readonly Source[],
   columns: Examination["columns"],
+  migrate: string,
 ): Finding {
   const risk =
     "There is no foreign key: a session outlives its user, and another user with the same key gets it. Revoke the " +
@@ -321,8 +346,5 @@ function withoutForeignKey(
   const [source] = sources;
   const isTable = sources.length === 1 && /[rp]/.test(source!.kind);
   if (!isTable || !columns.some(({ part }) => part === "users")) return note(risk);
-  return warning(
-    `${risk}, or make one`,
-    `npx coatcheck migrate --users '${escape(source!.name).replaceAll("'", "'\\''")}:id:username'`,
-  );
+  return warning(`${risk}, or make one; ${DELETES}`, migrate);
 }

@@ -1,7 +1,7 @@
 // The server and the connection to it.
 import { open } from "../database.ts";
 import { CLOCK, PROCESS } from "../queries.ts";
-import { quote, span } from "../text.ts";
+import { escape, quote, span } from "../text.ts";
 import { type Check, error, note, ok, orOk, warning } from "./finding.ts";
 
 const MIN_VERSION = 150_000;
@@ -24,6 +24,19 @@ export const version: Check = {
   },
 };
 
+const SETTING = "default_transaction_read_only";
+
+/** What takes the setting back, by the source that pg_settings names. */
+const RESETS: Readonly<Record<string, (database: string, role: string) => string[]>> = {
+  "database": (database) => [`alter database ${database} reset ${SETTING};`],
+  "user": (_, role) => [`alter role ${role} reset ${SETTING};`],
+  "database user": (database, role) => [
+    `alter role ${role} in database ${database} reset ${SETTING};`,
+  ],
+  "global": () => [`alter role all reset ${SETTING};`],
+  "configuration file": () => [`alter system set ${SETTING} = off;`, "select pg_reload_conf();"],
+};
+
 export const writable: Check = {
   name: "primary",
   run({ server }) {
@@ -38,10 +51,22 @@ export const writable: Check = {
       ];
     }
     if (is_read_only) {
+      const reset = RESETS[server.read_only_source]?.(
+        escape(server.quoted_database),
+        escape(server.quoted_role),
+      );
+      const whence = reset === undefined
+        ? "The connection asks for it: look at the URL, PGOPTIONS and the pooler"
+        : `It is a setting of: ${server.read_only_source}`;
+      // The first one lets this connection change it.
+      const mend = reset === undefined
+        ? []
+        : ["set default_transaction_read_only = off;", ...reset];
       return [
         error(
-          "Transactions are read-only by default (default_transaction_read_only), so no session can be created",
-          "show default_transaction_read_only;",
+          "Transactions are read-only by default (default_transaction_read_only), so no session can be created. " +
+            whence,
+          ...mend,
         ),
       ];
     }

@@ -2,7 +2,7 @@
 import { ACTIVITY, INDEXES, SAMPLE, STORAGE } from "../queries.ts";
 import { DEFAULTS } from "../session.ts";
 import { type Sample, SAMPLE_ROWS, scaleOf } from "../stats.ts";
-import { bytes, count, percent, plural, span } from "../text.ts";
+import { bytes, count, escape, percent, plural, span } from "../text.ts";
 import { type Check, type Examination, type Finding, note, ok, orOk, warning } from "./finding.ts";
 
 interface Storage {
@@ -159,8 +159,8 @@ export const bloat: Check = {
       if (index.size < 3 * INDEX_ROW * Math.max(rows, 1)) continue;
       findings.push(
         warning(
-          `The index ${index.name} takes ${bytes(index.size)} for ${plural(rows, "row")}`,
-          `reindex index concurrently ${index.name};`,
+          `The index ${escape(index.name)} takes ${bytes(index.size)} for ${plural(rows, "row")}`,
+          `reindex index concurrently ${escape(index.name)};`,
         ),
       );
     }
@@ -172,7 +172,9 @@ export const overdue: Check = {
   name: "sweep",
   needs: ["sessions"],
   async run({ database, args }) {
+    // A span, and so safe in a shell.
     const retention = args.seconds("retention") ?? 30 * 86_400;
+    const given = args.value("retention");
     const values = [
       String(SAMPLE_ROWS),
       String(DEFAULTS.idleTimeout),
@@ -190,8 +192,11 @@ export const overdue: Check = {
       warning(
         `${about}${plural(number, "row")} of dead sessions wait for a sweep, the oldest for ${
           span(most_overdue!)
-        }: sweep once a day or more often. ${plural(rows, "row")} were read`,
-        "npx coatcheck sweep --yes",
+        }: sweep once a day or more often. ${
+          plural(rows, "row")
+        } were read. A sweep also deletes guests who are ` +
+          "idle for 7 days; to keep them for longer, add --guest-idle-timeout",
+        `npx coatcheck sweep${given === undefined ? "" : ` --retention ${given}`}`,
       ),
     ];
   },
@@ -199,16 +204,17 @@ export const overdue: Check = {
 
 export const activity: Check = {
   name: "activity",
-  async run({ database }) {
+  async run({ database, server }) {
     interface Activity {
       deadlocks: number;
       commits: number;
       rollbacks: number;
       since: number | null;
       oldest: number | null;
+      hidden: number;
     }
     const [row] = await database.read<Activity>(ACTIVITY);
-    const { deadlocks, commits, rollbacks, since, oldest } = row!;
+    const { deadlocks, commits, rollbacks, since, oldest, hidden } = row!;
     const findings: Finding[] = [];
     const period = since === null ? "" : ` in ${span(since)}`;
     if (oldest !== null && oldest > 600) {
@@ -219,6 +225,17 @@ export const activity: Check = {
           }: vacuum removes nothing that it might see, and its locks make ` +
             "others wait",
           "select pid, usename, state, xact_start from pg_stat_activity order by xact_start limit 5;",
+        ),
+      );
+    }
+    if (hidden > 0) {
+      findings.push(
+        note(
+          `Not examined: ${
+            plural(hidden, "connection")
+          } of other roles. This role may not see when their ` +
+            "transactions began: grant it pg_monitor",
+          `grant pg_monitor to ${escape(server.quoted_role)};`,
         ),
       );
     }

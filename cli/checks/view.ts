@@ -1,6 +1,6 @@
 // The view of the users.
-import { duplicates, lookUpPlan, uniquePlan, VIEW_SIZE } from "../queries.ts";
-import { count, escape } from "../text.ts";
+import { duplicates, lookUpPlan, uniquePlan, UNREADABLE, VIEW_SIZE } from "../queries.ts";
+import { count, escape, quote } from "../text.ts";
 import {
   type Check,
   type Column,
@@ -13,19 +13,19 @@ import {
   warning,
 } from "./finding.ts";
 
-const MIGRATE = "npx coatcheck migrate --users users:id:username";
-
 export const view: Check = {
   name: "view",
   needs: ["schema"],
-  run({ parts, columns }) {
+  async run({ parts, columns, database, migrate }) {
     const part = parts.get("users");
     if (!part) {
       return [
         error(
           "The view coatcheck.users is missing, as after DROP TABLE … CASCADE: no session opens. migrate makes it " +
-            "again, and revokes all sessions if the foreign key is gone too",
-          MIGRATE,
+            "again. It revokes all sessions if the foreign key is gone too, and deletes them if the new id is of " +
+            "another type than the old one. Look at the steps first",
+          `${migrate} --dry-run`,
+          migrate,
         ),
       ];
     }
@@ -35,22 +35,43 @@ export const view: Check = {
       return [
         error(
           "coatcheck.users is not a view with the columns id and username (CC001). Rename or drop it, then migrate",
-          MIGRATE,
+          migrate,
         ),
       ];
     }
     const findings: Finding[] = [];
-    const key = names.find(({ name }) => name === "id")!;
-    const own = columns.find(({ part, name }) => part === "sessions" && name === "user_id");
-    if (own && !holds(own, key)) {
+    const unreadable = await database.read<{ name: string; owner: string; quoted: string }>(
+      UNREADABLE,
+    );
+    for (const { name, owner, quoted } of unreadable) {
       findings.push(
         error(
-          `coatcheck.users.id is ${escape(key.type)}, and coatcheck.sessions.user_id is ${
-            escape(own.type)
-          }, which ` +
-            "cannot hold every key (CC008)",
-          `alter table coatcheck.sessions alter user_id type ${escape(key.type)};`,
+          `The view reads ${escape(name)} with the rights of role ${
+            quote(owner)
+          }, which may not: no session opens`,
+          `grant select on ${escape(name)} to ${escape(quoted)};`,
         ),
+      );
+    }
+    const key = names.find(({ name }) => name === "id")!;
+    const own = columns.find(({ part, name }) => part === "sessions" && name === "user_id");
+    const fit = own ? fitOf(own, key) : "holds";
+    if (own && fit !== "holds") {
+      const message = `coatcheck.users.id is ${
+        escape(key.type)
+      }, and coatcheck.sessions.user_id is ${
+        escape(own.type)
+      }, which cannot hold every key (CC008)`;
+      findings.push(
+        fit === "narrow"
+          ? error(
+            message,
+            `alter table coatcheck.sessions alter user_id type ${escape(key.base ?? key.type)};`,
+          )
+          : error(
+            `${message}. The sessions belong to keys of another kind, and are lost. Keep the text of the view, ` +
+              "drop it, and migrate, which deletes all sessions and changes the type",
+          ),
       );
     }
     for (const { name, type, is_domain, base } of names) {
@@ -75,13 +96,16 @@ export const view: Check = {
   },
 };
 
-function holds({ type }: Column, key: Column): boolean {
+/** Whether a column holds every key, is too narrow for some, or is of another kind. */
+function fitOf({ type }: Column, key: Column): "holds" | "narrow" | "other" {
   const other = key.base ?? key.type;
   const kinds = [["smallint", "integer", "bigint"], ["text", "character varying"], ["uuid"]];
   const bare = (it: string) => it.replace(/\(.*\)$/, "");
   const [own, its] = [type, other].map((it) => kinds.find((kind) => kind.includes(bare(it))));
-  if (!own || !its) return true;
-  return own === its && (own !== kinds[0] || own.indexOf(bare(type)) >= own.indexOf(bare(other)));
+  if (!own || !its) return "holds";
+  if (own !== its) return "other";
+  const isWide = own !== kinds[0] || own.indexOf(bare(type)) >= own.indexOf(bare(other));
+  return isWide ? "holds" : "narrow";
 }
 
 /** Users up to which the view is read without being asked for. */

@@ -25,7 +25,7 @@ export async function tradeIn(
   const old = valueOf(cookies.findLast(isOld));
   if (!old) return null;
 
-  const kept = cookies.filter((it) => !isOld(it));
+  let kept = cookies.filter((it) => !isOld(it));
   let result: SessionResult = await validateSession(headers, sql);
   // If there is a session, a late response of the old app has set the old cookie again.
   if (!result.session) {
@@ -50,6 +50,8 @@ export async function tradeIn(
     });
     // The old cookie is now the session's previous secret: parallel requests get the same new cookie, and so does
     // the next one if a response was lost.
+    // It replaces a guest's: with two live sessions of one request, coatcheck takes neither.
+    kept = kept.filter((it) => !it.startsWith(`${NAME}=`));
     kept.push(`${NAME}=${token}`);
     result = await rotateSession(new Headers({ cookie: `${NAME}=${token}` }), sql);
   }

@@ -1,6 +1,7 @@
 // What each recipe of examples/moving/ must do with the cookies that its library has made.
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
+import { createGuestSession } from "coatcheck";
 import postgres from "postgres";
 import { usernameOf } from "../both.ts";
 import { serve } from "./app.mjs";
@@ -258,6 +259,22 @@ const claims = {
     const [row, ...others] = await context.sessions();
     assert.equal(row.revoked_at, null);
     assert.equal(others.length, 0);
+  },
+
+  "trades in beside a guest's session, for the first page too": async (context) => {
+    const { library, visit, names, sql } = context;
+    const jar = new Jar(await library.signIn(names.ada));
+    const { headers } = await createGuestSession(sql);
+    const guest = new Jar(headers.getSetCookie());
+    for (const order of [[guest, jar], [jar, guest]]) {
+      const cookie = order.map(({ header }) => header).join("; ");
+      const { status, text } = await visit(cookie);
+      assert.deepEqual({ status, text }, { status: 200, text: names.ada });
+    }
+    jar.keep(headers.getSetCookie());
+    assert.equal((await visit(jar)).text, names.ada);
+    assert.deepEqual(jar.names, [NAME]);
+    assert.equal((await visit(jar)).text, names.ada);
   },
 
   "signs out with the first request": async (context) => {
