@@ -33,7 +33,7 @@ export async function byKey<T>(look: () => Promise<T>): Promise<T> {
     return await look();
   } catch (error) {
     const { name, code } = error as { name?: unknown; code?: unknown };
-    if (name !== "PostgresError" || !/^22/.test(String(code))) throw error;
+    if (name !== "PostgresError" || !String(code).startsWith("22")) throw error;
     throw new Failure(
       "user not found: the key is not of the type of coatcheck.sessions.user_id",
       "For a username, leave --user-id out",
