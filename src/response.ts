@@ -4,6 +4,7 @@ import type { SessionResult } from "./result.ts";
 
 /** What is read of a result to complete a response: its headers, and why there is no session. */
 export interface ResponseResult extends Pick<SessionResult, "headers" | "token"> {
+  /** Why there is no session, or why nothing was written; unset if there is one. */
   readonly reason?: SessionResult["reason"] | "conflict" | undefined;
 }
 
