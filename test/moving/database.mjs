@@ -1,8 +1,7 @@
 // Databases with the tables of a library, each reached through a proxy that can be cut.
-import { once } from "node:events";
-import { connect, createServer } from "node:net";
 import { migrate } from "coatcheck";
 import postgres from "postgres";
+import { openProxy } from "../runner/proxy.mjs";
 
 const quiet = { onnotice: () => {} };
 const unique = () => `coatcheck_moving_${crypto.randomUUID().replaceAll("-", "")}`;
@@ -37,34 +36,6 @@ export async function prepare(server, { createTables, users }) {
     async close() {
       await admin.unsafe(`drop database ${template} with (force)`);
       await admin.end({ timeout: 5 });
-    },
-  };
-}
-
-async function openProxy(target) {
-  const sockets = new Set();
-  const proxy = createServer((socket) => {
-    const upstream = connect(Number(target.port || 5432), target.hostname);
-    for (const it of [socket, upstream]) {
-      sockets.add(it);
-      it.on("error", () => {}).on("close", () => {
-        sockets.delete(it);
-        socket.destroy();
-        upstream.destroy();
-      });
-    }
-    socket.pipe(upstream).pipe(socket);
-  });
-  await once(proxy.listen(0, "127.0.0.1"), "listening");
-  const url = Object.assign(new URL(target), {
-    hostname: "127.0.0.1",
-    port: String(proxy.address().port),
-  });
-  return {
-    url: url.href,
-    cut: () => {
-      proxy.close();
-      for (const it of sockets) it.destroy();
     },
   };
 }

@@ -86,6 +86,7 @@ async function prepare() {
   });
   cpSync(join(root, "examples", "outage.ts"), join(work, "outage.ts"));
   cpSync(join(root, "test", "moving"), join(work, "test"), { recursive: true });
+  cpSync(join(root, "test", "runner", "proxy.mjs"), join(work, "runner", "proxy.mjs"));
   const file = join(work, "package.json");
   const description = JSON.parse(readFileSync(file, "utf8"));
   description.dependencies.coatcheck = `file:${relative(work, tarball)}`;
