@@ -1,4 +1,4 @@
-import { type Context, contextOf } from "./context.ts";
+import { type Context, contextOf, requireOne } from "./context.ts";
 import type { RequestHeaders } from "./cookie.ts";
 import { discard } from "./create.ts";
 import { driverError, notIntact, SessionError } from "./errors.ts";
@@ -101,8 +101,8 @@ export async function createGuest<Data extends object>(
   const token = createToken();
   const { id, digest } = keyOf(token);
   const values = [id, digest, String(policy.absoluteTimeout), String(persistent), json];
-  const rows = await query(context, INSERT_GUEST, values, (error) => needsUser(caller, error));
-  const [row] = rows;
+  const translate = (error: unknown) => needsUser(caller, error);
+  const row = requireOne(context, await query(context, INSERT_GUEST, values, translate));
   if (!row) throw notIntact(caller);
   let guest: GuestResult<Data>["guest"];
   try {

@@ -22,7 +22,7 @@ export interface MigrateResult {
   /**
    * Whether a foreign key deletes the sessions of a deleted user: to a table that the view reads, validated,
    * with `on delete cascade` and with its triggers enabled. If not, call {@linkcode revokeSessions} when you
-   * delete a user or give their key to another one.
+   * create a user with a key, or give a key to another user.
    */
   readonly foreignKey: boolean;
 }

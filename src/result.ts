@@ -120,13 +120,13 @@ export function granted<Data extends object>(
   stored: StoredSession,
   issued?: NewToken,
 ): GrantedResult<Data> {
-  const { policy } = context;
-  const sent = issued
-    ? issue(policy, lowered(context, stored), issued)
-    : { headers: new Headers() };
-  if (stored.userId !== null) return { session: sessionOf(context, stored), ...sent };
-  const guest = toGuest<Data>(lowered(context, stored), policy.idleTimeout);
-  return { session: null, guest, reason: "guest", ...sent };
+  const { caller, policy } = context;
+  const owned = lowered(context, stored);
+  const sent = issued ? issue(policy, owned, issued) : { headers: new Headers() };
+  if (owned.userId !== null) {
+    return { session: toSession(caller, owned, policy.idleTimeout), ...sent };
+  }
+  return { session: null, guest: toGuest(owned, policy.idleTimeout), reason: "guest", ...sent };
 }
 
 function issue(
