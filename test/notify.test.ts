@@ -43,7 +43,6 @@ afterAll(async () => {
  * all that the call has sent is here with it.
  */
 async function notified(call: () => Promise<unknown>): Promise<string[]> {
-  heard = [];
   await call();
   const marker = `marker:${crypto.randomUUID()}`;
   const arrived = new Promise<void>((resolve) => {
@@ -51,8 +50,13 @@ async function notified(call: () => Promise<unknown>): Promise<string[]> {
   });
   await db.sql.notify("coatcheck", marker);
   await arrived;
-  return heard.sort();
+  const all = heard.toSorted();
+  heard = [];
+  return all;
 }
+
+/** Leaves out what was sent before. */
+const flush = () => notified(async () => {});
 
 /** A new session of ada, and the request that presents it. */
 async function signIn() {
@@ -80,8 +84,7 @@ async function check({ first, call }: Case): Promise<void> {
   await db.sql`truncate coatcheck.sessions`;
   const own = await signIn();
   await first?.(own);
-  // What `first` has sent arrives before this.
-  await notified(async () => {});
+  await flush();
   let expected: readonly string[] = [];
   const all = await notified(async () => {
     expected = await call(own);
@@ -141,7 +144,7 @@ const functions: Case[] = [
     name: "the first sight of a new secret: nothing",
     call: async ({ id, request }) => {
       const { headers } = await rotateSession(request, db.sql);
-      await notified(async () => {});
+      await flush();
       await validateSession(withCookie(headers), db.sql);
       assert.ok((await rowOf(id)).rotation_seen_at);
       return [];
@@ -151,7 +154,7 @@ const functions: Case[] = [
     name: "a use that forgets a rotation's salt: nothing",
     call: async (own) => {
       const current = await rotated(own);
-      await notified(async () => {});
+      await flush();
       await validateSession(current, db.sql);
       assert.equal((await rowOf(own.id)).rotation_salt, null);
       return [];
@@ -290,7 +293,7 @@ const functions: Case[] = [
         await createSession("gone", db.sql),
       ];
       await revokeSession(withCookie(two.headers), db.sql);
-      await notified(async () => {});
+      await flush();
       await db.sql`delete from users where id = 7`;
       return [`revoked:${one.session.id}`];
     },
