@@ -287,7 +287,7 @@ describe("migrate", () => {
       {
         options: { user: {} },
         error: TypeError,
-        names: /options must have no keys but users, queryTimeout/,
+        names: /options must have no keys but users, notify, queryTimeout/,
       },
       {
         options: { users: "users" },
@@ -750,7 +750,7 @@ describe("migrate with notify", () => {
     }
   });
 
-  const losses = [
+  const losses: { name: string; sql: string; applied?: string[] }[] = [
     ...TRIGGERS.flatMap((name) => [
       {
         name: `${name} is disabled`,
@@ -881,19 +881,13 @@ describe("migrate with notify", () => {
     await migrate(db.sql, { users, notify: true });
     await createSession("ada", db.sql);
     for (const type of ["bigint", "text", "uuid"]) {
-      await reset2(type);
+      await db.sql.unsafe(`drop view coatcheck.users; drop table app.users;
+        create table app.users (id ${type} unique, username text unique)`);
       assert.deepEqual((await migrate(db.sql, { users })).applied, ["001_users"], type);
       assert.deepEqual(await triggers(), TRIGGERS, type);
       const [row] = await db.sql`select format_type(atttypid, atttypmod) as type from pg_attribute
         where attrelid = 'coatcheck.sessions'::regclass and attname = 'user_id'`;
       assert.equal(row!.type, type);
-    }
-
-    async function reset2(type: string) {
-      await db.sql`drop view coatcheck.users`;
-      await db.sql.unsafe(
-        `drop table app.users; create table app.users (id ${type} unique, username text unique)`,
-      );
     }
   });
 
