@@ -19,7 +19,9 @@ import {
   createSession,
   migrate,
   migrations,
+  revokeSession,
   revokeSessions,
+  updateSession,
   validateSession,
 } from "../mod.ts";
 import { startPostgres } from "../scripts/postgres.mjs";
@@ -1908,31 +1910,51 @@ describe("coatcheck doctor", () => {
     );
   });
 
-  test("warns of a full queue of notifications", async () => {
+  test("warns of a full queue of notifications, and lets the server empty it", async () => {
     // A server of its own, with the smallest queue there is.
     const server = await startPostgres(undefined, ["fsync=off", "max_notify_queue_pages=64"]);
     try {
       const own = await openDatabase({ notify: true, server: server.url });
       const find = async () => {
         const { report } = await examine([], {}, own.url);
-        return report.findings.find(({ check }) => check === "notify")!;
+        const { severity, message } = report.findings.find(({ check }) => check === "notify")!;
+        return [severity, message.match(/^[^:]*/)![0].replace(/\d+/, "…")];
       };
-      assert.equal((await find()).severity, "ok");
+      const content = ["ok", "Each revocation notifies the caches"];
+      assert.deepEqual(await find(), content);
+      const { headers } = await createSession("ada", own.sql);
+      const request = withCookie(headers);
+      const full = { code: "STORE_REJECTED", sqlstate: "54000" };
       const listener = postgres(own.url, { max: 1 });
       await listener`listen coatcheck`;
       await listener.begin(async (transaction) => {
         await transaction`select 1`;
-        let usage = 0;
-        while (usage <= 0.5) {
-          await own.sql`select pg_notify('coatcheck', repeat('x', 5000) || i)
-            from generate_series(1, 10) i`;
-          usage = (await own.sql`select pg_notification_queue_usage() as usage`)[0]!.usage;
-        }
-        const { severity, message } = await find();
-        assert.equal(severity, "warning");
-        assert.match(message, /queue of notifications is 5\d % full: a connection listens/);
+        const fill = async (length: number) => {
+          const send = () => own.sql`select pg_notify('coatcheck', repeat('x', ${length}))`;
+          for (let tries = 0; tries < 10_000; tries++) {
+            const error = await send().then(() => undefined, (error) => error);
+            if (error) return assert.equal(error.code, "54000");
+          }
+          assert.fail("The queue is never full");
+        };
+        // So that nothing as short as ours fits into the rest of the last page.
+        for (const length of [7000, 1]) await fill(length);
+        assert.deepEqual(await find(), [
+          "warning",
+          "The server's queue of notifications is … % full",
+        ]);
+        await assert.rejects(revokeSession(request, own.sql), full);
+        await assert.rejects(revokeSessions({ userId: 1 }, own.sql), full);
+        await assert.rejects(updateSession(request, { a: 1 }, own.sql), full);
+        const { session } = await validateSession(request, own.sql);
+        assert.deepEqual(session?.data, {});
+        assert.ok((await createSession("grace", own.sql)).session);
       });
       await listener.end();
+      // To ask how full it is makes the server look at what was read.
+      await assert.rejects(revokeSessions({ userId: 1 }, own.sql), full);
+      assert.deepEqual(await find(), content);
+      assert.equal((await revokeSessions({ userId: 1 }, own.sql)).length, 1);
       await own.close();
     } finally {
       await server.stop();

@@ -43,6 +43,7 @@ export const notify: Check = {
         ),
       );
     }
+    // Not only to know: nothing else makes the server take off what was read, once the queue is full.
     const [row] = await database.read<{ usage: number }>(QUEUE);
     const { usage } = row!;
     if (usage > MAX_USAGE) {
