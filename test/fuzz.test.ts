@@ -28,6 +28,7 @@ import { parseToken } from "../src/token.ts";
 import { readTokens } from "../src/transport.ts";
 import { type Database, openDatabase, withCookie } from "./runner/database.ts";
 import {
+  covers,
   type DrawnToken,
   holds,
   holdsAsync,
@@ -427,7 +428,7 @@ describe("a Set-Cookie of any policy", () => {
       }),
       2000,
     );
-    assert.ok(resolved >= 500, `only ${resolved} policies were accepted`);
+    covers(resolved, 500);
   });
 
   test("never names one cookie twice in a response: name, domain, path and partition", () => {
@@ -516,11 +517,12 @@ describe("a Set-Cookie of any policy", () => {
 /** The jar of a client of HOST, that looks at the path of a cookie. */
 class JarOf {
   readonly #jar = new CookieJar(undefined, { prefixSecurity: "strict" });
-  // Of a text, tough-cookie would decode the path, which no browser does.
   readonly #url: URL;
 
   constructor({ path }: { readonly path: string }) {
     this.#url = new URL(`https://${HOST}${path}`);
+    // Encoded once more, as tough-cookie decodes the path of a URL, which no browser does.
+    this.#url.pathname = this.#url.pathname.replaceAll("%", "%25");
   }
 
   /** Takes the lines of a response, and fails for one that a client refuses. */
@@ -572,7 +574,7 @@ describe("cookie.path", () => {
       }),
       2000,
     );
-    assert.ok(resolved >= 200, `only ${resolved} paths were accepted`);
+    covers(resolved, 200);
   });
 });
 
@@ -853,7 +855,7 @@ describe("the cross-origin check", () => {
       }),
       5000,
     );
-    assert.ok(Math.min(...counts) > 500, `let through and refused: ${counts}`);
+    covers(Math.min(...counts), 500);
   });
 
   test("never lets a page of another origin through if the URL of the request is none", () => {
@@ -1032,6 +1034,9 @@ function requireRanges(policy: ResolvedPolicy, given: Record<string, unknown>): 
   if (touchInterval === false) assert.equal(rotateAfter, false);
   if (policy.maxSessions !== false) within(policy.maxSessions, 1, 10_000, "maxSessions");
   assert.ok(policy.transport === "cookie" || policy.transport === "bearer");
+  // A setting that no one knows would be ignored.
+  const known: readonly string[] = [...NUMBERS, ...OTHERS];
+  assert.deepEqual(Object.keys(given).filter((key) => !known.includes(key)), []);
   // What was given counts as it is; what was not given has its documented default.
   const defaults = {
     absoluteTimeout: 30 * 86_400,
@@ -1070,7 +1075,7 @@ describe("a policy", () => {
       }),
       3000,
     );
-    assert.ok(resolved > 500, `only ${resolved} policies were accepted`);
+    covers(resolved, 500);
     assert.equal(prototypes(), before);
   });
 });
@@ -1170,7 +1175,7 @@ describe("the options of every function", () => {
       }),
       3000,
     );
-    assert.ok(outcomes.refused > 300 && outcomes.accepted > 300, JSON.stringify(outcomes));
+    covers(Math.min(outcomes.refused, outcomes.accepted), 300);
     assert.equal(prototypes(), before);
   });
 });
@@ -1257,7 +1262,7 @@ describe("evaluate", () => {
       }),
       3000,
     );
-    assert.ok(died > 100, `only ${died} sessions ended`);
+    covers(died, 100);
   });
 
   test("grants once, for at most twice each limit and never past the deadline, if the clock was ahead", () => {
@@ -1287,7 +1292,7 @@ describe("evaluate", () => {
       }),
       3000,
     );
-    assert.ok(seen > 200, `only ${seen} sessions were live at all`);
+    covers(seen, 200);
   });
 
   test("never grants under a stricter policy what it refuses under a more lenient one", () => {
@@ -1308,7 +1313,7 @@ describe("evaluate", () => {
       }),
       1000,
     );
-    assert.ok(stricter > 300);
+    covers(stricter, 300);
   });
 });
 
@@ -1394,7 +1399,7 @@ describe("in the database", () => {
       }),
       150,
     );
-    assert.ok(stored > 20, `only ${stored} were stored`);
+    covers(stored, 20);
   });
 
   test("a sign-in under any policy is opened by what a client sends back, and a sign-out empties it", async () => {
@@ -1430,6 +1435,6 @@ describe("in the database", () => {
       }),
       40,
     );
-    assert.ok(opened >= 10, `only ${opened} policies were accepted`);
+    covers(opened, 10);
   });
 });

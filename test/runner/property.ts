@@ -1,5 +1,6 @@
 // How the properties of test/fuzz.test.ts run, and arbitrary values that several of them share.
 import fc from "fast-check";
+import assert from "node:assert/strict";
 import process from "node:process";
 
 // FUZZ_SECONDS asks for a longer run of each property, with another seed each time; FUZZ_SEED repeats one.
@@ -42,6 +43,14 @@ export async function holdsAsync<Values extends unknown[]>(
   } catch (error) {
     throw withReplay(error);
   }
+}
+
+/**
+ * Fails if too few of a property's inputs came to what it is about. In a run by time, how many there are is up to
+ * the machine.
+ */
+export function covers(count: number, least: number): void {
+  if (!seconds) assert.ok(count >= least, `only ${count} inputs of at least ${least}`);
 }
 
 function withReplay(error: unknown): Error {
