@@ -1288,6 +1288,12 @@ describe("evaluate", () => {
         const limits = [absoluteTimeout, idleTimeout, ...(isBoundByGrace ? [rotationGrace] : [])];
         assert.ok(span < 2 * Math.min(...limits));
         assert.ok(live[last]!.clock < state.expiresAt);
+        // Either limit by itself, before and after the instant that it counts from.
+        for (const { clock, isLive } of live) {
+          if (!isLive) continue;
+          assert.ok(Math.abs(clock - state.authenticatedAt) < absoluteTimeout + MICROSECOND);
+          assert.ok(Math.abs(clock - state.lastSeenAt) < idleTimeout + MICROSECOND);
+        }
         assert.ok(state.isCurrent || state.isRotated);
       }),
       3000,
