@@ -375,13 +375,7 @@ export function createOracle({ faults, staleness = 0 }) {
     sessions.set(session.id, session);
     addToken(call, session, token, null, "created");
     if (order.replaces && replaced) die(replaced, call, "its replacement");
-    // A guest's data that was kept.
-    const isKept = order.keep && replaced?.session.revokedBy === call && !replaced.session.user;
-    for (const key of isKept ? order.keep : []) {
-      if (order.data[key] !== undefined) continue;
-      checkKey(call, replaced.session, key, seen.data[key], Infinity, "the guest's");
-      session.writes.get(key)[0].value = seen.data[key];
-    }
+    if (order.keep && replaced && !replaced.session.user) checkKept(call, session, seen);
     check("versions", call, seen.version === 0, `begins with version ${seen.version}`);
     if (person && !isGuest) {
       person.sessions.add(session);
@@ -398,6 +392,20 @@ export function createOracle({ faults, staleness = 0 }) {
     }
     lateDeaths.delete(session.id);
     see({ ...call, versionLow: 0 }, session, seen);
+  }
+
+  /** A guest's data is kept if the guest was live; of one that was idle, nothing. */
+  function checkKept(call, session, seen) {
+    const { order, token, session: guest } = call;
+    const isCertain = isCertainlyLive(guest, call) && guest.tokens.at(-1) === token;
+    for (const key of order.keep) {
+      const value = seen.data[key];
+      if (order.data[key] !== undefined) continue;
+      if (isCertain || value !== undefined) {
+        checkKey(call, guest, key, value, Infinity, "the guest's");
+      }
+      session.writes.get(key)[0].value = value;
+    }
   }
 
   function addToken(call, session, value, parent, how) {

@@ -290,7 +290,7 @@ function count(worker, call, { error, reason, took }) {
   add(figures.calls, order.call);
   figures.longestCall = Math.max(figures.longestCall, took);
   if (error) {
-    if (error.code !== order.fails && error.sqlstate !== order.fails) {
+    if (![error.code, error.sqlstate ?? ""].includes(order.fails)) {
       add(
         figures.errors,
         [error.code, error.sqlstate ?? error.text.match(/\(([A-Z_0-9]+)\)$/)?.[1]]
@@ -368,7 +368,7 @@ async function sample(call, value) {
   const isAlone = () =>
     session && session.open.size === 0 && session.ambiguous.size === 0 &&
     session.enders.size === 0 &&
-    session.deadSince === undefined;
+    session.deadSince === undefined && session.tokens.at(-1).value === value;
   if (!isAlone()) return;
   const begun = session.begun;
   let row;
@@ -390,6 +390,7 @@ async function finish() {
   while (oracle.open.size > 0 && Date.now() - began < LOST_AFTER * 1000) await sleep(100);
   for (const call of oracle.open) oracle.fail(call, `no answer within ${LOST_AFTER} s`);
   if (hasFaults) await sleep(CLOSED_AFTER * 1000 + 500);
+  lastSuccess = Date.now();
   await requireAnswers();
   await presentAll();
   await compareTable();
