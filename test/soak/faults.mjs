@@ -123,7 +123,7 @@ export function createFaults({ url, proxies, restart, signal }) {
       () => directly((sql) => sql.unsafe("reindex table concurrently coatcheck.sessions")),
     ],
     ...(restart && {
-      "crash of the server": [1.5, () => restart("SIGQUIT")],
+      "crash of the server": [3, () => restart("SIGQUIT")],
       "restart of the server": [1, () => restart("SIGINT")],
     }),
   };

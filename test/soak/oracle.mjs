@@ -104,6 +104,7 @@ export function createOracle({ faults, staleness = 0 }) {
       session.open.add(call);
       session.begun++;
       call.versionLow = session.versionLow;
+      call.authenticatedLow = session.authenticated;
       for (let older = token.parent; older; older = older.parent) {
         older.childSeenAt ??= call.beginAt;
       }
@@ -615,7 +616,7 @@ export function createOracle({ faults, staleness = 0 }) {
         return isReuse(call, call);
       case "stale":
         return order.authenticatedWithin !== undefined &&
-          endAt >= session.authenticated + order.authenticatedWithin * 1000 - CLOCK;
+          endAt >= call.authenticatedLow + order.authenticatedWithin * 1000 - CLOCK;
       case "unknown":
         return isSuperseded(call) || mayBeSwept(session);
       default:

@@ -22,7 +22,7 @@ const { values } = parseArgs({
   options: {
     seconds: { type: "string", default: "600" },
     faults: { type: "string", default: "all" },
-    workers: { type: "string", default: "7" },
+    workers: { type: "string", default: "8" },
     seed: { type: "string", default: String(Math.floor(Math.random() * 1e6)) },
     broken: { type: "string" },
   },
@@ -68,7 +68,13 @@ const kinds = [
   { name: "Node, postgres.js, batched", command: node, client: "postgres.js", isBatched: true },
   { name: "Bun, Bun.SQL, batched", command: bun, client: "Bun.SQL", isBatched: true },
   { name: "Deno, postgres.js, batched", command: deno, client: "postgres.js", isBatched: true },
-].slice(0, number("workers", 1, 7));
+  {
+    name: "Bun, postgres.js, synchronous_commit off",
+    command: bun,
+    client: "postgres.js",
+    isLazy: true,
+  },
+].slice(0, number("workers", 1, 8));
 
 const figures = {
   calls: {},
@@ -103,7 +109,7 @@ try {
   database = await createDatabase();
   await open();
   await soak();
-  await finish();
+  if (!stop.aborted) await finish();
 } catch (error) {
   oracle.fail(undefined, `The soak itself failed: ${error.stack}`);
 } finally {
@@ -161,6 +167,7 @@ async function openWorker(kind, index) {
     client: kind.client,
     connections: CONNECTIONS,
     isBatched: kind.isBatched ?? false,
+    isLazy: kind.isLazy ?? false,
     queryTimeout: queryTimeoutOf(hasFaults),
     ...(index === 0 && values.broken && { broken: values.broken }),
   };
@@ -202,7 +209,9 @@ async function openWorker(kind, index) {
 
 async function soak() {
   lastSuccess = Date.now();
-  for (const worker of workers) for (let slot = 0; slot < SLOTS; slot++) order(worker);
+  for (const worker of workers) {
+    for (let slot = worker.isLazy ? SLOTS - 1 : 0; slot < SLOTS; slot++) order(worker);
+  }
   const faultsOver = new AbortController();
   const faults = createFaults({
     url: database.url,
@@ -244,7 +253,7 @@ async function eachWorker(run) {
 /** Orders the next call of one of a worker's slots. */
 function order(worker) {
   if (!isOrdering || worker.hasExited) return;
-  const { order, about } = traffic.next();
+  const { order, about } = traffic.next(worker.isLazy);
   send(worker, order, about);
 }
 
@@ -565,7 +574,7 @@ function report() {
       const [a, b] = [figures.before[index], figures.after[index]];
       const prepared = Object.values(figures.prepared?.[index]?.prepared ?? {}).join(" ");
       console.log(
-        `  ${name.padEnd(28)}${mb(a.rss)}${mb(b.rss)}${mb(a.heap)}${mb(b.heap)}` +
+        `  ${name.padEnd(42)}${mb(a.rss)}${mb(b.rss)}${mb(a.heap)}${mb(b.heap)}` +
           `${String(b.unsettled).padStart(5)}   ${prepared}`,
       );
     }

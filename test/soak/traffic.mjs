@@ -3,7 +3,7 @@
 import { KEYS, LONGEST_IDLE, policies, TAKEN, users } from "./policies.mjs";
 
 /** Sessions of one user, and guests of one policy, below which a new one is made. */
-const FEW = 5;
+const FEW = 8;
 
 /** What a guest's data has that a sign-in keeps. */
 const KEPT = ["cart", "a"];
@@ -24,20 +24,21 @@ export function createTraffic(oracle, seed) {
   const guests = [];
 
   const FUNCTIONS = Object.entries({
-    validateSession: 45,
+    validateSession: 55,
     updateSession: 12,
     rotateSession: 6,
-    reauthenticateSession: 4,
+    reauthenticateSession: 3,
     listSessions: 6,
-    revokeSession: 5,
-    revokeSessions: 3,
-    createSession: 8,
-    createGuestSession: 5,
-    insertSession: 2,
+    revokeSession: 1.5,
+    revokeSessions: 0.8,
+    createSession: 5,
+    createGuestSession: 3,
+    insertSession: 1,
     getUserId: 2,
-    sweepSessions: 0.5,
+    sweepSessions: 0.3,
     migrate: 0.1,
   });
+  const DURABLE = ["revokeSession", "revokeSessions", ...Array(30).fill("listSessions")];
   const total = FUNCTIONS.reduce((sum, [, weight]) => sum + weight, 0);
   const choose = () => {
     let left = random() * total;
@@ -73,10 +74,14 @@ export function createTraffic(oracle, seed) {
     ...Object.fromEntries(keys.filter(() => chance(0.5)).map((key) => [key, n])),
   });
 
-  /** The next call: what the worker gets, and what the oracle knows besides. */
-  function next() {
+  /**
+   * The next call: what the worker gets, and what the oracle knows besides.
+   *
+   * @param {boolean} isLazy Only revocations, which survive a crash also where synchronous_commit is off, and reads.
+   */
+  function next(isLazy) {
     const n = oracle.next();
-    const chosen = choose();
+    const chosen = isLazy ? pick(DURABLE) : choose();
     const { order, call = chosen, ...about } = (makers[chosen] ?? presenting)(n, chosen);
     return { order: { n, call, policy: about.policy, ...order }, about };
   }
@@ -96,7 +101,7 @@ export function createTraffic(oracle, seed) {
       const order = { user: asked, data: dataOf(n), persistent: chance(0.5) };
       const own = liveGuests().filter((it) => it.policyName === policy);
       const others = [...liveOf(user), ...own];
-      if (others.length === 0 || chance(0.4)) return { policy, user: user.id, order };
+      if (others.length === 0 || chance(0.6)) return { policy, user: user.id, order };
       const replaced = own.length > 0 && chance(0.6) ? pick(own) : pick(others);
       const token = tokenOf(replaced);
       Object.assign(order, { replaces: token.value, ...(chance(0.6) && { keep: KEPT }) });
@@ -146,7 +151,7 @@ export function createTraffic(oracle, seed) {
       const live = liveOf(user);
       const reason = `op-${n}`;
       const one = live.length > 0 ? pick(live).id : undefined;
-      const target = one && chance(0.6)
+      const target = one && chance(0.7)
         ? { userId, id: one }
         : one && chance(0.5)
         ? { userId, except: one }

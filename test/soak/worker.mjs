@@ -9,13 +9,22 @@ import * as coatcheck from "../../mod.ts";
 import { breakFunctions } from "./broken.mjs";
 import { policies } from "./policies.mjs";
 
-const { url, client, connections, isBatched, queryTimeout, broken } = JSON.parse(process.argv[2]);
+const { url, client, connections, isBatched, isLazy, queryTimeout, broken } = JSON.parse(
+  process.argv[2],
+);
 
 // ── The client ─────────────────────────────────────────────────────────────────────────────────────
 
 const clients = {
   "postgres.js": () => {
-    const sql = postgres(url, { max: connections, connect_timeout: 5, onnotice: () => {} });
+    const sql = postgres(url, {
+      max: connections,
+      connect_timeout: 5,
+      // If it is true and a new connection is lost, a rejection is unhandled (porsager/postgres #1192).
+      fetch_types: false,
+      onnotice: () => {},
+      ...(isLazy && { connection: { synchronous_commit: "off" } }),
+    });
     return { sql, end: () => sql.end({ timeout: 0 }) };
   },
   "Bun.SQL": () => {
