@@ -1,7 +1,7 @@
 // Libraries that are wrong on purpose: the soak must find each of them. See --broken in run.mjs.
 
 /** What each gets wrong, by name: a function that wraps the functions of a policy. */
-export const broken = {
+const broken = {
   /** A revoked session is granted for 300 ms more. */
   revoked: (functions) => ({
     validateSession: remembering(functions.validateSession, 300),
@@ -94,6 +94,19 @@ export const broken = {
       return await functions.getUserId(...args);
     },
   }),
+};
+
+/** What the oracle says of each. */
+export const findings = {
+  revoked: /^granted \d+ ms after .+ had ended it$/,
+  stranger: /^another (session|user)/,
+  cookie: /^a property headers$/,
+  update: /^(the key|version|a version)/,
+  unstored: /nothing ended it|without its row/,
+  lost: /^unknown , and nothing ended it/,
+  kept: /was live, and was not revoked|had ended/,
+  slow: /^took \d+ ms for 1 statements$/,
+  stray: /Nobody handles this/,
 };
 
 const seen = new Map();

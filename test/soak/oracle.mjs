@@ -537,10 +537,17 @@ export function createOracle({ faults, staleness = 0 }) {
       "versions",
       call,
       seen.version >= low || staleness > 0,
-      () => `${seen.version} after ${low}`,
+      () => {
+        return `version ${seen.version} after ${low}`;
+      },
     );
     const most = session.updates;
-    check("versions", call, seen.version <= most, () => `${seen.version} of ${most} updates`);
+    check(
+      "versions",
+      call,
+      seen.version <= most,
+      () => `version ${seen.version} of ${most} updates`,
+    );
     check("times", call, seen.createdAt === session.createdAt, "another createdAt");
     for (const key of KEYS) checkKey(call, session, key, seen.data[key], seen.version, "the");
     const strange = Object.keys(seen.data).filter((key) => key !== "op" && !KEYS.includes(key));

@@ -12,7 +12,7 @@ import { migrate } from "../../mod.ts";
 import { startPostgres } from "../../scripts/postgres.mjs";
 import { bin, root, stop } from "../../scripts/run.mjs";
 import { openProxy } from "../runner/proxy.mjs";
-import { broken } from "./broken.mjs";
+import { findings } from "./broken.mjs";
 import { createFaults, LONGEST_STALL } from "./faults.mjs";
 import { createOracle } from "./oracle.mjs";
 import { queryTimeoutOf, TAKEN, users } from "./policies.mjs";
@@ -30,8 +30,8 @@ const { values } = parseArgs({
 const seconds = number("seconds", 1, 86_400);
 const seed = number("seed", 0, 2 ** 32 - 1);
 const hasFaults = values.faults !== "none";
-if (values.broken && !broken[values.broken]) {
-  exit(`--broken must be one of ${Object.keys(broken).join(", ")}`);
+if (values.broken && !findings[values.broken]) {
+  exit(`--broken must be one of ${Object.keys(findings).join(", ")}`);
 }
 
 /** Calls at a time in each worker, and connections of its pool. */
@@ -109,11 +109,14 @@ try {
   database = await createDatabase();
   await open();
   await soak();
-  if (!stop.aborted) await finish();
+  if (!stop.aborted && !hasFound()) await finish();
 } catch (error) {
   oracle.fail(undefined, `The soak itself failed: ${error.stack}`);
 } finally {
-  for (const { child } of workers) child.kill("SIGKILL");
+  for (const worker of workers) {
+    worker.isEnding = true;
+    worker.child.kill("SIGKILL");
+  }
   for (const it of proxies) it.cut();
   await database?.drop().catch(() => {});
   await server.stop();
@@ -222,11 +225,13 @@ async function soak() {
   figures.faults = faults.counts;
   figures.lastFaults = faults.last;
   const watch = setInterval(watchWorkers, 1000);
-  const end = AbortSignal.any([stop, AbortSignal.timeout(seconds * 1000)]);
+  const found = new AbortController();
+  figures.onFinding = () => hasFound() && found.abort();
+  const end = AbortSignal.any([stop, found.signal, AbortSignal.timeout(seconds * 1000)]);
   const over = end.aborted || once(end, "abort");
   const warmUp = Math.min(30, seconds / 4);
   await Promise.race([over, sleep(warmUp * 1000)]);
-  figures.before = await measure();
+  if (!end.aborted) figures.before = await measure();
   if (hasFaults) {
     const disturbing = faults.run();
     await over;
@@ -248,6 +253,12 @@ async function measure() {
 /** Does something with each worker that runs, at the same time. */
 async function eachWorker(run) {
   return await Promise.all(workers.filter((it) => !it.hasExited).map((worker) => run(worker)));
+}
+
+/** Whether a library that is wrong was found: that is enough. */
+function hasFound() {
+  const finding = findings[values.broken];
+  return finding !== undefined && oracle.violations.some(({ text }) => finding.test(text));
 }
 
 /** Orders the next call of one of a worker's slots. */
@@ -288,6 +299,7 @@ function hear(worker, message) {
   }
   if (message.token && Math.random() < 0.05) void sample(call, message.token);
   call.onEnd?.(message);
+  if (oracle.violations.length > 0) figures.onFinding?.();
   if (call.isLast) return;
   // A refused connection is told at once, and would be told a thousand times a second.
   if (message.error) setTimeout(order, 50, worker);
@@ -324,6 +336,7 @@ function hearStray(worker, text) {
     worker.client === "postgres.js";
   add(figures.strays, `${worker.name}: ${text.split("\n", 1)[0]}`);
   oracle.check("no stray exception", undefined, known, `${worker.name}: ${text}`);
+  if (!known) figures.onFinding?.();
 }
 
 /** Makes a new pool where one answers no more, and notes calls that were lost. */
