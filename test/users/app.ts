@@ -30,7 +30,7 @@ export const code: string = new SessionError("STORE_TIMEOUT", "late").code;
 
 const listen: Listen = (channel, onMessage, onListen) => pool.listen(channel, onMessage, onListen);
 const cache: SessionCache = await createSessionCache({ sql, listen, maxStaleness: 5 });
-const cached = await configure({ cache }).validateSession<{ theme: string }>(new Headers(), sql);
+const cached = await configure({ cache }).validateSession(new Headers(), sql);
 const stop: () => void = cache.watch(cached.session ?? session, () => {});
 export const staleness: number = cache.stats().staleness;
 stop();
