@@ -119,7 +119,8 @@ export function own(path, { uid, gid }) {
   for (const name of ["", ...within]) lchownSync(join(path, name), uid, gid);
 }
 
-function nobody() {
+/** The user that servers run as if this process is of root. */
+export function nobody() {
   const [, uid, gid] = /^nobody:[^:]*:(\d+):(\d+):/m.exec(readFileSync("/etc/passwd", "utf8"));
   return { uid: Number(uid), gid: Number(gid) };
 }
