@@ -1,6 +1,7 @@
 // F19: a disk that is full.
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
+import { randomBytes } from "node:crypto";
 import { chmodSync, mkdtempSync, rmdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -61,7 +62,9 @@ export const faults = [
             let refusal;
             while (!refusal && created < 100_000) {
               try {
-                await createSession("ada", sql);
+                // Large, so that few fill it, and random, so that PostgreSQL cannot compress it.
+                const filler = randomBytes(700).toString("hex");
+                await createSession("ada", sql, { data: { filler } });
                 created++;
               } catch (error) {
                 refusal = error;
