@@ -126,14 +126,13 @@ describe("a database whose transactions are serializable", () => {
     await serializable.sql.unsafe(
       `alter database ${name} set default_transaction_isolation = 'serializable'`,
     );
-    // Names of users: 4 of them.
-    await serializable.sql`insert into users values (3, 'edsger'), (4, 'barbara')`;
   });
   afterAll(() => serializable?.close());
   const url = () => serializable.url;
   const create = async (sql: Sql) => withCookie((await createSession("ada", sql)).headers);
 
   const changes: Record<string, (sql: Sql, headers: Headers) => Promise<unknown>> = {
+    createSession: (sql, headers) => createSession("ada", sql, { replaces: headers }),
     rotateSession: (sql, headers) => rotateSession(headers, sql),
     reauthenticateSession: (sql, headers) => reauthenticateSession(headers, sql),
     updateSession: (sql, headers) => updateSession(headers, { a: 1 }, sql),

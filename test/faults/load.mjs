@@ -47,6 +47,36 @@ async function disturb(client, start) {
 
 export const faults = [
   {
+    fault: "F8: the backend is killed inside a transaction, 20 times",
+    expected: "STORE_UNAVAILABLE, the process survives, and the pool works again",
+    run: (client) =>
+      withCluster(
+        { standbys: 0 },
+        ([server]) =>
+          withPool("postgres.js", [server.url], (admin) =>
+            withPool(client, [server.url], async (sql) => {
+              const codes = new Set();
+              for (let round = 0; round < 20; round++) {
+                await sql.begin("read write", async (tx) => {
+                  const [{ pid }] = await tx`select pg_backend_pid() as pid`;
+                  await createSession("ada", tx);
+                  await admin`select pg_terminate_backend(${pid})`;
+                  await createSession("ada", tx).catch(({ code }) =>
+                    codes.add(code)
+                  );
+                }).catch(() => {});
+                // postgres.js rejects the next call with the old error as well (porsager/postgres #1215).
+                await createSession("grace", sql).catch(({ code }) => codes.add(code));
+                assert.ok((await createSession("grace", sql)).session);
+              }
+              assert.deepEqual([...codes], ["STORE_UNAVAILABLE"]);
+              const rows = await admin`select from coatcheck.sessions where user_id = 1`;
+              assert.equal(rows.length, 0);
+              return "20 times STORE_UNAVAILABLE, nothing of the transactions is stored";
+            })),
+      ),
+  },
+  {
     fault: "F23: 500 ms and up to 300 more in each direction",
     expected: "each call ends within queryTimeout for each statement",
     run: (client) =>
