@@ -146,7 +146,7 @@ describe("a database whose transactions are serializable", () => {
       for (const [name, change] of Object.entries(changes)) {
         const headers = await create(sql);
         let losing: Promise<unknown> | undefined;
-        await tagged.begin("read write", async (tx) => {
+        await tagged.begin("isolation level read committed", async (tx) => {
           await tx`update coatcheck.sessions set data = '{"b": 1}' where revoked_at is null`;
           losing = change(sql, headers);
           losing.catch(() => {});

@@ -22,7 +22,7 @@ for (const name of asked.length > 0 ? asked : groups) {
     const start = performance.now();
     let [outcome, seen] = ["passed", ""];
     try {
-      seen = await run(client);
+      seen = await run(client, watch.strays);
       if (watch.strays.length > 0) throw new Error(`Nobody has caught: ${watch.strays.splice(0)}`);
     } catch (error) {
       outcome = error instanceof NotRun ? "not run" : "failed";
