@@ -10,6 +10,7 @@ import {
   readdirSync,
   readFileSync,
   rmSync,
+  statSync,
   writeFileSync,
 } from "node:fs";
 import { createServer } from "node:net";
@@ -35,17 +36,22 @@ export async function startPostgres(folder, settings = [], programs = undefined)
   const temporary = mkdtempSync(join(tmpdir(), "coatcheck-"));
   const cleanUp = () => rmSync(temporary, { recursive: true, force: true });
   try {
-    const { home, url, exited, end, restart } = await start(
-      folder ?? temporary,
-      temporary,
-      settings,
-      programs ?? await embedded(),
-    );
+    const place = await prepare(folder ?? temporary, temporary, programs);
+    const { url, exited, server } = await serve(place, settings);
+    let current = { server, exited };
+    const end = async (signal) => {
+      current.server.kill(signal);
+      await current.exited;
+    };
     const stop = async () => {
       await end("SIGINT");
       cleanUp();
     };
-    return { url, kept: home !== temporary, exited, stop, restart };
+    const restart = async (signal) => {
+      await end(signal);
+      current = await serve(place, settings, new URL(url).port);
+    };
+    return { url, kept: place.home !== temporary, exited, stop, restart };
   } catch (error) {
     cleanUp();
     throw error;
@@ -58,7 +64,16 @@ async function embedded() {
   return dirname(dirname(binaries.postgres));
 }
 
-async function start(home, temporary, settings, native) {
+/**
+ * Makes a folder with data, unless it has some.
+ *
+ * @param {string} home
+ * @param {string} temporary Takes its place, if `nobody` cannot run the programs where they are.
+ * @param {string} [native] The folder with the programs' `bin`; unset: what npm has installed.
+ * @returns {Promise<{ home: string, data: string, password: string, user: object, program: (name: string) => string }>}
+ */
+export async function prepare(home, temporary, native) {
+  native ??= await embedded();
   const user = process.getuid?.() === 0 ? nobody() : {};
   if (
     spawnSync(join(native, "bin", "postgres"), ["--version"], { ...user, cwd: "/" }).status !== 0
@@ -75,57 +90,52 @@ async function start(home, temporary, settings, native) {
     rmSync(data, { recursive: true, force: true });
     mkdirSync(home, { recursive: true });
     writeFileSync(secret, randomBytes(24).toString("hex"), { mode: 0o600 });
-    if (user.uid) {
-      for (const name of ["", ...readdirSync(home, { recursive: true })]) {
-        lchownSync(join(home, name), user.uid, user.gid);
-      }
-    }
+    own(home, user);
     const flags = ["-D", data, "-U", "postgres", "-A", "scram-sha-256", `--pwfile=${secret}`];
     const initdb = [program("initdb"), ...flags, "-E", "UTF8", "--no-locale", "--no-sync"];
     if (!await run(initdb, { ...user, cwd: home, stdio: ["ignore", "ignore", "inherit"] })) {
       throw new Error("PostgreSQL could not make its data folder: see above.");
     }
   }
+  return { home, data, password: readFileSync(secret, "utf8"), user, program };
+}
 
-  const port = await freePort();
+/** Starts a server on the data of a folder; `port` is a free one if it is unset. */
+export async function serve({ home, data, password, user, program }, settings, port = undefined) {
+  port ??= await freePort();
   const all = [
     "listen_addresses=127.0.0.1",
     `port=${port}`,
     "unix_socket_directories=",
     ...settings,
   ];
-  const launch = async () => {
-    // A process group of its own: Ctrl-C reaches this program, which stops what uses the server first.
-    const server = spawn(program("postgres"), ["-D", data, ...all.flatMap((it) => ["-c", it])], {
-      ...user,
-      cwd: home,
-      detached: true,
-      stdio: ["ignore", "ignore", "pipe"],
-    });
-    const exited = new Promise((resolve) => server.once("exit", () => resolve()));
-    await ready(server, join(data, "postmaster.pid"));
-    return { server, exited };
-  };
-  let current = await launch();
-  const end = async (signal) => {
-    current.server.kill(signal);
-    await current.exited;
-  };
-  const restart = async (signal) => {
-    await end(signal);
-    current = await launch();
-  };
-  const password = readFileSync(secret, "utf8");
+  // A process group of its own: Ctrl-C reaches this program, which stops what uses the server first.
+  const server = spawn(program("postgres"), ["-D", data, ...all.flatMap((it) => ["-c", it])], {
+    ...user,
+    cwd: home,
+    detached: true,
+    stdio: ["ignore", "ignore", "pipe"],
+  });
+  const exited = new Promise((resolve) => server.once("exit", () => resolve()));
+  await ready(server, join(data, "postmaster.pid"));
   const url = `postgres://postgres:${password}@127.0.0.1:${port}/postgres`;
-  return { home, url, exited: current.exited, end, restart };
+  return { url, server, exited };
 }
 
-function nobody() {
+/** Gives a folder, or a file, to the user that the server runs as. */
+export function own(path, { uid, gid }) {
+  if (!uid) return;
+  const within = statSync(path).isDirectory() ? readdirSync(path, { recursive: true }) : [];
+  for (const name of ["", ...within]) lchownSync(join(path, name), uid, gid);
+}
+
+/** The user that servers run as if this process is of root. */
+export function nobody() {
   const [, uid, gid] = /^nobody:[^:]*:(\d+):(\d+):/m.exec(readFileSync("/etc/passwd", "utf8"));
   return { uid: Number(uid), gid: Number(gid) };
 }
 
-function freePort() {
+export function freePort() {
   return new Promise((resolve, reject) => {
     const probe = createServer().once("error", reject).listen(0, "127.0.0.1", () => {
       const { port } = probe.address();
@@ -139,7 +149,7 @@ function ready(server, lock) {
     let log = "";
     server.stderr.setEncoding("utf8").on("data", (chunk) => {
       log = (log + chunk).slice(-4000);
-      if (log.includes("ready to accept connections")) resolve();
+      if (/ready to accept (read-only )?connections/.test(log)) resolve();
     });
     server.once("error", reject);
     server.once(

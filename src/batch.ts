@@ -163,8 +163,14 @@ function openSender(
   send: (calls: QueuedCall[]) => Promise<void>,
 ) {
   let queue: QueuedCall[] = [];
+  let abandoned = 0;
   let inFlight = 0;
   let isScheduled = false;
+
+  function dropAbandoned(): void {
+    queue = queue.filter((call) => !call.isAbandoned);
+    abandoned = 0;
+  }
 
   // Calls of the same turn are sent in one batch.
   function schedule(): void {
@@ -172,7 +178,7 @@ function openSender(
     isScheduled = true;
     queueMicrotask(() => {
       isScheduled = false;
-      queue = queue.filter((call) => !call.isAbandoned);
+      dropAbandoned();
       while (queue.length > 0 && inFlight < concurrency) {
         const calls = new Set(choose(queue, concurrency - inFlight));
         queue = queue.filter((call) => !calls.has(call));
@@ -199,9 +205,14 @@ function openSender(
 
   return {
     send,
-    length: () => queue.length,
+    length: () => queue.length - abandoned,
     push(call: QueuedCall) {
       queue.push(call);
+      // Its place is free at once, also while no statement is answered. Half of the queue at a time, so that
+      // each call is looked at twice at most.
+      call.onAbandon = () => {
+        if (++abandoned * 2 > queue.length) dropAbandoned();
+      };
       schedule();
     },
   };

@@ -66,15 +66,18 @@ describe("the package", () => {
     assert.deepEqual(tested, published);
   });
 
-  test("names existing tests for the guarantees of SECURITY.md", async () => {
+  test("names existing tests in SECURITY.md and docs/reliability.md", async () => {
     const files = (await readdir(join(root, "test"))).filter((name) => name.endsWith(".test.ts"));
     const code = (await Promise.all(files.map((name) => read(join("test", name))))).join("\n");
     const names = Array.from(
-      code.matchAll(/\btest(?:\.concurrent)?\(\s*["`](.*?)["`],/g),
+      code.matchAll(/\b(?:test(?:\.concurrent)?|through)\(\s*["`](.*?)["`],/g),
       ([, name]) => name!,
     );
     const said = Array.from(
-      (await read("SECURITY.md")).matchAll(/(?<!\*)\*([^*]+)\*(?!\*)/g),
+      `${await read("SECURITY.md")}${await read("docs/reliability.md")}`
+        // Code has asterisks of its own.
+        .replace(/^```[^]*?^```$/gm, "")
+        .matchAll(/(?<!\*)\*([^*]+)\*(?!\*)/g),
       ([, it]) => it!,
     )
       .flatMap((it) => it.replace(/\s+/g, " ").split("; "));

@@ -8,9 +8,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
 
-/** Where Debian puts PostgreSQL 15's programs and PgBouncer; undefined where they are not. */
+/** Where Debian puts PostgreSQL 15's programs and PgBouncer, or PGBOUNCER says; undefined where they are not. */
 export const postgres15: string | undefined = where("/usr/lib/postgresql/15");
-export const pgbouncer: string | undefined = where("/usr/sbin/pgbouncer");
+export const pgbouncer: string | undefined = where(
+  process.env.PGBOUNCER ?? "/usr/sbin/pgbouncer",
+);
 
 function where(place: string): string | undefined {
   if (existsSync(place)) return place;
@@ -24,6 +26,7 @@ function where(place: string): string | undefined {
 export async function startPgBouncer(
   program: string,
   database: string,
+  settings: Readonly<Record<string, string | number>> = {},
 ): Promise<{ url: string; close: () => Promise<void> }> {
   const { hostname, port, username, password } = new URL(database);
   const folder = await mkdtemp(join(tmpdir(), "coatcheck-pgbouncer-"));
@@ -41,7 +44,7 @@ auth_type = any
 pool_mode = transaction
 default_pool_size = 5
 max_client_conn = 200
-`,
+${Object.entries(settings).map(([name, value]) => `${name} = ${value}\n`).join("")}`,
   );
   // PgBouncer refuses to run as root.
   await chmod(folder, 0o755);
