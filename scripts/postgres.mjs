@@ -10,6 +10,7 @@ import {
   readdirSync,
   readFileSync,
   rmSync,
+  statSync,
   writeFileSync,
 } from "node:fs";
 import { createServer } from "node:net";
@@ -33,18 +34,14 @@ export async function startPostgres(folder, settings = [], programs = undefined)
   const temporary = mkdtempSync(join(tmpdir(), "coatcheck-"));
   const cleanUp = () => rmSync(temporary, { recursive: true, force: true });
   try {
-    const { home, url, server, exited } = await start(
-      folder ?? temporary,
-      temporary,
-      settings,
-      programs ?? await embedded(),
-    );
+    const place = await prepare(folder ?? temporary, temporary, programs);
+    const { url, server, exited } = await serve(place, settings);
     const stop = async () => {
       server.kill("SIGINT");
       await exited;
       cleanUp();
     };
-    return { url, kept: home !== temporary, exited, stop };
+    return { url, kept: place.home !== temporary, exited, stop };
   } catch (error) {
     cleanUp();
     throw error;
@@ -57,7 +54,16 @@ async function embedded() {
   return dirname(dirname(binaries.postgres));
 }
 
-async function start(home, temporary, settings, native) {
+/**
+ * Makes a folder with data, unless it has some.
+ *
+ * @param {string} home
+ * @param {string} temporary Takes its place, if `nobody` cannot run the programs where they are.
+ * @param {string} [native] The folder with the programs' `bin`; unset: what npm has installed.
+ * @returns {Promise<{ home: string, data: string, password: string, user: object, program: (name: string) => string }>}
+ */
+export async function prepare(home, temporary, native) {
+  native ??= await embedded();
   const user = process.getuid?.() === 0 ? nobody() : {};
   if (
     spawnSync(join(native, "bin", "postgres"), ["--version"], { ...user, cwd: "/" }).status !== 0
@@ -74,19 +80,19 @@ async function start(home, temporary, settings, native) {
     rmSync(data, { recursive: true, force: true });
     mkdirSync(home, { recursive: true });
     writeFileSync(secret, randomBytes(24).toString("hex"), { mode: 0o600 });
-    if (user.uid) {
-      for (const name of ["", ...readdirSync(home, { recursive: true })]) {
-        lchownSync(join(home, name), user.uid, user.gid);
-      }
-    }
+    own(home, user);
     const flags = ["-D", data, "-U", "postgres", "-A", "scram-sha-256", `--pwfile=${secret}`];
     const initdb = [program("initdb"), ...flags, "-E", "UTF8", "--no-locale", "--no-sync"];
     if (!await run(initdb, { ...user, cwd: home, stdio: ["ignore", "ignore", "inherit"] })) {
       throw new Error("PostgreSQL could not make its data folder: see above.");
     }
   }
+  return { home, data, password: readFileSync(secret, "utf8"), user, program };
+}
 
-  const port = await freePort();
+/** Starts a server on the data of a folder; `port` is a free one if it is unset. */
+export async function serve({ home, data, password, user, program }, settings, port = undefined) {
+  port ??= await freePort();
   const all = [
     "listen_addresses=127.0.0.1",
     `port=${port}`,
@@ -102,9 +108,15 @@ async function start(home, temporary, settings, native) {
   });
   const exited = new Promise((resolve) => server.once("exit", () => resolve()));
   await ready(server, join(data, "postmaster.pid"));
-  const password = readFileSync(secret, "utf8");
   const url = `postgres://postgres:${password}@127.0.0.1:${port}/postgres`;
-  return { home, url, server, exited };
+  return { url, server, exited };
+}
+
+/** Gives a folder, or a file, to the user that the server runs as. */
+export function own(path, { uid, gid }) {
+  if (!uid) return;
+  const within = statSync(path).isDirectory() ? readdirSync(path, { recursive: true }) : [];
+  for (const name of ["", ...within]) lchownSync(join(path, name), uid, gid);
 }
 
 function nobody() {
@@ -112,7 +124,7 @@ function nobody() {
   return { uid: Number(uid), gid: Number(gid) };
 }
 
-function freePort() {
+export function freePort() {
   return new Promise((resolve, reject) => {
     const probe = createServer().once("error", reject).listen(0, "127.0.0.1", () => {
       const { port } = probe.address();
@@ -126,7 +138,7 @@ function ready(server, lock) {
     let log = "";
     server.stderr.setEncoding("utf8").on("data", (chunk) => {
       log = (log + chunk).slice(-4000);
-      if (log.includes("ready to accept connections")) resolve();
+      if (/ready to accept (read-only )?connections/.test(log)) resolve();
     });
     server.once("error", reject);
     server.once(

@@ -41,7 +41,7 @@ const SLOW = [
 ]
   .map(file);
 // These test the server, start other programs, or drive a browser: one runtime is enough.
-const ON_BUN = ["bridge", "browser", "decoys", "migrations", "repair"].map(file);
+const ON_BUN = ["bridge", "browser", "decoys", "failover", "migrations", "repair"].map(file);
 const CITUS = file("citus");
 const { CITUS_URL } = process.env;
 

@@ -1,0 +1,62 @@
+// Pools of the clients that the faults are tested on.
+import process from "node:process";
+import postgres from "postgres";
+import type { Sql } from "../../mod.ts";
+
+/** A pool of connections. */
+export interface Pool {
+  readonly sql: Sql & { begin<T>(mode: string, run: (sql: Sql) => Promise<T>): Promise<T> };
+  readonly end: () => Promise<unknown>;
+}
+
+/** Opens a pool to a URL. Only postgres.js takes several, of which it chooses the primary. */
+export type OpenPool = (urls: string[], max?: number, prepare?: boolean) => Pool;
+
+export const pools: Record<string, OpenPool> = {
+  "postgres.js": ([first, ...others], max = 4, prepare = true) => {
+    const url = new URL(first!);
+    const hosts = [url, ...others.map((it) => new URL(it))];
+    const many = { target_session_attrs: "primary" as const };
+    const list = hosts.map(({ host }) => host).join();
+    const sql = postgres(url.href.replace(url.host, list), {
+      ...(others.length > 0 && many),
+      max,
+      prepare,
+      onnotice: () => {},
+      connect_timeout: 5,
+    });
+    return { sql: sql as unknown as Pool["sql"], end: () => sql.end({ timeout: 0 }) };
+  },
+};
+
+// The global of Bun, if there is one; its types would declare all globals of Bun.
+const { Bun } = globalThis as {
+  Bun?: {
+    SQL: new (
+      url: string,
+      options: object,
+    ) => Pool["sql"] & { close(options: object): Promise<void> };
+  };
+};
+if (Bun) {
+  pools["Bun.SQL"] = ([url], max = 4, prepare = true) => {
+    const sql = new Bun.SQL(url!, { max, prepare, connectionTimeout: 5 });
+    // It is not awaited, as it may never resolve (oven-sh/bun #32095).
+    return { sql, end: () => Promise.resolve(void sql.close({ timeout: 0 }).catch(() => {})) };
+  };
+}
+
+/** Collects what no caller has caught, until `end`. */
+export function catchStrays(): { strays: unknown[]; end: () => void } {
+  const strays: unknown[] = [];
+  const note = (reason: unknown) => strays.push(reason);
+  process.on("unhandledRejection", note);
+  process.on("uncaughtException", note);
+  return {
+    strays,
+    end: () => {
+      process.off("unhandledRejection", note);
+      process.off("uncaughtException", note);
+    },
+  };
+}
