@@ -38,10 +38,13 @@ const SLOW = [
   "pglite",
   "repair",
   "servers",
+  "staleness",
 ]
   .map(file);
 // These test the server, start other programs, or drive a browser: one runtime is enough.
-const ON_BUN = ["bridge", "browser", "decoys", "failover", "migrations", "repair"].map(file);
+const ON_BUN = ["bridge", "browser", "decoys", "failover", "migrations", "repair", "staleness"].map(
+  file,
+);
 const CITUS = file("citus");
 const { CITUS_URL } = process.env;
 
