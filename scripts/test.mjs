@@ -40,6 +40,7 @@ const SLOW = [
   "repair",
   "servers",
   "soak",
+  "staleness",
 ]
   .map(file);
 // These test the server, start other programs, or drive a browser: one runtime is enough.
@@ -53,6 +54,7 @@ const ON_BUN = [
   "pressure",
   "repair",
   "soak",
+  "staleness",
 ].map(file);
 const CITUS = file("citus");
 const { CITUS_URL } = process.env;

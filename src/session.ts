@@ -137,11 +137,12 @@ export function toSession<Data extends object>(
 ): Session<Data> {
   const { userId, username } = stored;
   if (userId === null || username === null) throw unexpectedRow(caller);
-  return Object.assign(withDates<Data>(stored), {
+  return {
+    ...withDates<Data>(stored),
     userId,
     username,
     idleExpiresAt: idleEnd(stored, idleTimeout),
-  });
+  };
 }
 
 /** Makes the session of a guest. */

@@ -11,7 +11,8 @@ import { BEAT, BEAT_PREFIX, CHANNEL } from "./statements.ts";
  *
  * @param channel The channel's name, to be written as an identifier.
  * @param onMessage To be called with the payload of each notification.
- * @param onListen To be called whenever the client has lost its connection and listens again.
+ * @param onListen To be called whenever the client has lost its connection and listens again: when the new `listen`
+ * was answered.
  * @returns When `listen` was answered: a function that closes the connection, which is called when no beats come
  * back, to listen anew; or the client's own subscription with `unlisten`, if the client connects again by itself.
  */
@@ -57,6 +58,8 @@ export interface NotificationOptions extends Call {
 /** A notification of our own on its way through the database. */
 interface Beat {
   readonly sentAt: Moment;
+  /** When the newest beat was sent that had come back before; undefined if none had. */
+  readonly confirms: Moment | undefined;
   readonly isHeard: boolean;
   /** The fingerprint of the triggers; undefined until the statement is answered. */
   readonly triggers?: string;
@@ -72,6 +75,10 @@ const MAX_UNANSWERED = 2;
  * at a moment T comes back, all of the transactions that were committed before T have arrived. It is sent on another
  * connection than the one that listens, and cannot be guessed. One that was sent before the last gap proves nothing.
  *
+ * A client that has connected again may pass on a notification before it calls `onListen`, as postgres.js does:
+ * the server sends those that are due before it says that `listen` is done. So a beat counts when the next one, sent
+ * after it had come back, comes back as well: before that, `onListen` was called.
+ *
  * The timer of the beats keeps no process of Bun or Node from its end.
  */
 export function openNotifications(options: NotificationOptions): Notifications {
@@ -80,6 +87,8 @@ export function openNotifications(options: NotificationOptions): Notifications {
   let beats = new Map<string, Beat>();
   let unanswered = 0;
   let provenAt: Moment | undefined;
+  // When the newest beat was sent that has come back.
+  let cameBack: Moment | undefined;
   let triggers: string | undefined;
   let queueUsage = 0;
   // Of the listening in use, to which late messages of an earlier one do not belong.
@@ -93,7 +102,7 @@ export function openNotifications(options: NotificationOptions): Notifications {
 
   function lose(): void {
     beats = new Map();
-    provenAt = undefined;
+    provenAt = cameBack = undefined;
     onGap();
   }
 
@@ -136,7 +145,7 @@ export function openNotifications(options: NotificationOptions): Notifications {
   async function beat(): Promise<void> {
     const own = beats;
     const id = crypto.randomUUID();
-    own.set(id, { sentAt: clock(), isHeard: false });
+    own.set(id, { sentAt: clock(), confirms: cameBack, isHeard: false });
     unanswered++;
     try {
       const [row] = await query(options, BEAT, [id]);
@@ -162,8 +171,10 @@ export function openNotifications(options: NotificationOptions): Notifications {
     // A trigger may have been switched off and on again since the last one.
     if (sent.triggers !== triggers) onGap();
     triggers = sent.triggers;
-    if (!provenAt || provenAt.monotonic < sent.sentAt.monotonic) provenAt = sent.sentAt;
-    settleFirst();
+    cameBack = newer(cameBack, sent.sentAt);
+    provenAt = newer(provenAt, sent.confirms);
+    if (provenAt) settleFirst();
+    else if (unanswered < MAX_UNANSWERED) void beat();
   }
 
   function tick(): void {
@@ -183,7 +194,11 @@ export function openNotifications(options: NotificationOptions): Notifications {
     clearTimeout(deadline);
     const stopped = stop();
     lose();
-    await stopped;
+    let last: ReturnType<typeof setTimeout> | undefined;
+    const late = new Promise((resolve) => last = setTimeout(resolve, queryTimeout * 1000));
+    // On a half-open connection, postgres.js waits forever for the answer to UNLISTEN.
+    await Promise.race([stopped, late]);
+    clearTimeout(last);
   }
 
   const timer = setInterval(tick, limit / 4);
@@ -201,6 +216,11 @@ export function openNotifications(options: NotificationOptions): Notifications {
     ready,
     close,
   };
+}
+
+function newer(one: Moment | undefined, other: Moment | undefined): Moment | undefined {
+  if (!one || !other) return one ?? other;
+  return one.monotonic < other.monotonic ? other : one;
 }
 
 /** Ends a subscription, whose connection may be lost: nothing depends on how that ends. */
