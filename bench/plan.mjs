@@ -15,6 +15,8 @@ export const planOf = ({ quick, against }) => ({
   window: quick ? 150 : 400,
   warmUp: quick ? 150 : 1500,
   wakeUp: 80,
+  // What is answered from memory takes microseconds.
+  memory: { inFlight: [1, 64], window: quick ? 100 : 200, warmUp: quick ? 150 : 600 },
   http: { connections: 32, window: quick ? 300 : 700, requests: 8192 },
   pgbench: {
     seconds: 1,

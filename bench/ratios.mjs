@@ -190,6 +190,55 @@ function limit(rows) {
     );
 }
 
+// "Cached" divided by each of these at 1 and 64 in flight, with the target at 64. A signed cookie divides on its own
+// runtime, and a library that asks a database with its best figure on any.
+const MEMORY_TARGETS = [
+  { other: "jose HS256", targets: { Bun: 8, Node: 12, Deno: 12 } },
+  { other: "jose EdDSA" },
+  { other: "iron-session" },
+  { other: "better-auth with its cookie cache" },
+  { other: "best peer library, over its database", isPeer: true, targets: 20 },
+  { other: "coatcheck batched", own: "batched" },
+  { other: "coatcheck", own: "plain" },
+];
+
+export const MEMORY_IN_FLIGHT = [1, 64];
+
+/** Divides the validations from memory by those of the others. Null if either was not measured. */
+export function memoryRatiosOf(cells) {
+  const cached = cells.filter(({ kind, group }) =>
+    kind === "memory" && group === "coatcheck cached"
+  );
+  const runtimes = [...new Set(cached.map(({ runtime }) => runtime))];
+  return MEMORY_TARGETS.map(({ other, isPeer, own, targets }) => {
+    const isOther = (it, runtime) => {
+      if (isPeer) return it.kind === "function" && it.group === "peer";
+      if (it.runtime !== runtime) return false;
+      return own
+        ? it.kind === "function" && it.group === own && it.client === "postgres.js"
+        : it.kind === "memory" && it.group === other;
+    };
+    const byRuntime = runtimes.map((runtime) => [
+      runtime,
+      MEMORY_IN_FLIGHT.map((inFlight) => {
+        const isCell = (it) => it.operation === "validate" && it.inFlight === inFlight;
+        const ours = best(cached.filter((it) => it.runtime === runtime && isCell(it)));
+        const theirs = best(cells.filter((it) => isOther(it, runtime) && isCell(it)));
+        return ours && theirs ? ours / theirs : null;
+      }),
+    ]);
+    const targetOf = (runtime) =>
+      typeof targets === "object" ? targets[runtime] ?? null : targets ?? null;
+    return {
+      other,
+      targets: Object.fromEntries(runtimes.map((runtime) => [runtime, targetOf(runtime)])),
+      byRuntime: Object.fromEntries(byRuntime),
+    };
+  }).filter(({ byRuntime }) =>
+    Object.values(byRuntime).some((values) => values.some((value) => value !== null))
+  );
+}
+
 /** The most calls a second of these cells; null if there are none. */
 export function best(cells) {
   return cells.length ? Math.max(...cells.map(({ perSecond }) => perSecond.median)) : null;
