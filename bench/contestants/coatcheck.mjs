@@ -58,11 +58,14 @@ export async function seed(url, sessions, { dead = false, notify = false, checko
 }
 
 /** The Cookie header of a seeded session. */
-export function cookieOf(session) {
-  const hex = md5(`session${session}`);
-  const id = hex.replace(/^(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-");
-  return `__Host-session=${id}.${sha256(`secret${session}`).toString("base64url")}`;
-}
+export const cookieOf = (session) =>
+  `__Host-session=${idOf(session)}.${sha256(`secret${session}`).toString("base64url")}`;
+
+/** What `revokeSessions` needs to revoke a seeded session, and no other. */
+export const targetOf = (session) => ({ userId: userOf(session), id: idOf(session) });
+
+const idOf = (session) =>
+  md5(`session${session}`).replace(/^(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-");
 
 export function connect(url, { client, pool, prepare = true }) {
   const sql = client === "Bun.SQL"
@@ -97,6 +100,7 @@ export const liveSample = (count, sessions, seed, due = false) =>
 
 export async function open(url, options) {
   const { batched, cached, touch, sessions, seed, distinct = 16_384, checkout } = options;
+  let toRevoke = sessions;
   const coatcheck = await load(checkout);
   const { sql: plain, close } = connect(url, options);
   const sql = batched ? coatcheck.batched(plain) : plain;
@@ -126,6 +130,8 @@ export async function open(url, options) {
   return {
     create: (index) => functions.createSession(`user${userOf(index)}`, sql),
     validate: (index) => usernameOf(presented[index % presented.length]),
+    // Those after the sessions that are presented, each once.
+    revoke: async () => (await functions.revokeSessions(targetOf(++toRevoke), sql)).length === 1,
     ...(cached ? { refresh, misses: () => cache.stats().misses } : {}),
     cookies,
     usernameOf,
