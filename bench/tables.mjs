@@ -159,8 +159,8 @@ function memoryRows(cells, runtime) {
 
 function memoryRatioTable(ratios) {
   const runtimes = Object.keys(ratios[0].byRuntime);
-  const rows = ratios.map(({ other, targets, byRuntime }) => [
-    `coatcheck cached ÷ ${other}`,
+  const rows = ratios.map(({ other, cpu, targets, byRuntime }) => [
+    cpu ? `CPU of ${other} ÷ that of coatcheck cached` : `coatcheck cached ÷ ${other}`,
     runtimes.map((runtime) => targets[runtime] ?? "·").join(" / "),
     ...runtimes.map((runtime) =>
       byRuntime[runtime].map((value, index) =>
