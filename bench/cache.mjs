@@ -23,7 +23,7 @@ const plan = {
   wakeUp: 80,
   stopsAfter: 1500,
 };
-const OPERATIONS = ["create", "validate", "revoke"];
+const OPERATIONS = ["create", "validate", "touch", "revoke"];
 const CONNECTIONS = 16;
 const QUEUE_PAGES = 64;
 const DEFAULT_QUEUE_PAGES = 1_048_576;
@@ -121,7 +121,7 @@ async function requireCache() {
   if (!has) throw new UsageError("There is no cache.ts: nothing to measure");
 }
 
-/** What creates, validates and revokes, in a database with the triggers or without. It has no cache. */
+/** What creates, validates, touches and revokes, in a database with the triggers or without. It has no cache. */
 async function openWorker(triggers, url) {
   const child = startChild("Bun", "worker.mjs", "coatcheck");
   // The second half of the sessions is there to be revoked.

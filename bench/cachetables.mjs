@@ -1,7 +1,7 @@
 // The figures of bench:cache as Markdown.
 import { circumstances, table, whole } from "./tables.mjs";
 
-const OPERATIONS = ["create", "validate", "revoke"];
+const OPERATIONS = ["create", "validate", "touch", "revoke"];
 
 export function cacheReport(results) {
   const { rounds, window } = results.plan;

@@ -106,6 +106,7 @@ export async function open(url, options) {
   const sql = batched ? coatcheck.batched(plain) : plain;
   const policy = { touchInterval: touch ? 0 : 86_400 };
   let functions = coatcheck.configure(policy);
+  const touching = coatcheck.configure({ touchInterval: 0 });
   let cache;
   const headersOf = (cookie) => new Headers({ cookie });
   const cookies = liveSample(distinct, sessions, seed, touch).map(cookieOf);
@@ -130,6 +131,8 @@ export async function open(url, options) {
   return {
     create: (index) => functions.createSession(`user${userOf(index)}`, sql),
     validate: (index) => usernameOf(presented[index % presented.length]),
+    touch: async (index) =>
+      (await touching.validateSession(presented[index % presented.length], sql)).session?.username,
     // Those after the sessions that are presented, each once.
     revoke: async () => (await functions.revokeSessions(targetOf(++toRevoke), sql)).length === 1,
     ...(cached ? { refresh, misses: () => cache.stats().misses } : {}),
