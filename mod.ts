@@ -29,6 +29,7 @@
  */
 
 export { batched } from "./src/batch.ts";
+export type { SessionCache, SessionCacheStats } from "./src/cached.ts";
 export { configure, type SessionFunctions } from "./src/configure.ts";
 export type { RequestHeaders } from "./src/cookie.ts";
 export {

@@ -12,6 +12,7 @@ import {
   type Server,
   type Severity,
 } from "./checks/finding.ts";
+import { notify } from "./checks/notify.ts";
 import { others, privileges, searchPath } from "./checks/rights.ts";
 import { foreignKey, indexes, ledger, owner, schema, table } from "./checks/schema.ts";
 import { clock, durability, pooler, version, writable } from "./checks/server.ts";
@@ -38,6 +39,7 @@ export const CHECKS: readonly Check[] = [
   unique,
   lookUp,
   foreignKey,
+  notify,
   privileges,
   others,
   searchPath,

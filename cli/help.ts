@@ -37,6 +37,8 @@ Usage: npx coatcheck migrate [options]
                   With the id, deleting a user deletes
                   their sessions: a foreign key. Names are
                   as in SQL: app."Users":id:email
+  --notify        each revocation also notifies, for
+                  coatcheck/cache. Later calls keep it
   --dry-run       say what would be applied, change nothing
   --print         print the SQL of all steps. Needs no
                   database. A step that was applied does

@@ -11,8 +11,10 @@ export async function migrateSchema(context: Context): Promise<number> {
   const given = args.value("users");
   const users = given === undefined ? undefined : readUsers(given);
   const isDry = args.has("dry-run");
+  const notify = args.has("notify");
   if (args.has("print") && !isDry) {
-    const steps = migrationsFor(users);
+    const steps = migrationsFor(users).filter(({ optional }) => !optional || notify)
+      .map(({ name, text }) => ({ name, text }));
     await context.print(scriptOf(steps.map(({ text }) => text)), { steps });
     return 0;
   }
@@ -26,7 +28,7 @@ export async function migrateSchema(context: Context): Promise<number> {
     return Promise.resolve([]);
   };
   const queryTimeout = args.seconds("timeout") ?? 60;
-  const options = users === undefined ? { queryTimeout } : { users, queryTimeout };
+  const options = { ...(users && { users }), notify, queryTimeout };
   const { applied, foreignKey } = await migrate(isDry ? dry : sql, options);
   if (isDry) {
     const steps = applied.map((name, index) => ({ name, text: texts[index]! }));

@@ -208,11 +208,25 @@ left join lateral (
 order by k.place
 limit 1`;
 
+/** The triggers of 005_notify, and whether each fires for every writer, also on the partitions of the table. */
+export const NOTIFIERS = `
+select t.tgname::text as name,
+  t.tgenabled = 'A' and not exists (
+    select from pg_trigger c where c.tgparentid = t.oid and c.tgenabled <> 'A'
+  ) as is_always
+from pg_trigger t
+where t.tgrelid = to_regclass('coatcheck.sessions') and t.tgfoid = to_regprocedure('coatcheck.notify()')
+  and t.tgname in ('coatcheck_notify_update', 'coatcheck_notify_delete', 'coatcheck_notify_truncate')`;
+
+/** How full the queue of notifications is, 0 to 1. It is that of the whole server. */
+export const QUEUE = "select pg_notification_queue_usage() as usage";
+
 /** Triggers and rules of the app on the table of sessions. */
 export const TRIGGERS = `
 select t.tgname::text as name
 from pg_trigger t
 where t.tgrelid = to_regclass('coatcheck.sessions') and not t.tgisinternal and t.tgenabled <> 'D'
+  and t.tgfoid is distinct from to_regprocedure('coatcheck.notify()')
 union all
 select r.rulename::text
 from pg_rewrite r

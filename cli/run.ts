@@ -30,7 +30,13 @@ export const COMMANDS: Readonly<Record<string, Entry>> = {
   migrate: {
     run: migrateSchema,
     words: 0,
-    options: { users: "value", "dry-run": "flag", print: "flag", timeout: "value" },
+    options: {
+      users: "value",
+      notify: "flag",
+      "dry-run": "flag",
+      print: "flag",
+      timeout: "value",
+    },
   },
   doctor: {
     run: doctor,

@@ -1,6 +1,6 @@
-// Builds dist/: the module, the conformance suite and the helpers for tests, with their types, and the command
-// line; with what they take from other packages inside, so that npm users install no dependency.
-import { readFileSync, writeFileSync } from "node:fs";
+// Builds dist/: the module, the cache, the conformance suite and the helpers for tests, with their types, and the
+// command line; with what they take from other packages inside, so that npm users install no dependency.
+import { readdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import process from "node:process";
 import { install } from "./install.mjs";
@@ -10,7 +10,19 @@ await install();
 // Under Bun, as tsup does not run on Node 20.
 const options = ["--format=esm", "--target=es2022", "--platform=neutral", "--dts"];
 const tsup = [bin("bun"), "--bun", bin("tsup"), ...options, "--no-config", "--silent"];
-if (!await run([...tsup, "mod.ts", "--clean"])) process.exit(1);
+if (!await run([...tsup, "mod.ts", "cache.ts", "--clean"])) process.exit(1);
+// What the module and the cache have in common is in a file of its own, so that their errors are of one class.
+for (const [ending, name] of [[".d.ts", "shared.d.ts"], [".js", "shared.js"]]) {
+  const names = readdirSync(join(root, "dist")).filter((it) => it.endsWith(ending));
+  const [common, ...more] = names.filter((it) => !/^(mod|cache)\.(js|d\.ts)$/.test(it));
+  if (!common || more.length) throw new Error(`tsup has split the module into ${names}`);
+  renameSync(join(root, "dist", common), join(root, "dist", name));
+  for (const importer of names.filter((it) => it !== common)) {
+    const file = join(root, "dist", importer);
+    const path = common.replace(/\.d\.ts$/, ".js");
+    writeFileSync(file, readFileSync(file, "utf8").replaceAll(`./${path}`, "./shared.js"));
+  }
+}
 // Both are about the module that is there, and hold none of their own.
 for (const name of ["conformance", "testing"]) {
   if (!await run([...tsup, `${name}.ts`, "--external=./mod.ts"])) process.exit(1);
@@ -22,7 +34,7 @@ if (!await run([...command, "--entry.cli", "cli/main.ts", ...outside])) process.
 const cli = join(root, "dist", "cli.js");
 writeFileSync(cli, readFileSync(cli, "utf8").replaceAll(/"(?:\.\.\/)+mod\.ts"/g, '"./mod.js"'));
 const others = ["conformance", "testing"].flatMap((name) => [`${name}.js`, `${name}.d.ts`]);
-for (const name of ["mod.d.ts", ...others]) {
+for (const name of ["mod.d.ts", "cache.d.ts", "shared.d.ts", ...others]) {
   const file = join(root, "dist", name);
   // The examples in the types say our name on JSR.
   const text = readFileSync(file, "utf8").replaceAll("@coatcheck/coatcheck", "coatcheck");
@@ -31,19 +43,21 @@ for (const name of ["mod.d.ts", ...others]) {
 
 // A statement that nobody asks for shall not be in their bundle: bundlers drop a constant only where they
 // see that making it does nothing else.
-const module = join(root, "dist", "mod.js");
 const made =
   /^var (\w+) = (?=[a-z]\w*\(|`)(.*?);\n(?=\n*(?:var |(?:async )?function |\/\/ |export ))/gms;
 // Statements lose the line breaks that they are sent without.
-const statements = /^\/\/ src\/statements\.ts\n[^]*?(?=^\/\/ src\/)/m;
+const statements = /^\/\/ src\/(?:cache\/)?statements\.ts\n[^]*?(?=^\/\/ src\/)/m;
 const withoutBreaks = (code) =>
   code.replaceAll(/`[^`]*`/g, (literal) => literal.replaceAll(/\n\s*/g, " "));
-writeFileSync(
-  module,
-  readFileSync(module, "utf8")
-    .replace(made, "var $1 = /* @__PURE__ */ (() => $2)();\n")
-    .replace(statements, withoutBreaks),
-);
+for (const name of ["mod.js", "cache.js", "shared.js"]) {
+  const file = join(root, "dist", name);
+  writeFileSync(
+    file,
+    readFileSync(file, "utf8")
+      .replace(made, "var $1 = /* @__PURE__ */ (() => $2)();\n")
+      .replace(statements, withoutBreaks),
+  );
+}
 
 // Both are under the MIT licence, as we are: the text differs in its copyright line alone.
 const [ours] = /^Copyright.*$/m.exec(readFileSync(join(root, "LICENSE"), "utf8"));

@@ -1,6 +1,6 @@
 // All that must hold before a change lands: each step is named as the claim it proves.
 import { existsSync, readdirSync, readFileSync } from "node:fs";
-import { join } from "node:path";
+import { join, posix } from "node:path";
 import process from "node:process";
 import { install } from "./install.mjs";
 import { bin, root, run } from "./run.mjs";
@@ -9,6 +9,7 @@ await install();
 const deno = (verb, ...args) => [bin("deno"), verb, "--config=deno.npm.json", ...args];
 const sources = [
   "mod.ts",
+  "cache.ts",
   "conformance.ts",
   "testing.ts",
   "src",
@@ -31,6 +32,7 @@ const claims = {
     "--deny-warnings",
     ...floating,
     "mod.ts",
+    "cache.ts",
     "conformance.ts",
     "testing.ts",
     "src",
@@ -43,12 +45,20 @@ const claims = {
   "Types hold on Deno": deno(
     "check",
     "mod.ts",
+    "cache.ts",
     "conformance.ts",
     "testing.ts",
     "cli/main.ts",
     "examples/deno.ts",
   ),
-  "Every export is documented": deno("doc", "--lint", "mod.ts", "conformance.ts", "testing.ts"),
+  "Every export is documented": deno(
+    "doc",
+    "--lint",
+    "mod.ts",
+    "cache.ts",
+    "conformance.ts",
+    "testing.ts",
+  ),
   "docs/reference.md is what the doc comments say": [
     process.execPath,
     "scripts/reference.mjs",
@@ -72,14 +82,15 @@ for (const [claim, proof] of Object.entries(claims)) {
 function modules() {
   const table = readFileSync(join(root, "docs", "architecture.md"), "utf8");
   const said = new Map(
-    [...table.matchAll(/^\| `(\w+\.ts)` \|[^|]*\|([^|]*)\|/gm)]
-      .map(([, module, imports]) => [module, imports.match(/\w+(?=\.ts)/g) ?? []]),
+    [...table.matchAll(/^\| `([\w/]+\.ts)` \|[^|]*\|([^|]*)\|/gm)]
+      .map(([, module, imports]) => [module, imports.match(/[\w/]+(?=\.ts)/g) ?? []]),
   );
   let holds = true;
-  for (const module of readdirSync(join(root, "src"))) {
+  const files = readdirSync(join(root, "src"), { recursive: true });
+  for (const module of files.filter((file) => file.endsWith(".ts"))) {
     const code = readFileSync(join(root, "src", module), "utf8");
-    const found = [...code.matchAll(/^(?:import|\}) (?!type\b)[^;]*?from "\.\/(\w+)\.ts"/gm)]
-      .map(([, name]) => name);
+    const found = [...code.matchAll(/^(?:import|\}) (?!type\b)[^;]*?from "(\.[\w./]+)\.ts"/gm)]
+      .map(([, path]) => posix.join(posix.dirname(module), path));
     if (String(found.sort()) === String(said.get(module)?.sort())) continue;
     holds = false;
     console.error(`${module} imports ${found}; docs/architecture.md says ${said.get(module)}`);

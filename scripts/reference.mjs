@@ -20,12 +20,17 @@ const chapters = {
   "CSRF protection and handlers": ["handler", "origin", "response"],
   "Errors and events": ["errors", "events"],
   "Types": [],
+  "Cache": ["cache", "cached", "notifications"],
   "Helpers for tests": ["testing"],
   "Conformance suite": ["conformance"],
 };
 
 /** The chapters that have an entry point of their own. */
-const ownEntries = { "Helpers for tests": "testing.ts", "Conformance suite": "conformance.ts" };
+const ownEntries = {
+  "Cache": "cache.ts",
+  "Helpers for tests": "testing.ts",
+  "Conformance suite": "conformance.ts",
+};
 
 const INTRODUCTION = `\
 Most functions take a subject, the SQL client and options, in this order, and return a promise. A wrong argument is a

@@ -4,7 +4,8 @@ import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import process from "node:process";
 import { migrations } from "../src/migrations.ts";
-import * as module from "../src/statements.ts";
+import * as cacheStatements from "../src/cache/statements.ts";
+import * as statements from "../src/statements.ts";
 import { root } from "./run.mjs";
 
 const byHand = ["grants.sql"];
@@ -36,15 +37,17 @@ if (left.length) {
 
 /** Every statement, with its doc comment as a comment of SQL. */
 function statementsText() {
-  const source = readFileSync(join(root, "src", "statements.ts"), "utf8");
+  const read = (...path) => readFileSync(join(root, "src", ...path), "utf8");
+  const source = read("statements.ts");
   const [introduction] = /^(\/\/.*\n)+/.exec(source);
+  const module = { ...statements, ...cacheStatements };
   const parts = [
     introduction.replaceAll(/^\/\/ ?/gm, "-- ").replaceAll(/ $/gm, "").trim(),
     "-- Written by scripts/sql.mjs. The text that is sent has a space for each line break and its indentation.",
   ];
   // In the order of the source, which a module does not keep.
   for (
-    const [, comment, name] of source.matchAll(
+    const [, comment, name] of (source + read("cache", "statements.ts")).matchAll(
       /\/\*\*((?:(?!\*\/)[^])*)\*\/\nexport const (\w+): Statement\b/g,
     )
   ) {

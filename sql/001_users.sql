@@ -26,6 +26,7 @@ declare
   id_collation pg_catalog.oid;
   user_id pg_catalog.text;
   old_type pg_catalog.oid;
+  notify_update pg_catalog.text;
   app_role pg_catalog.text;
 begin
   -- Your search_path finds your table. What follows calls only functions and operators of pg_catalog,
@@ -198,6 +199,15 @@ begin
   end if;
     select atttypid into old_type from pg_attribute
       where attrelid = 'coatcheck.sessions'::regclass and attname = 'user_id';
+    -- The trigger of 005_notify compares user_id, and a type cannot change beneath it.
+    if old_type <> id_type then
+      select pg_get_triggerdef(oid) into notify_update from pg_trigger
+        where tgrelid = 'coatcheck.sessions'::regclass and tgname = 'coatcheck_notify_update'
+          and tgfoid = to_regprocedure('coatcheck.notify()')::oid;
+      if notify_update is not null then
+        drop trigger coatcheck_notify_update on coatcheck.sessions;
+      end if;
+    end if;
     if array[old_type, id_type] <@ array[20, 21, 23]::oid[] then
       if id_type = 20 and old_type <> 20 or id_type = 23 and old_type = 21 then
         execute 'alter table coatcheck.sessions alter user_id type ' || user_id;
@@ -205,6 +215,10 @@ begin
     elsif old_type <> id_type and not array[old_type, id_type] <@ array[25, 1043]::oid[] then
       delete from coatcheck.sessions;
       execute 'alter table coatcheck.sessions alter user_id type ' || user_id || ' using null';
+    end if;
+    if notify_update is not null then
+      execute notify_update;
+      alter table coatcheck.sessions enable always trigger coatcheck_notify_update;
     end if;
     -- The roles that may create sessions have lost the right to read the view.
     for app_role in

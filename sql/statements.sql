@@ -485,6 +485,7 @@ select $1::text as call,
   (s.previous_digest is not null)::text as is_rotated,
   extract(epoch from s.rotated_at)::text as rotated,
   extract(epoch from s.rotation_seen_at)::text as rotation_seen,
+  pg_catalog.pg_is_in_recovery()::text as is_standby,
   (s.digest = pg_catalog.decode($3::text, 'hex'))::text as is_current
 from coatcheck.sessions s
 where s.id = $2::text::uuid
@@ -859,6 +860,7 @@ select $1::text as call,
   (s.previous_digest is not null)::text as is_rotated,
   extract(epoch from s.rotated_at)::text as rotated,
   extract(epoch from s.rotation_seen_at)::text as rotation_seen,
+  pg_catalog.pg_is_in_recovery()::text as is_standby,
   (s.digest = pg_catalog.decode($3::text, 'hex'))::text as is_current,
   pg_catalog.encode(s.digest, 'hex') as digest,
   pg_catalog.encode(s.rotation_salt, 'hex') as salt
@@ -890,6 +892,7 @@ select $1::text as call,
   (s.previous_digest is not null)::text as is_rotated,
   extract(epoch from s.rotated_at)::text as rotated,
   extract(epoch from s.rotation_seen_at)::text as rotation_seen,
+  pg_catalog.pg_is_in_recovery()::text as is_standby,
   (s.digest = pg_catalog.decode($3::text, 'hex'))::text as is_current,
   pg_catalog.encode(s.digest, 'hex') as digest,
   pg_catalog.encode(s.rotation_salt, 'hex') as salt
@@ -921,6 +924,7 @@ select $1::text as call,
   (s.previous_digest is not null)::text as is_rotated,
   extract(epoch from s.rotated_at)::text as rotated,
   extract(epoch from s.rotation_seen_at)::text as rotation_seen,
+  pg_catalog.pg_is_in_recovery()::text as is_standby,
   (s.digest = pg_catalog.decode($3::text, 'hex'))::text as is_current,
   octet_length(((s.data || $8::text::jsonb) - $7::text::text[])::text)::text as size
 from coatcheck.sessions s
@@ -1311,6 +1315,7 @@ select c.value ->> 0 as call,
   (s.previous_digest is not null)::text as is_rotated,
   extract(epoch from s.rotated_at)::text as rotated,
   extract(epoch from s.rotation_seen_at)::text as rotation_seen,
+  pg_catalog.pg_is_in_recovery()::text as is_standby,
   s.is_current::text as is_current
 from jsonb_array_elements($1::text::jsonb) c(value)
 cross join lateral (
@@ -1442,3 +1447,42 @@ select g.call,
 from given g
 left join s on s.id = g.id
 where g.user_id is not null;
+
+-- BEAT
+--
+-- Sends a beat to every listener of the channel. Returns a fingerprint of the triggers, which changes if one
+-- of them is switched off and on again; null if one is missing. On the connection that listens, it sends
+-- nothing and returns no row: behind a pooler, a beat comes back there while other notifications are lost.
+--
+-- $1 the call; $2 the beat.
+select $1::text as call,
+  pg_catalog.pg_notify('coatcheck', 'beat:' || $2::text)::text as sent,
+  (
+    select case when count(*) = 3 then
+      pg_catalog.string_agg(t.oid::text || ':' || t.xmin::text || ':' || p.xmin::text, ' ' order by t.oid)
+    end
+    from pg_catalog.pg_trigger t
+    join pg_catalog.pg_proc p on p.oid = t.tgfoid
+    where t.tgrelid = pg_catalog.to_regclass('coatcheck.sessions')::oid
+      and p.oid = pg_catalog.to_regproc('coatcheck.notify')::oid
+      and t.tgenabled = 'A'
+  ) as triggers
+where not exists (
+  select from pg_catalog.pg_listening_channels() c where c = 'coatcheck'
+);
+
+-- FIND_LIVE
+--
+-- Finds which of some sessions have not ended. Takes no lock. One row, which says too whether a standby has
+-- answered: it may not know of a session or of its end.
+--
+-- $1 the call; $2 the session ids, as an array.
+select $1::text as call,
+  pg_catalog.pg_is_in_recovery()::text as is_standby,
+  (
+    select pg_catalog.string_agg(s.id::text, ' ')
+    from coatcheck.sessions s
+    where s.id = any($2::text::uuid[])
+      and s.revoked_at is null
+      and s.expires_at > statement_timestamp()
+  ) as live;

@@ -31,9 +31,11 @@ export function toBase64url(bytes: Uint8Array): string {
   return bits > 0 ? text + ALPHABET[held << 6 - bits & 63] : text;
 }
 
-/** Reads base64url without padding, which the caller has checked. */
-export function fromBase64url(text: string): Uint8Array {
-  const bytes = new Uint8Array(text.length * 3 >> 2);
+/** Reads base64url without padding, which the caller has checked, into as many bytes as it has. */
+export function fromBase64url(
+  text: string,
+  bytes: Uint8Array = new Uint8Array(text.length * 3 >> 2),
+): Uint8Array {
   let held = 0;
   let bits = 0;
   for (let index = 0, read = 0; index < text.length; index++) {

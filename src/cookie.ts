@@ -34,7 +34,8 @@ export const MAX_TOKENS = 8;
  * @param header The request's `Cookie`.
  */
 export function readCookies(header: string, names: readonly string[]): PresentedTokens {
-  const tokens = new Map<string, PresentedToken>();
+  const values: string[] = [];
+  const tokens: PresentedToken[] = [];
   let count = 0;
   for (const pair of header.split(";")) {
     const equals = pair.indexOf("=");
@@ -42,12 +43,14 @@ export function readCookies(header: string, names: readonly string[]): Presented
     count++;
     const value = trim(pair.slice(equals + 1));
     // One more than are accepted says that there are too many.
-    const token = tokens.has(value) || tokens.size > MAX_TOKENS ? null : parseToken(value);
-    if (token) tokens.set(value, token);
+    const token = values.includes(value) || tokens.length > MAX_TOKENS ? null : parseToken(value);
+    if (!token) continue;
+    values.push(value);
+    tokens.push(token);
   }
-  const isRefused = tokens.size === 0 || tokens.size > MAX_TOKENS;
+  const isRefused = tokens.length === 0 || tokens.length > MAX_TOKENS;
   return {
-    tokens: count === 0 ? "absent" : isRefused ? "malformed" : [...tokens.values()],
+    tokens: count === 0 ? "absent" : isRefused ? "malformed" : tokens,
     areSeveral: count > 1,
   };
 }
@@ -55,13 +58,14 @@ export function readCookies(header: string, names: readonly string[]): Presented
 function trim(text: string): string {
   let start = 0;
   let end = text.length;
-  while (start < end && isBlank(text[start])) start++;
-  while (end > start && isBlank(text[end - 1])) end--;
+  while (start < end && isBlank(text.charCodeAt(start))) start++;
+  while (end > start && isBlank(text.charCodeAt(end - 1))) end--;
   return text.slice(start, end);
 }
 
-function isBlank(character: string | undefined): boolean {
-  return character === " " || character === "\t";
+/** Whether a character is a space or a tab. */
+function isBlank(code: number): boolean {
+  return code === 0x20 || code === 0x09;
 }
 
 /**

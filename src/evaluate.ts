@@ -20,6 +20,8 @@ export interface StoredState extends StoredSession {
   readonly rotatedAt: number | null;
   /** When the new secret was first presented. */
   readonly rotationSeenAt: number | null;
+  /** Whether a standby has answered, which may lag behind. */
+  readonly isStandby: boolean;
   /** Whether the presented secret is the current one; if not, it is the previous one. */
   readonly isCurrent: boolean;
   /** When the user last proved their identity, as the text of the row. */
@@ -27,14 +29,13 @@ export interface StoredState extends StoredSession {
 }
 
 /** How many cells {@linkcode readState} reads. */
-export const STATE_CELLS: number = SESSION_CELLS + 7;
+export const STATE_CELLS: number = SESSION_CELLS + 8;
 
 /** Reads the columns of VALIDATE, which the statements that explain have in the same places. */
 export function readState(caller: string, cells: readonly Cell[], id: string): StoredState {
   const session = readSession(caller, cells, id);
-  const [clock, isRevoked, reason, isRotated, rotated, seen, isCurrent] = cells.slice(
-    SESSION_CELLS,
-  );
+  const state = cells.slice(SESSION_CELLS);
+  const [clock, isRevoked, reason, isRotated, rotated, seen, isStandby, isCurrent] = state;
   return {
     ...session,
     clock: readNumber(caller, clock),
@@ -43,6 +44,7 @@ export function readState(caller: string, cells: readonly Cell[], id: string): S
     isRotated: readBoolean(caller, isRotated),
     rotatedAt: rotated === null ? null : readNumber(caller, rotated),
     rotationSeenAt: seen === null ? null : readNumber(caller, seen),
+    isStandby: readBoolean(caller, isStandby),
     isCurrent: readBoolean(caller, isCurrent),
     authenticated: cells[5] ?? null,
   };

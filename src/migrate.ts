@@ -1,5 +1,5 @@
 import { SessionError } from "./errors.ts";
-import { copyOptions, requireSeconds } from "./input.ts";
+import { copyOptions, requireBoolean, requireSeconds } from "./input.ts";
 import { migrationsFor, readUsers, type UsersTable } from "./migrations.ts";
 import { type Call, type Cell, query, script, type Sql, statement } from "./sql.ts";
 
@@ -11,6 +11,14 @@ export interface MigrateOptions {
    * @default {users(id, username)}
    */
   readonly users?: UsersTable;
+  /**
+   * Also makes each revocation a notification of PostgreSQL, by triggers on the table of sessions: what
+   * `coatcheck/cache` needs. Once they are made, every later call keeps them, with or without this option. A
+   * transaction that revokes or changes a session can then not be prepared (`PREPARE TRANSACTION`).
+   *
+   * @default {false}
+   */
+  readonly notify?: boolean;
   /** Seconds that the database has for each step, 1 to 86,400: it may wait for locks. @default {60} */
   readonly queryTimeout?: number;
 }
@@ -36,7 +44,7 @@ export interface MigrateResult {
  * that is not enforced has no triggers.
  */
 const STATE = statement(
-  20,
+  22,
   `with recursive parts as (
     select part.oid, part.relname, part.relkind, part.relowner, schema.nspowner,
       pg_catalog.obj_description(part.oid, 'pg_class')
@@ -189,6 +197,21 @@ const STATE = statement(
       join pg_catalog.pg_attribute a on a.attrelid operator(pg_catalog.=) p.oid
       where p.relname operator(pg_catalog.=) 'sessions' and a.attname operator(pg_catalog.=) 'user_id'
         and not a.attnotnull))::pg_catalog.text as takes_guests,
+    (3 operator(pg_catalog.=) (select pg_catalog.count(*) from parts p
+      join pg_catalog.pg_trigger t on t.tgrelid operator(pg_catalog.=) p.oid
+      join pg_catalog.pg_proc f on f.oid operator(pg_catalog.=) t.tgfoid
+      join pg_catalog.pg_namespace n on n.oid operator(pg_catalog.=) f.pronamespace
+      where p.relname operator(pg_catalog.=) 'sessions'
+        and t.tgname operator(pg_catalog.=) any (array['coatcheck_notify_update', 'coatcheck_notify_delete',
+          'coatcheck_notify_truncate'])
+        and t.tgenabled operator(pg_catalog.=) 'A'::pg_catalog."char"
+        and n.nspname operator(pg_catalog.=) 'coatcheck' and f.proname operator(pg_catalog.=) 'notify'
+        and not exists (select from untrusted u where u.oid operator(pg_catalog.=) f.proowner)
+        and not exists (select from pg_catalog.pg_trigger c
+          where c.tgparentid operator(pg_catalog.=) t.oid
+            and c.tgenabled operator(pg_catalog.<>) 'A'::pg_catalog."char")
+    ))::pg_catalog.text as notifies,
+    (pg_catalog.to_regclass('pg_catalog.pg_dist_partition') is not null)::pg_catalog.text as has_citus,
     (exists (select from foreign_keys))::pg_catalog.text as has_foreign_key,
     (exists (select from foreign_keys f join named n on n.oid operator(pg_catalog.=) f.confrelid
       where not f.convalidated and f.count operator(pg_catalog.>) 0
@@ -237,6 +260,21 @@ const APPLIED = statement(
 );
 
 /**
+ * Whether Citus distributes the sessions. It knows three kinds of tables: distributed ones and reference tables,
+ * for which it refuses triggers, and local ones.
+ */
+const DISTRIBUTED = statement(
+  1,
+  `select $1::pg_catalog.text as call from pg_catalog.pg_dist_partition d
+  join pg_catalog.pg_class c on c.oid operator(pg_catalog.=) d.logicalrelid::pg_catalog.oid
+  join pg_catalog.pg_namespace n on n.oid operator(pg_catalog.=) c.relnamespace
+  where n.nspname operator(pg_catalog.=) 'coatcheck' and c.relname operator(pg_catalog.=) 'sessions'
+    and (d.partmethod operator(pg_catalog.<>) 'n'::pg_catalog."char"
+      or d.repmodel operator(pg_catalog.=) 't'::pg_catalog."char"
+      or d.colocationid operator(pg_catalog.<>) 0)`,
+);
+
+/**
  * Makes the schema `coatcheck`, or brings it up to date.
  *
  * Each step is one statement that takes an advisory lock, so any number of servers may start at once;
@@ -263,24 +301,30 @@ const APPLIED = statement(
  * ```
  *
  * @param sql The SQL client. In a transaction, all steps are applied, or none.
- * @param options Your users' table, and a deadline for each step.
+ * @param options Your users' table, whether revocations notify, and a deadline for each step.
  * @returns The names of the steps that this call ran. Where servers start at once, several may run a
  * step, and the first one applies it.
  * @throws {TypeError} If an argument has the wrong type, or an option is unknown.
  * @throws {RangeError} If a name is empty, too long, or cannot be one.
  * @throws {SessionError} If a step fails: the message names it. The steps before it stay. If the view is
  * missing and `users` is not given (`SCHEMA_MISSING`). If `users` names another table than the view reads or
- * the foreign key refers to, `coatcheck.sessions.user_id` cannot hold your keys, `users.id` is not unique, or
- * `coatcheck.sessions` has lost a column.
+ * the foreign key refers to, `coatcheck.sessions.user_id` cannot hold your keys, `users.id` is not unique,
+ * `coatcheck.sessions` has lost a column, or `notify` is asked of a table that Citus distributes.
  */
 export async function migrate(sql: Sql, options: MigrateOptions = {}): Promise<MigrateResult> {
-  const known = ["users", "queryTimeout"];
-  const { users, queryTimeout = 60 } = copyOptions("migrate: options", options, known);
+  const known = ["users", "notify", "queryTimeout"];
+  const { users, notify = false, queryTimeout = 60 } = copyOptions(
+    "migrate: options",
+    options,
+    known,
+  );
+  requireBoolean("migrate: notify", notify);
   requireSeconds("migrate: queryTimeout", queryTimeout, 1, 86_400);
   const call: Call = { caller: "migrate", sql, queryTimeout };
   const named = readUsers(users);
-  const steps = migrationsFor(named);
+  const all = migrationsFor(named);
   const state = await readState(call, named);
+  const steps = all.filter(({ name, optional }) => !optional || notify || state.done.has(name));
   if (state.isTrusted || state.done.size) refuseOther(state, named);
   if (state.done.has("001_users") && !state.hasView && !named) {
     throw new SessionError(
@@ -291,6 +335,9 @@ export async function migrate(sql: Sql, options: MigrateOptions = {}): Promise<M
     );
   }
   const missing = steps.filter(({ name }) => isMissing(name, state, named));
+  if (state.hasCitus && missing.some(({ name }) => name === "005_notify")) {
+    await refuseDistributed(call, state);
+  }
   for (const { name, text } of missing) {
     try {
       await query({ ...call, caller: `migrate, step ${name}` }, script(text), []);
@@ -326,6 +373,9 @@ interface State {
   readonly hasIndexes: boolean;
   /** Whether a session may have no user. */
   readonly takesGuests: boolean;
+  /** Whether a revocation notifies: each trigger is there, and enabled for every writer. */
+  readonly notifies: boolean;
+  readonly hasCitus: boolean;
   readonly hasForeignKey: boolean;
   /** Whether a foreign key to the table that the call names was made, and never validated. */
   readonly canValidate: boolean;
@@ -354,8 +404,9 @@ async function readState(call: Call, named: Partial<UsersTable> | undefined): Pr
   const isOurs = comment || names.includes("001_users");
   const [, , isTrusted, hasView, hasSessions, showsUsers, hasLedgerKey, hasIndexes, takesGuests] =
     answers;
-  const [hasForeignKey, canValidate, deletesSessions, canRefer] = answers.slice(9);
-  const [readsOthers, refersToOthers, key, old, wrongColumns, repair] = cells.slice(13);
+  const [notifies, hasCitus, hasForeignKey, canValidate, deletesSessions, canRefer] = answers
+    .slice(9);
+  const [readsOthers, refersToOthers, key, old, wrongColumns, repair] = cells.slice(15);
   return {
     done: new Set(isOurs ? names : []),
     isTrusted: isTrusted!,
@@ -365,6 +416,8 @@ async function readState(call: Call, named: Partial<UsersTable> | undefined): Pr
     hasLedgerKey: hasLedgerKey!,
     hasIndexes: hasIndexes!,
     takesGuests: takesGuests!,
+    notifies: notifies!,
+    hasCitus: hasCitus!,
     hasForeignKey: hasForeignKey!,
     canValidate: canValidate!,
     deletesSessions: deletesSessions!,
@@ -382,11 +435,15 @@ function isMissing(name: string, state: State, named: Partial<UsersTable> | unde
   if (!state.done.has(name)) return true;
   if (name === "001_users") return !state.hasView || !state.hasLedgerKey;
   if (name === "004_guests") return !state.takesGuests;
+  if (name === "005_notify") return !state.notifies;
   if (name !== "002_sessions") return false;
   const lacksForeignKey = named?.id !== undefined && state.canRefer &&
     (!state.hasForeignKey || state.canValidate);
   return !state.hasSessions || !state.hasIndexes || lacksForeignKey;
 }
+
+// A type cannot change beneath a trigger that compares the column. The next call makes it again.
+const UNNOTIFY = "drop trigger if exists coatcheck_notify_update on coatcheck.sessions; ";
 
 /**
  * Refuses what no step can make right: a part that has lost its columns, and a view or a foreign key over
@@ -427,9 +484,23 @@ function refuseOther(state: State, named: Partial<UsersTable> | undefined): void
     throw refused(
       "CC008",
       `coatcheck.users.id must have the type of coatcheck.sessions.user_id (${old}), got ${key}; ` +
-        `run: alter table coatcheck.sessions alter user_id type ${key}`,
+        `run: ${done.has("005_notify") ? UNNOTIFY : ""}` +
+        `alter table coatcheck.sessions alter user_id type ${key}`,
     );
   }
+}
+
+/** Refuses to notify of what Citus distributes, before any step changes something. */
+async function refuseDistributed(call: Call, { done }: State): Promise<void> {
+  const rows = await query(call, DISTRIBUTED, []);
+  if (!rows.length) return;
+  throw refused(
+    "CC011",
+    "coatcheck.sessions is distributed by Citus, which refuses triggers, so coatcheck/cache is not available; " +
+      (done.has("005_notify")
+        ? "run: delete from coatcheck.migrations where name = '005_notify'"
+        : "leave the option notify out"),
+  );
 }
 
 const refused = (sqlstate: string, message: string) =>

@@ -21,6 +21,8 @@ export interface Migration {
   readonly name: string;
   /** One SQL statement, so one transaction through any client. */
   readonly text: string;
+  /** Whether {@linkcode migrate} applies it only if an option asks for it. */
+  readonly optional: boolean;
 }
 
 // A step runs with the rights of the role that migrates, often a superuser, and other roles may create
@@ -32,7 +34,9 @@ export interface Migration {
 // 2. OWNERS: a step touches no object of a role that it has no reason to trust.
 // 3. Your table's name is looked up by your search_path, and from then on the step uses its oid.
 
-const OWNERS = `\
+// `more` selects other objects and their owners.
+const ownersOf = (more: string) =>
+  `\
   -- An object of another role may hold a trigger, a rule or a function that would run with your rights.
   -- Trusted are superusers, you, and the roles whose rights you have as a member. A superuser has the
   -- rights of every role, so membership says nothing there.
@@ -42,7 +46,7 @@ const OWNERS = `\
       union all
       select 'coatcheck.' || relname, relowner from pg_class
         where relnamespace = to_regnamespace('coatcheck')
-          and relname in ('migrations', 'users', 'sessions')
+          and relname in ('migrations', 'users', 'sessions')${more}
     ) object (name, owner)
     join pg_roles owner on owner.oid = object.owner
     join pg_roles me on me.rolname = current_user
@@ -55,6 +59,7 @@ const OWNERS = `\
       'migrate: ' || foreign_object || ' is owned by another role; '
       'run migrate as that role, or drop it if that role is not yours';
   end if;`;
+const OWNERS = ownersOf("");
 
 const UNIQUE = `\
   -- With two rows for an id or a username, a session could be read as another user's. Null is no user.
@@ -119,14 +124,17 @@ export function migrationsFor(given: Partial<UsersTable> = Object.create(null)):
   const { table = "users", id = "id", username = "username" } = given;
   // A guess makes no foreign key: a wrong one would delete other users' sessions.
   const named = given.id !== undefined;
+  const optional = false;
   return [
-    { name: "001_users", text: usersText(quote(table), quote(id), quote(username)) },
+    { name: "001_users", text: usersText(quote(table), quote(id), quote(username)), optional },
     {
       name: "002_sessions",
       text: sessionsText(named ? quote(table) : "null", named ? quote(id) : "null"),
+      optional,
     },
-    { name: "003_unique_users", text: uniqueUsersText() },
-    { name: "004_guests", text: guestsText() },
+    { name: "003_unique_users", text: uniqueUsersText(), optional },
+    { name: "004_guests", text: guestsText(), optional },
+    { name: "005_notify", text: notifyText(), optional: true },
   ];
 }
 
@@ -170,6 +178,7 @@ declare
   id_collation pg_catalog.oid;
   user_id pg_catalog.text;
   old_type pg_catalog.oid;
+  notify_update pg_catalog.text;
   app_role pg_catalog.text;
 begin
   -- Your search_path finds your table. What follows calls only functions and operators of pg_catalog,
@@ -285,6 +294,15 @@ ${UNIQUE}
 ${KEY_TYPE}
     select atttypid into old_type from pg_attribute
       where attrelid = 'coatcheck.sessions'::regclass and attname = 'user_id';
+    -- The trigger of 005_notify compares user_id, and a type cannot change beneath it.
+    if old_type <> id_type then
+      select pg_get_triggerdef(oid) into notify_update from pg_trigger
+        where tgrelid = 'coatcheck.sessions'::regclass and tgname = 'coatcheck_notify_update'
+          and tgfoid = to_regprocedure('coatcheck.notify()')::oid;
+      if notify_update is not null then
+        drop trigger coatcheck_notify_update on coatcheck.sessions;
+      end if;
+    end if;
     if array[old_type, id_type] <@ array[20, 21, 23]::oid[] then
       if id_type = 20 and old_type <> 20 or id_type = 23 and old_type = 21 then
         execute 'alter table coatcheck.sessions alter user_id type ' || user_id;
@@ -292,6 +310,10 @@ ${KEY_TYPE}
     elsif old_type <> id_type and not array[old_type, id_type] <@ array[25, 1043]::oid[] then
       delete from coatcheck.sessions;
       execute 'alter table coatcheck.sessions alter user_id type ' || user_id || ' using null';
+    end if;
+    if notify_update is not null then
+      execute notify_update;
+      alter table coatcheck.sessions enable always trigger coatcheck_notify_update;
     end if;
     -- The roles that may create sessions have lost the right to read the view.
     for app_role in
@@ -514,6 +536,113 @@ ${OWNERS}
   alter table coatcheck.sessions alter user_id drop not null;
 
   insert into coatcheck.migrations (name) values ('004_guests') on conflict do nothing;
+  perform set_config('search_path', callers_path, true);
+end
+$coatcheck$
+`;
+}
+
+function notifyText(): string {
+  const triggers =
+    "'coatcheck_notify_update', 'coatcheck_notify_delete', 'coatcheck_notify_truncate'";
+  return `\
+-- Optional: migrate applies it only if its option notify asks for it. Each revocation then sends a notification
+-- on the channel coatcheck, for a cache in each process that listens and forgets the session. It says
+--
+--   revoked:<id>   the session ended, or its row was deleted
+--   changed:<id>   something other than a use changed: the secret, the user, the data, a deadline
+--   truncated      the table was emptied
+--
+-- A touch, a new session and a sweep of what is over send nothing. A transaction that has notified cannot be
+-- prepared: PREPARE TRANSACTION fails. Citus refuses triggers on distributed tables, so it is not applied
+-- there. To remove it, stop what listens, and run:
+--
+--   drop function coatcheck.notify() cascade;
+--   delete from coatcheck.migrations where name = '005_notify';
+do $coatcheck$
+declare
+  callers_path pg_catalog.text;
+  foreign_object pg_catalog.text;
+begin
+  callers_path := pg_catalog.current_setting('search_path');
+  perform pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+  perform pg_advisory_xact_lock(427819008);
+
+${
+    ownersOf(`
+      union all
+      select 'coatcheck.notify()', proowner from pg_proc
+        where oid = to_regprocedure('coatcheck.notify()')`)
+  }
+  -- A function of ours is known by its first comment, which every dump has.
+  if exists (
+      select from pg_proc
+      where oid = to_regprocedure('coatcheck.notify()')
+        and (prorettype <> 'trigger'::regtype
+          or strpos(prosrc, '-- coatcheck: tells the caches') = 0)) then
+    raise exception using errcode = 'CC001', message =
+      'migrate: coatcheck.notify() exists and was not created by coatcheck; rename or drop it';
+  end if;
+  select tgname into foreign_object from pg_trigger
+    where tgrelid = 'coatcheck.sessions'::regclass
+      and tgname in (${triggers})
+      and tgfoid is distinct from to_regprocedure('coatcheck.notify()')::oid
+    order by tgname
+    limit 1;
+  if foreign_object is not null then
+    raise exception using errcode = 'CC001', message =
+      'migrate: the trigger ' || foreign_object || ' on coatcheck.sessions exists and was not created by '
+      'coatcheck; rename or drop it';
+  end if;
+
+  -- It runs with the search_path of each writer, so it calls functions of pg_catalog by their schema, and
+  -- uses no operator.
+  create or replace function coatcheck.notify() returns trigger language plpgsql as $notify$
+    -- coatcheck: tells the caches
+    begin
+      if pg_catalog.texteq(tg_op, 'TRUNCATE') then
+        perform pg_catalog.pg_notify('coatcheck', 'truncated');
+      elsif pg_catalog.texteq(tg_op, 'DELETE')
+          or new.revoked_at is not null or pg_catalog.uuid_ne(old.id, new.id) then
+        perform pg_catalog.pg_notify('coatcheck', pg_catalog.concat('revoked:', old.id));
+      else
+        perform pg_catalog.pg_notify('coatcheck', pg_catalog.concat('changed:', old.id));
+      end if;
+      return null;
+    end
+  $notify$;
+
+  -- The conditions are parsed here, with the search_path above, and keep the operators that they have found.
+  -- They compare the row as it was stored, so they see what a trigger of the app has changed. A key is compared
+  -- as text, as its type may be of another schema. The data comes last, as it can be large.
+  create or replace trigger coatcheck_notify_update after update on coatcheck.sessions
+    for each row when (old.revoked_at is null and (
+      new.revoked_at is not null
+      or new.last_seen_at < old.last_seen_at
+      or new.id is distinct from old.id
+      or new.version is distinct from old.version
+      or new.expires_at is distinct from old.expires_at
+      or new.authenticated_at is distinct from old.authenticated_at
+      or new.created_at is distinct from old.created_at
+      or new.rotated_at is distinct from old.rotated_at
+      or new.persistent is distinct from old.persistent
+      or new.digest is distinct from old.digest
+      or new.previous_digest is distinct from old.previous_digest
+      or new.user_id::text is distinct from old.user_id::text
+      or new.data is distinct from old.data))
+    execute function coatcheck.notify();
+  create or replace trigger coatcheck_notify_delete after delete on coatcheck.sessions
+    for each row when (old.revoked_at is null and old.expires_at > statement_timestamp())
+    execute function coatcheck.notify();
+  create or replace trigger coatcheck_notify_truncate after truncate on coatcheck.sessions
+    for each statement execute function coatcheck.notify();
+  -- Or they would be silent for what a session with session_replication_role = replica writes.
+  alter table coatcheck.sessions
+    enable always trigger coatcheck_notify_update,
+    enable always trigger coatcheck_notify_delete,
+    enable always trigger coatcheck_notify_truncate;
+
+  insert into coatcheck.migrations (name) values ('005_notify') on conflict do nothing;
   perform set_config('search_path', callers_path, true);
 end
 $coatcheck$

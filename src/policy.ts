@@ -1,3 +1,4 @@
+import { cacheOf, forgetting, type SessionCache, type ValidationCache } from "./cached.ts";
 import type { SessionEventListener } from "./events.ts";
 import {
   copyOptions,
@@ -130,6 +131,11 @@ export interface Policy {
    * called before the commit.
    */
   readonly onEvent?: SessionEventListener;
+  /**
+   * Answers validations from memory, if they are made with the cache's own SQL client: what `createSessionCache`
+   * of `coatcheck/cache` returns. Unset: each validation asks the database.
+   */
+  readonly cache?: SessionCache;
 }
 
 /** A checked policy, with every default filled in. */
@@ -144,6 +150,7 @@ export interface ResolvedPolicy {
   readonly transport: "cookie" | "bearer";
   readonly cookie: ResolvedCookie;
   readonly onEvent: SessionEventListener | undefined;
+  readonly cache: ValidationCache | undefined;
   /**
    * Seconds without use after which a sweep deletes a session: `idleTimeout`, if the app set it. Unset: a
    * sweep deletes no idle session, as another policy may call it live.
@@ -201,6 +208,7 @@ const POLICY_KEYS: readonly (keyof Policy)[] = [
   "transport",
   "cookie",
   "onEvent",
+  "cache",
 ];
 const PREVIOUS_KEYS = ["name", "domain", "path", "partitioned"];
 const COOKIE_KEYS = [
@@ -289,6 +297,7 @@ function resolvePolicy(caller: string, policy: Policy): ResolvedPolicy {
     refuse(RangeError, subject("cookie"), "be unset if transport is bearer", "a value");
   }
   if (onEvent !== undefined) requireFunction(subject("onEvent"), onEvent);
+  const cache = policy.cache === undefined ? undefined : cacheOf(subject("cache"), policy.cache);
   return {
     idleTimeout,
     absoluteTimeout,
@@ -299,7 +308,8 @@ function resolvePolicy(caller: string, policy: Policy): ResolvedPolicy {
     queryTimeout,
     transport,
     cookie: resolveCookie(subject("cookie"), cookie),
-    onEvent,
+    onEvent: cache ? forgetting(cache, onEvent) : onEvent,
+    cache,
     sweepIdleAfter: policy.idleTimeout === undefined ? undefined : idleTimeout,
   };
 }

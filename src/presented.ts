@@ -7,21 +7,24 @@ import type { PresentedToken } from "./token.ts";
 import { readTokens } from "./transport.ts";
 import { queryPresented, revokeReused } from "./write.ts";
 
+/** A token, or why there is none. */
+export type Found = PresentedToken | "absent" | "malformed";
+
 /**
- * Finds the token that a request presents. If there is one, it sends no SQL.
+ * Finds the token that a request presents. If there is one, it sends no SQL, and returns no promise.
  *
  * @param mayWrite Whether a reused secret among several tokens may revoke its session.
  */
-export async function findToken(
+export function findToken(
   context: Context,
   headers: RequestHeaders,
   mayWrite = true,
-): Promise<PresentedToken | "absent" | "malformed"> {
+): Found | Promise<Found> {
   const { caller, sql, policy } = context;
   requireSql(caller, sql);
   const { tokens } = readTokens(`${caller}: headers`, headers, policy);
   if (typeof tokens === "string") return tokens;
-  return tokens.length === 1 ? tokens[0]! : await chooseToken(context, tokens, mayWrite);
+  return tokens.length === 1 ? tokens[0]! : chooseToken(context, tokens, mayWrite);
 }
 
 /**
@@ -37,7 +40,7 @@ async function chooseToken(
   context: Context,
   tokens: readonly PresentedToken[],
   mayWrite: boolean,
-): Promise<PresentedToken | "malformed"> {
+): Promise<Found> {
   const found = [];
   for (const token of tokens) {
     const cells = await queryPresented(context, token, VALIDATE);

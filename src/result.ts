@@ -111,7 +111,7 @@ export function sessionOf<Data extends object>(
 
 function lowered({ policy }: Context, stored: StoredSession): StoredSession {
   const expiresAt = Math.min(stored.expiresAt, stored.authenticatedAt + policy.absoluteTimeout);
-  return { ...stored, expiresAt };
+  return expiresAt === stored.expiresAt ? stored : { ...stored, expiresAt };
 }
 
 /** Makes the result with a session or a guest, and the cookie of a new token if there is one. */

@@ -137,7 +137,11 @@ export function toSession<Data extends object>(
 ): Session<Data> {
   const { userId, username } = stored;
   if (userId === null || username === null) throw unexpectedRow(caller);
-  return { ...withDates<Data>(stored), userId, username, ...idleEnd(stored, idleTimeout) };
+  return Object.assign(withDates<Data>(stored), {
+    userId,
+    username,
+    idleExpiresAt: idleEnd(stored, idleTimeout),
+  });
 }
 
 /** Makes the session of a guest. */
@@ -146,27 +150,27 @@ export function toGuest<Data extends object>(
   idleTimeout: number,
 ): GuestSession<Data> {
   const { userId: _, username: __, authenticatedAt: ___, ...guest } = withDates<Data>(stored);
-  return { ...guest, ...idleEnd(stored, idleTimeout) };
+  return { ...guest, idleExpiresAt: idleEnd(stored, idleTimeout) };
 }
 
-function idleEnd({ lastSeenAt, expiresAt }: StoredSession, idleTimeout: number) {
-  return { idleExpiresAt: toDate(Math.min(expiresAt, lastSeenAt + idleTimeout)) };
+function idleEnd({ lastSeenAt, expiresAt }: StoredSession, idleTimeout: number): Date {
+  return toDate(Math.min(expiresAt, lastSeenAt + idleTimeout));
 }
 
 /** Makes Dates of the instants of a session. */
 export function withDates<Data extends object>(
-  { username, createdAt, authenticatedAt, lastSeenAt, expiresAt, ...stored }: StoredSession,
+  stored: StoredSession,
 ):
   & Omit<Session<Data>, "userId" | "username" | "idleExpiresAt">
   & Pick<StoredSession, "userId" | "username"> {
   return {
     id: stored.id,
     userId: stored.userId,
-    username,
-    createdAt: toDate(createdAt),
-    authenticatedAt: toDate(authenticatedAt),
-    lastSeenAt: toDate(lastSeenAt),
-    expiresAt: toDate(expiresAt),
+    username: stored.username,
+    createdAt: toDate(stored.createdAt),
+    authenticatedAt: toDate(stored.authenticatedAt),
+    lastSeenAt: toDate(stored.lastSeenAt),
+    expiresAt: toDate(stored.expiresAt),
     persistent: stored.persistent,
     version: stored.version,
     data: stored.data as Data,

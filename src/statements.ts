@@ -51,7 +51,8 @@ const STATE = `extract(epoch from statement_timestamp())::text as clock,
   s.revoked_reason as reason,
   (s.previous_digest is not null)::text as is_rotated,
   extract(epoch from s.rotated_at)::text as rotated,
-  extract(epoch from s.rotation_seen_at)::text as rotation_seen`;
+  extract(epoch from s.rotation_seen_at)::text as rotation_seen,
+  pg_catalog.pg_is_in_recovery()::text as is_standby`;
 
 // Not revoked, and within both timeouts: $4 absoluteTimeout, $5 idleTimeout. A policy can only lower the
 // stored deadline (CVE-2024-35220). An instant as far ahead as its timeout is over too: the server's clock
@@ -432,7 +433,7 @@ from s`,
  * $1 the call; $2 id; $3 digest of the presented secret.
  */
 export const VALIDATE: Statement = statement(
-  19,
+  20,
   `select $1::text as call,
   ${SESSION},
   ${STATE},
@@ -623,7 +624,7 @@ const CURRENT_SECRET = `pg_catalog.encode(s.digest, 'hex') as digest,
  * $1 the call; $2 id; $3 digest of the presented secret.
  */
 export const EXPLAIN: Statement = statement(
-  21,
+  22,
   explanation(CURRENT_SECRET, ""),
 );
 
@@ -633,7 +634,7 @@ export const EXPLAIN: Statement = statement(
  * $1 to $3 as in EXPLAIN.
  */
 export const EXPLAIN_DUE: Statement = statement(
-  21,
+  22,
   explanation(CURRENT_SECRET, " skip locked"),
 );
 
@@ -643,7 +644,7 @@ export const EXPLAIN_DUE: Statement = statement(
  * $1 the call; $2 id; $3 digest of the presented secret; $7 the keys to remove; $8 what to set.
  */
 export const EXPLAIN_UPDATE: Statement = statement(
-  20,
+  21,
   explanation(`octet_length((${MERGED})::text)::text as size`, ""),
 );
 
@@ -941,7 +942,7 @@ select $1::text as call, (select count(*) from swept)::text as swept`,
  * $1 the calls, as a JSON array of arrays: the values $1 to $3 of each.
  */
 export const VALIDATE_MANY: Statement = statement(
-  19,
+  20,
   `select c.value ->> 0 as call,
   ${SESSION},
   ${STATE},

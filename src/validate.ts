@@ -3,7 +3,7 @@ import type { RequestHeaders } from "./cookie.ts";
 import { evaluate, hasPassed, readState, type StoredState } from "./evaluate.ts";
 import { requireSeconds } from "./input.ts";
 import { MAX_COOKIE_AGE, type Policy, readOptions } from "./policy.ts";
-import { findToken } from "./presented.ts";
+import { findToken, type Found } from "./presented.ts";
 import { idsOf } from "./events.ts";
 import { granted, refused, type SessionResult } from "./result.ts";
 import { rotateDue } from "./rotate.ts";
@@ -79,34 +79,85 @@ export async function validateSession<Data extends object = Record<string, unkno
 /** The names in {@linkcode ValidateSessionOptions}. */
 export const VALIDATE_OPTIONS = ["authenticatedWithin"] as const;
 
-/** {@linkcode validateSession} with a resolved policy. */
-export async function validate<Data extends object>(
+/** {@linkcode validateSession} with a resolved policy. What is answered from memory is no promise. */
+export function validate<Data extends object>(
   context: Context,
   headers: RequestHeaders,
   { authenticatedWithin }: ValidateSessionOptions,
-): Promise<SessionResult<Data>> {
+): SessionResult<Data> | Promise<SessionResult<Data>> {
   const { caller, policy } = context;
   requireAuthenticatedWithin(caller, authenticatedWithin);
+  const found = findToken(context, headers, policy.touchInterval !== false);
+  return found instanceof Promise
+    ? found.then((token) => validateToken<Data>(context, token, authenticatedWithin))
+    : validateToken<Data>(context, found, authenticatedWithin);
+}
+
+/** Validates a token, by the cache if it can. */
+function validateToken<Data extends object>(
+  context: Context,
+  found: Found,
+  authenticatedWithin: number | undefined,
+): SessionResult<Data> | Promise<SessionResult<Data>> {
+  const { sql, policy } = context;
+  if (typeof found === "string") return refused(policy, { reason: found });
+  const known = policy.cache?.find(found, sql, (state) => {
+    const { refusal, due } = evaluate(state, policy);
+    return refusal === null && due === null && !isStale(state, authenticatedWithin);
+  });
+  return known
+    ? granted<Data>(context, known)
+    : validateStored<Data>(context, found, authenticatedWithin);
+}
+
+/** Validates a token by its row. */
+async function validateStored<Data extends object>(
+  context: Context,
+  presented: PresentedToken,
+  authenticatedWithin: number | undefined,
+): Promise<SessionResult<Data>> {
+  const { policy } = context;
   const mayWrite = policy.touchInterval !== false;
-  const presented = await findToken(context, headers, mayWrite);
-  if (typeof presented === "string") return refused(policy, { reason: presented });
-  const cells = await queryPresented(context, presented, VALIDATE);
-  if (!cells) return refused(policy, { reason: "unknown", id: presented.id });
-  const state = readState(caller, cells, presented.id);
+  const state = await readPresented(context, presented);
+  if (!state) return refused(policy, { reason: "unknown", id: presented.id });
   const { refusal, due } = evaluate(state, policy);
   const refusedState = await refuseState(context, state, refusal, mayWrite);
   if (refusedState) return refusedState;
   const result = due !== null && mayWrite
     ? await writeDue<Data>(context, presented, state, due)
     : granted<Data>(context, state);
-  const isStale = authenticatedWithin !== undefined &&
-    hasPassed(state, state.authenticatedAt, authenticatedWithin);
-  if (result.session === null || !isStale) return result;
+  if (result.session === null || !isStale(state, authenticatedWithin)) return result;
   // The session stays live, so a token that was just issued for it must be sent.
   const stale = refused(policy, { reason: "stale", ...idsOf(state), authenticatedWithin });
   stale.headers.forEach((value, name) => result.headers.append(name, value));
   const { token } = result;
   return { ...stale, headers: result.headers, ...(token !== undefined && { token }) };
+}
+
+/** Reads the row of a token; for the cache, too, if it answers the next validation as well. */
+async function readPresented(
+  context: Context,
+  presented: PresentedToken,
+): Promise<StoredState | undefined> {
+  const { caller, sql, policy } = context;
+  const reading = policy.cache?.read(presented.id, sql);
+  try {
+    const cells = await queryPresented(context, presented, VALIDATE);
+    if (!cells) return undefined;
+    const state = readState(caller, cells, presented.id);
+    const { refusal, due, isSettled } = evaluate(state, policy);
+    // Until a rotation is settled, the database must see each use of either secret.
+    const isKept = refusal === null && due === null && isSettled && state.isCurrent;
+    if (isKept) reading?.keep(presented, state);
+    return state;
+  } finally {
+    reading?.end();
+  }
+}
+
+function isStale(state: StoredState, authenticatedWithin: number | undefined): boolean {
+  return authenticatedWithin !== undefined &&
+    hasPassed(state, state.authenticatedAt, authenticatedWithin);
 }
 
 /** Refuses an `authenticatedWithin` that is out of range. */

@@ -229,6 +229,20 @@ for (const layout of CITUS_URL ? LAYOUTS : []) {
       assert.deepEqual(await migrate(db.sql), { applied: [], foreignKey: true });
     });
 
+    test("migrating with notify is refused if the sessions are distributed, and changes nothing", async () => {
+      const migrating = migrate(db.sql, { notify: true });
+      if (layout === "local to the coordinator") {
+        assert.deepEqual((await migrating).applied, ["005_notify"]);
+        await db.sql`drop function coatcheck.notify() cascade`;
+        await db.sql`delete from coatcheck.migrations where name = '005_notify'`;
+      } else {
+        await assert.rejects(migrating, { code: "STORE_REJECTED", sqlstate: "CC011" });
+      }
+      assert.deepEqual((await migrate(db.sql)).applied, []);
+      const [row] = await db.sql`select to_regprocedure('coatcheck.notify()') is null as clean`;
+      assert.equal(row!.clean, true);
+    });
+
     test("migrating makes a lost foreign key, primary key and index again", async () => {
       const { headers } = await createSession("ada", db.sql);
       const lost = "alter table coatcheck.sessions drop constraint";

@@ -19,7 +19,9 @@ import {
   createSession,
   migrate,
   migrations,
+  revokeSession,
   revokeSessions,
+  updateSession,
   validateSession,
 } from "../mod.ts";
 import { startPostgres } from "../scripts/postgres.mjs";
@@ -28,6 +30,8 @@ import { type Database, openDatabase, secretOf, withCookie } from "./runner/data
 import { runtime } from "./runner/runtime.ts";
 import { pgbouncer, startPgBouncer } from "./runner/servers.ts";
 import { runCommand, type TerminalOptions } from "./runner/terminal.ts";
+
+const STEPS = migrations.filter(({ optional }) => !optional).map(({ name }) => name);
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 
@@ -439,7 +443,7 @@ describe("coatcheck migrate", () => {
     await reset("drop schema coatcheck cascade");
     const first = await cli("migrate --users users:id:username");
     assert.equal(first.code, 0, first.err);
-    for (const { name } of migrations) assert.match(first.out, new RegExp(`^  ${name}$`, "m"));
+    for (const name of STEPS) assert.match(first.out, new RegExp(`^  ${name}$`, "m"));
     assert.doesNotMatch(first.out, /no foreign key/);
     const second = await cli("migrate --json");
     assert.deepEqual(JSON.parse(second.out), { applied: [], foreignKey: true });
@@ -453,9 +457,8 @@ describe("coatcheck migrate", () => {
 
   test("with --dry-run says the missing steps, and changes nothing", async () => {
     await reset("drop schema coatcheck cascade");
-    const names = migrations.map(({ name }) => name);
     const dry = await cli("migrate --users users:id --dry-run --json");
-    assert.deepEqual(JSON.parse(dry.out), { wouldApply: names });
+    assert.deepEqual(JSON.parse(dry.out), { wouldApply: STEPS });
     const [row] = await db.sql`select to_regnamespace('coatcheck')::text as schema`;
     assert.equal(row!.schema, null);
     await cli("migrate --users users");
@@ -463,6 +466,25 @@ describe("coatcheck migrate", () => {
     assert.deepEqual(JSON.parse(later.out), { wouldApply: ["002_sessions"] });
     await cli("migrate --users users:id");
     assert.match((await cli("migrate --users users:id --dry-run")).out, /^Nothing to apply/);
+  });
+
+  test("with --notify makes revocations notify, and keeps it without the option", async () => {
+    await reset();
+    const apply = async (options: string) =>
+      JSON.parse((await cli(`migrate${options} --json`)).out).applied;
+    const dry = await cli("migrate --notify --dry-run --json");
+    assert.deepEqual(JSON.parse(dry.out), { wouldApply: ["005_notify"] });
+    assert.deepEqual(await apply(""), []);
+    assert.deepEqual(await apply(" --notify"), ["005_notify"]);
+    assert.deepEqual(await apply(""), []);
+    await db.sql`drop function coatcheck.notify() cascade`;
+    assert.deepEqual(await apply(""), ["005_notify"]);
+    for (const [options, names] of [["", STEPS], [" --notify", [...STEPS, "005_notify"]]]) {
+      const { out } = await runCommand(undefined, `migrate --print --json${options}`.split(" "));
+      const { steps } = JSON.parse(out) as { steps: { name: string; text: string }[] };
+      assert.deepEqual(steps.map(({ name }) => name), names);
+      for (const step of steps) assert.deepEqual(Object.keys(step), ["name", "text"]);
+    }
   });
 
   test("with --dry-run refuses what migrate would refuse before its steps", async () => {
@@ -899,6 +921,8 @@ describe("coatcheck doctor", () => {
     do $$ begin create role cli_reader nologin;
       exception when duplicate_object or unique_violation then null; end $$`;
 
+  const NOTIFY = migrations.at(-1)!.text;
+
   interface Case {
     readonly name: string;
     /** What happens to a schema that is well. */
@@ -1035,6 +1059,51 @@ describe("coatcheck doctor", () => {
       severity: "note",
       says: /"a trigger"/,
       mends: false,
+    },
+    {
+      name: "triggers that notify, which a restore has disabled",
+      breaks: [NOTIFY, "alter table coatcheck.sessions disable trigger user"],
+      check: "notify",
+      severity: "error",
+      says: /are missing or disabled: a cache keeps a revoked session/,
+      mends: true,
+    },
+    {
+      name: "a trigger that notifies, but not of what replicas write",
+      breaks: [NOTIFY, "alter table coatcheck.sessions enable trigger coatcheck_notify_delete"],
+      check: "notify",
+      severity: "error",
+      says: /are missing or disabled/,
+      mends: true,
+    },
+    {
+      name: "a lost function that notifies",
+      breaks: [NOTIFY, "drop function coatcheck.notify() cascade"],
+      check: "notify",
+      severity: "error",
+      says: /are missing or disabled/,
+      mends: true,
+    },
+    {
+      name: "triggers that notify, and that migrate would not keep",
+      breaks: [NOTIFY, "delete from coatcheck.migrations where name = '005_notify'"],
+      check: "notify",
+      severity: "note",
+      says: /the list of steps does not have 005_notify/,
+      mends: true,
+    },
+    {
+      name: "an id that the sessions cannot hold, beneath a trigger that compares it",
+      breaks: [
+        NOTIFY,
+        "drop view coatcheck.users",
+        "create view coatcheck.users as select id::bigint as id, username from users",
+        "alter table coatcheck.sessions drop constraint sessions_user_id_fkey",
+      ],
+      check: "view",
+      severity: "error",
+      says: /CC008/,
+      mends: true,
     },
     {
       name: "a lost primary key",
@@ -1823,7 +1892,73 @@ describe("coatcheck doctor", () => {
     const notes = open.report.findings.filter(({ severity }) => severity === "note");
     assert.deepEqual(notes.map(({ check, message }) => [check, /^Not examined/.test(message)]), [
       ["migrations", true],
+      ["notify", true],
     ]);
+  });
+
+  test("is content with triggers that notify, and counts them not as the app's", async () => {
+    await reset(NOTIFY);
+    const { report } = await examine();
+    assert.deepEqual(
+      report.findings.filter(({ check }) => ["notify", "sessions", "migrations"].includes(check))
+        .map(({ severity, message }) => [severity, message]),
+      [
+        ["ok", `${migrations.length} steps were applied, as this version has them`],
+        ["ok", "The table has its columns, and no trigger of the app"],
+        ["ok", "Each revocation notifies the caches"],
+      ],
+    );
+  });
+
+  test("warns of a full queue of notifications, and lets the server empty it", async () => {
+    // A server of its own, with the smallest queue there is.
+    const server = await startPostgres(undefined, ["fsync=off", "max_notify_queue_pages=64"]);
+    try {
+      const own = await openDatabase({ notify: true, server: server.url });
+      const find = async () => {
+        const { report } = await examine([], {}, own.url);
+        const { severity, message } = report.findings.find(({ check }) => check === "notify")!;
+        return [severity, message.match(/^[^:]*/)![0].replace(/\d+/, "…")];
+      };
+      const content = ["ok", "Each revocation notifies the caches"];
+      assert.deepEqual(await find(), content);
+      const { headers } = await createSession("ada", own.sql);
+      const request = withCookie(headers);
+      const full = { code: "STORE_REJECTED", sqlstate: "54000" };
+      const listener = postgres(own.url, { max: 1 });
+      await listener`listen coatcheck`;
+      await listener.begin(async (transaction) => {
+        await transaction`select 1`;
+        const fill = async (length: number) => {
+          const send = () => own.sql`select pg_notify('coatcheck', repeat('x', ${length}))`;
+          for (let tries = 0; tries < 10_000; tries++) {
+            const error = await send().then(() => undefined, (error) => error);
+            if (error) return assert.equal(error.code, "54000");
+          }
+          assert.fail("The queue is never full");
+        };
+        // So that nothing as short as ours fits into the rest of the last page.
+        for (const length of [7000, 1]) await fill(length);
+        assert.deepEqual(await find(), [
+          "warning",
+          "The server's queue of notifications is … % full",
+        ]);
+        await assert.rejects(revokeSession(request, own.sql), full);
+        await assert.rejects(revokeSessions({ userId: 1 }, own.sql), full);
+        await assert.rejects(updateSession(request, { a: 1 }, own.sql), full);
+        const { session } = await validateSession(request, own.sql);
+        assert.deepEqual(session?.data, {});
+        assert.ok((await createSession("grace", own.sql)).session);
+      });
+      await listener.end();
+      // To ask how full it is makes the server look at what was read.
+      await assert.rejects(revokeSessions({ userId: 1 }, own.sql), full);
+      assert.deepEqual(await find(), content);
+      assert.equal((await revokeSessions({ userId: 1 }, own.sql)).length, 1);
+      await own.close();
+    } finally {
+      await server.stop();
+    }
   });
 
   test("finds a database in which transactions are read-only", async () => {
@@ -1874,7 +2009,7 @@ describe("the process", () => {
     assert.equal(JSON.parse(out).severity, "note");
     assert.equal(code, 0);
     const printed = await finish(start(["migrate", "--print", "--json"]));
-    assert.equal(JSON.parse(printed.out).steps.length, migrations.length);
+    assert.equal(JSON.parse(printed.out).steps.length, STEPS.length);
     assert.equal((await finish(start(["nothing"]))).code, 2);
   });
 

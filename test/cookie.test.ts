@@ -33,11 +33,7 @@ function reads(cookie: string, name = NAME): string {
   if (typeof tokens === "string") return tokens;
   return tokens.map((token) => {
     const { id, digest, secret } = token.id === ours.id ? ours : evil;
-    assert.deepEqual(token, {
-      id,
-      digest: Buffer.from(digest).toString("hex"),
-      secret: Uint8Array.from(Buffer.from(secret, "base64url")),
-    });
+    assert.deepEqual(token, { id, digest: Buffer.from(digest).toString("hex"), secret });
     return token.id === ours.id ? "ours" : "evil";
   }).join(" and ");
 }

@@ -287,7 +287,7 @@ describe("migrate", () => {
       {
         options: { user: {} },
         error: TypeError,
-        names: /options must have no keys but users, queryTimeout/,
+        names: /options must have no keys but users, notify, queryTimeout/,
       },
       {
         options: { users: "users" },
@@ -542,7 +542,7 @@ describe("migrate, after the database has changed", () => {
     const { headers } = await createSession("ada", db.sql);
     await run("comment on table coatcheck.migrations is null");
     assert.deepEqual(await migrate(db.sql, { users: USERS }), { applied: [], foreignKey: true });
-    for (const { text } of migrations) await run(text);
+    for (const { text, optional } of migrations) if (!optional) await run(text);
     assert.ok((await validateSession(withCookie(headers), db.sql)).session);
   });
 
@@ -701,6 +701,275 @@ describe("migrate, after the database has changed", () => {
   });
 });
 
+describe("migrate with notify", () => {
+  const NOTIFY = "005_notify";
+  const TRIGGERS = ["delete", "truncate", "update"].map((it) => `coatcheck_notify_${it}`);
+  /** The triggers that fire for every writer. */
+  const triggers = async () => {
+    const rows = await db.sql`select tgname as name from pg_trigger
+      where tgrelid = to_regclass('coatcheck.sessions') and not tgisinternal and tgenabled = 'A'
+      order by 1`;
+    return rows.map(({ name }) => name);
+  };
+  const sessions = async () => [...await db.sql`select *, xmin from coatcheck.sessions`];
+
+  test("applies the step only if it is asked for, and then keeps it without being asked", async () => {
+    await reset();
+    await migrate(db.sql);
+    for (const options of [undefined, {}, { notify: false }]) {
+      assert.deepEqual((await migrate(db.sql, options)).applied, []);
+    }
+    assert.deepEqual(await triggers(), []);
+    await createSession("ada", db.sql);
+    const before = await sessions();
+    assert.deepEqual(await migrate(db.sql, { notify: true }), {
+      applied: [NOTIFY],
+      foreignKey: false,
+    });
+    assert.deepEqual(await triggers(), TRIGGERS);
+    assert.deepEqual(await sessions(), before);
+    for (const options of [undefined, { notify: false }, { notify: true }]) {
+      assert.deepEqual((await migrate(db.sql, options)).applied, []);
+    }
+    assert.deepEqual(await triggers(), TRIGGERS);
+  });
+
+  test("applies all steps to a new schema", async () => {
+    await reset();
+    const { applied } = await migrate(db.sql, { notify: true });
+    assert.deepEqual(applied, [...STEPS, NOTIFY]);
+    assert.deepEqual(await triggers(), TRIGGERS);
+  });
+
+  test("refuses an option that is no boolean", async () => {
+    for (const notify of ["yes", 1, null]) {
+      await assert.rejects(migrate(db.sql, { notify: notify as unknown as boolean }), {
+        name: "TypeError",
+        message: /^migrate: notify must be true or false/,
+      });
+    }
+  });
+
+  const losses: { name: string; sql: string; applied?: string[] }[] = [
+    ...TRIGGERS.flatMap((name) => [
+      {
+        name: `${name} is disabled`,
+        sql: `alter table coatcheck.sessions disable trigger ${name}`,
+      },
+      {
+        name: `${name} is enabled for some writers`,
+        sql: `alter table coatcheck.sessions enable trigger ${name}`,
+      },
+      {
+        name: `${name} is enabled for replicas`,
+        sql: `alter table coatcheck.sessions enable replica trigger ${name}`,
+      },
+      { name: `${name} is gone`, sql: `drop trigger ${name} on coatcheck.sessions` },
+    ]),
+    {
+      name: "all triggers are disabled",
+      sql: "alter table coatcheck.sessions disable trigger user",
+    },
+    { name: "the function is gone", sql: "drop function coatcheck.notify() cascade" },
+    {
+      name: "the table was made again",
+      sql: "drop table coatcheck.sessions",
+      applied: ["002_sessions", "004_guests", NOTIFY],
+    },
+    {
+      name: "the table was copied",
+      sql: `alter table coatcheck.sessions rename to old;
+        create table coatcheck.sessions (like coatcheck.old including all);
+        create index on coatcheck.sessions (user_id)`,
+    },
+  ];
+  for (const { name, sql, applied = [NOTIFY] } of losses) {
+    test(`makes it again if ${name}`, async () => {
+      await reset();
+      await migrate(db.sql, { notify: true });
+      await db.sql.unsafe(sql);
+      assert.notDeepEqual(await triggers(), TRIGGERS);
+      assert.deepEqual((await migrate(db.sql)).applied, applied);
+      assert.deepEqual(await triggers(), TRIGGERS);
+      assert.deepEqual((await migrate(db.sql)).applied, []);
+    });
+  }
+
+  test("stays away once it was removed as its file says", async () => {
+    await reset();
+    await migrate(db.sql, { notify: true });
+    const text = migrations.find(({ name }) => name === NOTIFY)!.text;
+    const removal = [...text.matchAll(/^--   ((?:drop|delete) .*);$/gm)].map(([, sql]) => sql!);
+    assert.equal(removal.length, 2);
+    for (const sql of removal) await db.sql.unsafe(sql);
+    assert.deepEqual((await migrate(db.sql)).applied, []);
+    assert.deepEqual(await triggers(), []);
+  });
+
+  test("runs twenty times at once without an error, whatever the snapshots see", async () => {
+    for (const isolation of ["read committed", "repeatable read"] as const) {
+      const connection = { default_transaction_isolation: isolation } as const;
+      const sql = postgres(db.url, { max: 20, connection, onnotice: () => {} });
+      const all = (options: object) =>
+        Promise.all(Array.from({ length: 20 }, () => migrate(sql, options)));
+      await reset();
+      await all({ notify: true });
+      assert.deepEqual(await triggers(), TRIGGERS, isolation);
+      await db.sql`drop function coatcheck.notify() cascade`;
+      await all({});
+      assert.deepEqual(await triggers(), TRIGGERS, isolation);
+      assert.equal((await db.sql`select from coatcheck.migrations`).length, STEPS.length + 1);
+      await sql.end({ timeout: 5 });
+    }
+  });
+
+  const foreign = [
+    {
+      name: "a function of the same name",
+      sql: `create function coatcheck.notify() returns trigger language plpgsql
+        as 'begin return null; end'`,
+      message:
+        "migrate: coatcheck.notify() exists and was not created by coatcheck; rename or drop it",
+    },
+    {
+      name: "a function of the same name that is no trigger's",
+      sql: `create function coatcheck.notify() returns text language sql
+        as $$ select '-- coatcheck: tells the caches' $$`,
+      message:
+        "migrate: coatcheck.notify() exists and was not created by coatcheck; rename or drop it",
+    },
+    ...TRIGGERS.map((name) => ({
+      name: `a trigger of the name ${name}`,
+      sql: `create function app.other() returns trigger language plpgsql
+          as 'begin return null; end';
+        create trigger ${name} after insert on coatcheck.sessions
+          execute function app.other()`,
+      message: `migrate: the trigger ${name} on coatcheck.sessions exists and was not created by ` +
+        "coatcheck; rename or drop it",
+    })),
+  ];
+  for (const { name, sql, message } of foreign) {
+    test(`refuses ${name}, and changes nothing`, async () => {
+      await reset(["create schema app"]);
+      await migrate(db.sql);
+      await db.sql.unsafe(sql);
+      const all = () =>
+        db.sql`
+        select tgname as name, tgfoid::regproc::text as text from pg_trigger
+          where tgrelid = 'coatcheck.sessions'::regclass and not tgisinternal
+        union all
+        select proname, prosrc from pg_proc where pronamespace = 'coatcheck'::regnamespace
+        union all select name, '' from coatcheck.migrations order by 1, 2`;
+      const before = [...await all()];
+      await assert.rejects(migrate(db.sql, { notify: true }), {
+        code: "STORE_REJECTED",
+        sqlstate: "CC001",
+        message,
+      });
+      assert.deepEqual([...await all()], before);
+      assert.deepEqual((await migrate(db.sql)).applied, []);
+    });
+  }
+
+  test("is there if the type of the users' key changes", async () => {
+    await reset([
+      "create schema app",
+      "create table app.users (id integer unique, username text unique)",
+    ]);
+    await db.sql`insert into app.users values (1, 'ada')`;
+    const users = { table: "app.users", username: "username" };
+    await migrate(db.sql, { users, notify: true });
+    await createSession("ada", db.sql);
+    for (const type of ["bigint", "text", "uuid"]) {
+      await db.sql.unsafe(`drop view coatcheck.users; drop table app.users;
+        create table app.users (id ${type} unique, username text unique)`);
+      assert.deepEqual((await migrate(db.sql, { users })).applied, ["001_users"], type);
+      assert.deepEqual(await triggers(), TRIGGERS, type);
+      const [row] = await db.sql`select format_type(atttypid, atttypmod) as type from pg_attribute
+        where attrelid = 'coatcheck.sessions'::regclass and attname = 'user_id'`;
+      assert.equal(row!.type, type);
+    }
+  });
+
+  test("says how to widen the key of sessions that it compares", async () => {
+    await reset();
+    await migrate(db.sql, { notify: true });
+    await db.sql.unsafe(
+      "drop view coatcheck.users; create view coatcheck.users as select id::bigint as id, username from users",
+    );
+    const error = await migrate(db.sql).catch((error) => error);
+    assert.equal(error.sqlstate, "CC008");
+    await db.sql.unsafe(error.message.split("run: ")[1]!);
+    assert.deepEqual((await migrate(db.sql)).applied, [NOTIFY]);
+    assert.deepEqual(await triggers(), TRIGGERS);
+  });
+
+  test("keeps the triggers of a table with partitions", async () => {
+    await reset();
+    await migrate(db.sql);
+    await db.sql.unsafe(`
+      alter table coatcheck.sessions rename to old;
+      create table coatcheck.sessions (like coatcheck.old including defaults) partition by hash (id);
+      create table coatcheck.part partition of coatcheck.sessions for values with (modulus 1, remainder 0);
+      drop table coatcheck.old`);
+    assert.deepEqual((await migrate(db.sql, { notify: true })).applied, ["002_sessions", NOTIFY]);
+    assert.deepEqual(await triggers(), TRIGGERS);
+    assert.deepEqual((await migrate(db.sql)).applied, []);
+    await db.sql`alter table coatcheck.part disable trigger coatcheck_notify_update`;
+    assert.deepEqual((await migrate(db.sql)).applied, [NOTIFY]);
+    assert.deepEqual((await migrate(db.sql)).applied, []);
+  });
+
+  test("refuses sessions that Citus distributes, before it changes anything", async () => {
+    // The catalog of Citus alone: test/citus.test.ts asks a cluster.
+    const own = await openDatabase();
+    try {
+      await own.sql.unsafe(`set allow_system_table_mods = on;
+        create table pg_catalog.pg_dist_partition
+          (logicalrelid regclass, partmethod "char", colocationid integer, repmodel "char")`);
+      const rows = [
+        { name: "distributed", row: "'h', 1, 's'", refused: true },
+        { name: "a reference table", row: "'n', 2, 't'", refused: true },
+        { name: "distributed with its schema", row: "'n', 3, 's'", refused: true },
+        { name: "local", row: "'n', 0, 's'", refused: false },
+      ];
+      const message =
+        "migrate: coatcheck.sessions is distributed by Citus, which refuses triggers, so " +
+        "coatcheck/cache is not available; ";
+      await own.sql`delete from coatcheck.migrations where name = '003_unique_users'`;
+      const steps = async () =>
+        (await own.sql`select name from coatcheck.migrations order by 1`).map((it) => it.name);
+      const before = await steps();
+      for (const { name, row, refused } of rows) {
+        await own.sql.unsafe(`truncate pg_dist_partition;
+          insert into pg_dist_partition values ('coatcheck.sessions', ${row})`);
+        const migrating = migrate(own.sql, { notify: true });
+        if (!refused) {
+          assert.deepEqual((await migrating).applied, ["003_unique_users", NOTIFY]);
+          continue;
+        }
+        await assert.rejects(migrating, {
+          code: "STORE_REJECTED",
+          sqlstate: "CC011",
+          message: `${message}leave the option notify out`,
+        }, name);
+        assert.deepEqual(await steps(), before);
+      }
+      await own.sql.unsafe(`drop function coatcheck.notify() cascade;
+        update pg_dist_partition set partmethod = 'h'`);
+      const error = await migrate(own.sql).catch((error) => error);
+      assert.equal(
+        error.message,
+        `${message}run: delete from coatcheck.migrations where name = '005_notify'`,
+      );
+      await own.sql.unsafe(error.message.split("run: ")[1]!);
+      assert.deepEqual((await migrate(own.sql)).applied, []);
+    } finally {
+      await own.close();
+    }
+  });
+});
+
 describe("sql/", () => {
   test("holds the same statements as the module, one file each", async () => {
     const files = (await readdir(SQL_FOLDER)).filter((name) => /^\d/.test(name)).sort();
@@ -712,7 +981,7 @@ describe("sql/", () => {
 
   test("grants a role all that the verbs need, and no more", async () => {
     await reset();
-    await migrate(db.sql);
+    await migrate(db.sql, { notify: true });
     const role = `coatcheck_${crypto.randomUUID().slice(0, 8)}`;
     const grants = await readFile(new URL("grants.sql", SQL_FOLDER), "utf8");
     await db.sql.unsafe(`create role ${role} login password 'app'`);

@@ -11,7 +11,8 @@ const isBun = "Bun" in globalThis;
 const suite: (name: string, tests: () => void) => void = isBun ? describe : () => {};
 
 const USERS = { table: "app.users", id: "id", username: "username" };
-const STEPS = migrations.map(({ name }) => name);
+const ALL = migrations.map(({ name }) => name);
+const STEPS = migrations.filter(({ optional }) => !optional).map(({ name }) => name);
 
 // One role that owns the schema, one that is a member of it, and one that may create schemas.
 const suffix = crypto.randomUUID().slice(0, 8);
@@ -390,6 +391,35 @@ suite("objects of other roles", () => {
     });
   }
 
+  test("are refused: a function coatcheck.notify(), in a schema that is open to all", async () => {
+    const notify = `create function coatcheck.notify() returns trigger language plpgsql
+      as $$ -- coatcheck: tells the caches
+        begin raise 'trojan'; end $$`;
+    for (const victim of ["superuser", deployer]) {
+      await startAnew();
+      if (victim === "superuser") await migrate(db.sql);
+      else {
+        const [row] = await db.sql`select current_database() as name`;
+        await db.sql.unsafe(`grant create on database ${row!.name} to ${deployer}`);
+        await as(deployer, (sql) => migrate(sql));
+      }
+      await db.sql.unsafe("grant all on schema coatcheck to public");
+      await run(attacker, notify);
+      const migrating = victim === "superuser"
+        ? migrate(db.sql, { notify: true })
+        : as(victim, (sql) => migrate(sql, { notify: true }));
+      await assert.rejects(migrating, refused("coatcheck.notify()"), victim);
+      // Also if it was given away later.
+      await db.sql`drop function coatcheck.notify() cascade`;
+      await (victim === "superuser"
+        ? migrate(db.sql, { notify: true })
+        : as(victim, (sql) => migrate(sql, { notify: true })));
+      await db.sql.unsafe(`alter function coatcheck.notify() owner to ${attacker}`);
+      const again = victim === "superuser" ? migrate(db.sql) : as(victim, (sql) => migrate(sql));
+      await assert.rejects(again, refused("coatcheck.notify()"), victim);
+    }
+  });
+
   test("are refused after all was applied: the schema itself", async () => {
     await startAnew();
     await migrate(db.sql);
@@ -511,7 +541,8 @@ suite("operators and functions of others that fit better than PostgreSQL's own",
             );
             const users = unique ? USERS : { table: "app.users" };
             const foreignKey = unique !== "";
-            assert.deepEqual(await migrate(sql, { users }), { applied: STEPS, foreignKey });
+            const notify = true;
+            assert.deepEqual(await migrate(sql, { users, notify }), { applied: ALL, foreignKey });
             assert.deepEqual(await migrate(sql, { users }), { applied: [], foreignKey });
             for (const { text } of migrations) await sql.unsafe(text);
             for (const table of ["sessions", "migrations"]) {
@@ -522,7 +553,7 @@ suite("operators and functions of others that fit better than PostgreSQL's own",
               drop constraint if exists sessions_user_id_fkey`);
             const applied = ["001_users", "002_sessions"];
             assert.deepEqual(await migrate(sql, { users }), { applied, foreignKey });
-            await db.sql.unsafe("alter table coatcheck.sessions drop data");
+            await db.sql.unsafe("alter table coatcheck.sessions drop data cascade");
             await assert.rejects(migrate(sql, { users }), { sqlstate: "CC009" });
           }
         } finally {
@@ -536,8 +567,8 @@ suite("operators and functions of others that fit better than PostgreSQL's own",
     for (const path of ["public", "public, pg_catalog"]) {
       await startAnew();
       await run(owner, "create schema coatcheck");
-      assert.deepEqual(await as(deployer, (sql) => migrate(sql), path), {
-        applied: STEPS,
+      assert.deepEqual(await as(deployer, (sql) => migrate(sql, { notify: true }), path), {
+        applied: ALL,
         foreignKey: false,
       });
       assert.deepEqual(await as(deployer, (sql) => migrate(sql), path), {

@@ -223,6 +223,7 @@ if ("Bun" in globalThis) {
         "sql/002_sessions.sql",
         "sql/003_unique_users.sql",
         "sql/004_guests.sql",
+        "sql/005_notify.sql",
         "sql/grants.sql",
         "sql/statements.sql",
       ]);

@@ -30,7 +30,7 @@ import * as statements from "../src/statements.ts";
 
 const DAY = 86_400;
 const POLICY =
-  "idleTimeout, absoluteTimeout, touchInterval, rotateAfter, rotationGrace, maxSessions, queryTimeout, transport, cookie, onEvent";
+  "idleTimeout, absoluteTimeout, touchInterval, rotateAfter, rotationGrace, maxSessions, queryTimeout, transport, cookie, onEvent, cache";
 const COOKIE = "name, domain, path, secure, sameSite, partitioned, persistent, previous";
 const resolve = (policy?: Policy) => readOptions("configure", policy, []).policy;
 
@@ -999,7 +999,7 @@ describe("authenticatedWithin", () => {
         const [call, id] = valuesOf(strings, parameters);
         const now = 1_767_225_600;
         const session = [id, "1", "true", "ada", now, now - ago, now, now + 60, "true", 0, "{}"];
-        const state = [now, "false", null, "false", null, null, "true"];
+        const state = [now, "false", null, "false", null, null, "false", "true"];
         const row = [call, ...session, ...state].map((it) => it === null ? null : `${it}`);
         return Promise.resolve([row]);
       };

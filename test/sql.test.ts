@@ -175,6 +175,7 @@ const state = (changes: Row = {}): Row => ({
   is_rotated: "false",
   rotated: null,
   rotation_seen: null,
+  is_standby: "false",
   is_current: "true",
   ...changes,
 });
@@ -987,7 +988,7 @@ describe("a wrong row", () => {
     }
 
     const more = {
-      VALIDATE: ["clock", "is_revoked", "is_rotated", "is_current"],
+      VALIDATE: ["clock", "is_revoked", "is_rotated", "is_standby", "is_current"],
       ROTATE: ["clock", "username"],
       ROTATE_DUE: ["clock", "username"],
       REAUTHENTICATE: ["clock", "username"],

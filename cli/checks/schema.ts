@@ -43,7 +43,8 @@ export const ledger: Check = {
     const rows = await database.read<{ name: string; ahead: number }>(LEDGER);
     const applied = rows.map(({ name }) => name);
     const known = migrations.map(({ name }) => name);
-    const missing = known.filter((name) => !applied.includes(name));
+    const missing = migrations.filter(({ name, optional }) => !optional && !applied.includes(name))
+      .map(({ name }) => name);
     const unknown = applied.filter((name) => !known.includes(name));
     const findings: Finding[] = [];
     if (missing.length) {

@@ -1,5 +1,12 @@
 // The view of the users.
-import { duplicates, lookUpPlan, uniquePlan, UNREADABLE, VIEW_SIZE } from "../queries.ts";
+import {
+  duplicates,
+  lookUpPlan,
+  NOTIFIERS,
+  uniquePlan,
+  UNREADABLE,
+  VIEW_SIZE,
+} from "../queries.ts";
 import { count, escape, quote } from "../text.ts";
 import {
   type Check,
@@ -62,16 +69,18 @@ export const view: Check = {
       }, and coatcheck.sessions.user_id is ${
         escape(own.type)
       }, which cannot hold every key (CC008)`;
+      const alter = `alter table coatcheck.sessions alter user_id type ${
+        escape(key.base ?? key.type)
+      };`;
+      // A type cannot change beneath a trigger that compares the column.
+      const compares = (await database.read<{ name: string }>(NOTIFIERS))
+        .some(({ name }) => name === "coatcheck_notify_update");
+      const drop = "drop trigger coatcheck_notify_update on coatcheck.sessions;";
       findings.push(
-        fit === "narrow"
-          ? error(
-            message,
-            `alter table coatcheck.sessions alter user_id type ${escape(key.base ?? key.type)};`,
-          )
-          : error(
-            `${message}. The sessions belong to keys of another kind, and are lost. Keep the text of the view, ` +
-              "drop it, and migrate, which deletes all sessions and changes the type",
-          ),
+        fit === "narrow" ? error(message, ...(compares ? [drop, alter, migrate] : [alter])) : error(
+          `${message}. The sessions belong to keys of another kind, and are lost. Keep the text of the view, ` +
+            "drop it, and migrate, which deletes all sessions and changes the type",
+        ),
       );
     }
     for (const { name, type, is_domain, base } of names) {

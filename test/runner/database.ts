@@ -14,9 +14,12 @@ export interface Database {
   readonly close: () => Promise<void>;
 }
 
-/** Makes a database with the users ada (1) and grace (2), and the schema unless `bare`. */
+/**
+ * Makes a database with the users ada (1) and grace (2), and the schema unless `bare`. With `notify`, revocations
+ * notify.
+ */
 export async function openDatabase(
-  options: { bare?: boolean; server?: string } = {},
+  options: { bare?: boolean; notify?: boolean; server?: string } = {},
 ): Promise<Database> {
   const server = options.server ?? process.env.DATABASE_URL;
   if (!server) throw new Error("Run the tests with: npm test");
@@ -27,7 +30,8 @@ export async function openDatabase(
   const sql = postgres(url, { max: 10, onnotice: () => {} });
   await sql`create table users (id integer primary key, username text not null unique)`;
   await sql`insert into users values (1, 'ada'), (2, 'grace')`;
-  if (!options.bare) await migrate(sql, { users: { table: "users", id: "id" } });
+  const { bare, notify = false } = options;
+  if (!bare) await migrate(sql, { users: { table: "users", id: "id" }, notify });
   const bun = openBun(url);
   return {
     url,

@@ -1,0 +1,228 @@
+import { SessionError, storeError } from "../errors.ts";
+import { kindOf } from "../input.ts";
+import { type Call, query } from "../sql.ts";
+import { between, type Clock, type Moment } from "./clock.ts";
+import { BEAT, BEAT_PREFIX, CHANNEL } from "./statements.ts";
+
+/**
+ * Listens to a channel: sends `listen`, and passes each payload on, in order.
+ *
+ * It needs a connection of its own to the primary, which is no pooler in transaction mode.
+ *
+ * @param channel The channel's name, to be written as an identifier.
+ * @param onMessage To be called with the payload of each notification.
+ * @param onListen To be called whenever the client has lost its connection and listens again.
+ * @returns When `listen` was answered: a function that closes the connection, which is called when no beats come
+ * back, to listen anew; or the client's own subscription with `unlisten`, if the client connects again by itself.
+ */
+export type Listen = (
+  channel: string,
+  onMessage: (payload: string) => void,
+  onListen: () => void,
+) => PromiseLike<Subscription>;
+
+/** What {@linkcode Listen} returns. */
+export type Subscription = (() => unknown) | { readonly unlisten: () => unknown };
+
+/** The notifications of the database, and how far they have come. */
+export interface Notifications {
+  /** The moment up to which every notification has arrived; undefined if there is none. */
+  readonly provenAt: () => Moment | undefined;
+  readonly isListening: () => boolean;
+  readonly close: () => Promise<void>;
+}
+
+/** What {@linkcode openNotifications} needs. */
+export interface NotificationOptions extends Call {
+  readonly listen: Listen;
+  /** Seconds. */
+  readonly maxStaleness: number;
+  readonly clock: Clock;
+  /** Gets each payload that is not a beat. */
+  readonly onMessage: (payload: string) => void;
+  /** Notifications may have been lost. */
+  readonly onGap: () => void;
+  /** Called four times in `maxStaleness`. */
+  readonly onTick: () => void;
+}
+
+/** A notification of our own on its way through the database. */
+interface Beat {
+  readonly sentAt: Moment;
+  readonly isHeard: boolean;
+  /** The fingerprint of the triggers; undefined until the statement is answered. */
+  readonly triggers?: string;
+}
+
+// A statement that hangs keeps a connection of the pool.
+const MAX_UNANSWERED = 2;
+
+/**
+ * Listens to the notifications of the database, and proves how far they have come.
+ *
+ * The proof: PostgreSQL delivers notifications in the order of their commits. So when a notification that was sent
+ * at a moment T comes back, all of the transactions that were committed before T have arrived. It is sent on another
+ * connection than the one that listens, and cannot be guessed. One that was sent before the last gap proves nothing.
+ *
+ * @returns When the first beat has come back.
+ * @throws {SessionError} If it does not, within `queryTimeout`.
+ */
+export async function openNotifications(options: NotificationOptions): Promise<Notifications> {
+  const { caller, listen, maxStaleness, clock, queryTimeout, onMessage, onGap, onTick } = options;
+  const limit = maxStaleness * 1000;
+  let beats = new Map<string, Beat>();
+  let unanswered = 0;
+  let provenAt: Moment | undefined;
+  let triggers: string | undefined;
+  // Of the listening in use, to which late messages of an earlier one do not belong.
+  let current: symbol | undefined;
+  let subscription: Subscription | undefined;
+  let startedAt = clock();
+  let settleFirst: (error?: unknown) => void;
+  const first = new Promise<void>((resolve, reject) => {
+    settleFirst = (error) => error === undefined ? resolve() : reject(error);
+  });
+
+  function lose(): void {
+    beats = new Map();
+    provenAt = undefined;
+    onGap();
+  }
+
+  async function start(): Promise<void> {
+    const own = Symbol();
+    void stop();
+    current = own;
+    startedAt = clock();
+    lose();
+    const receive = (payload: string) => {
+      if (current === own) hear(payload);
+    };
+    const relisten = () => {
+      if (current === own) lose();
+    };
+    try {
+      const opened = await listen(CHANNEL, receive, relisten);
+      if (current !== own) return await unsubscribe(opened);
+      subscription = opened;
+    } catch (error) {
+      return settleFirst(storeError(caller, error, kindOf(error)));
+    }
+    await beat();
+  }
+
+  async function stop(): Promise<void> {
+    const old = subscription;
+    current = undefined;
+    subscription = undefined;
+    if (old) await unsubscribe(old);
+  }
+
+  function hear(payload: string): void {
+    if (!payload.startsWith(BEAT_PREFIX)) return onMessage(payload);
+    const id = payload.slice(BEAT_PREFIX.length);
+    const sent = beats.get(id);
+    if (sent) count(id, { ...sent, isHeard: true });
+  }
+
+  async function beat(): Promise<void> {
+    const own = beats;
+    const id = crypto.randomUUID();
+    own.set(id, { sentAt: clock(), isHeard: false });
+    unanswered++;
+    try {
+      const [row] = await query(options, BEAT, [id]);
+      if (!row) throw sharedConnection(caller);
+      const [, fingerprint] = row;
+      if (typeof fingerprint !== "string") throw noTriggers(caller);
+      const sent = own.get(id);
+      if (sent && own === beats) count(id, { ...sent, triggers: fingerprint });
+    } catch (error) {
+      own.delete(id);
+      settleFirst(error);
+    } finally {
+      unanswered--;
+    }
+  }
+
+  /** Counts a beat once it has come back and its statement has seen the triggers. */
+  function count(id: string, sent: Beat): void {
+    beats.set(id, sent);
+    if (!sent.isHeard || sent.triggers === undefined) return;
+    beats.delete(id);
+    // A trigger may have been switched off and on again since the last one.
+    if (sent.triggers !== triggers) onGap();
+    triggers = sent.triggers;
+    if (!provenAt || provenAt.monotonic < sent.sentAt.monotonic) provenAt = sent.sentAt;
+    settleFirst();
+  }
+
+  function tick(): void {
+    const now = clock();
+    for (const [id, { sentAt }] of beats) {
+      if (between(sentAt, now) > limit) beats.delete(id);
+    }
+    const isLost = [startedAt, provenAt ?? startedAt].every((it) => between(it, now) > 2 * limit);
+    // A subscription of the client connects again by itself.
+    if (isLost && typeof subscription !== "object") void start();
+    else if (subscription && unanswered < MAX_UNANSWERED) void beat();
+    onTick();
+  }
+
+  async function close(): Promise<void> {
+    clearInterval(timer);
+    clearTimeout(deadline);
+    const stopped = stop();
+    lose();
+    await stopped;
+  }
+
+  const timer = setInterval(tick, limit / 4);
+  // On Bun and Node, it keeps no process from its end.
+  (timer as { unref?: () => void }).unref?.();
+  const deadline = setTimeout(
+    () => settleFirst(unheard(caller, queryTimeout)),
+    queryTimeout * 1000,
+  );
+  void start();
+  try {
+    await first;
+  } catch (error) {
+    await close();
+    throw error;
+  }
+  clearTimeout(deadline);
+  return { provenAt: () => provenAt, isListening: () => subscription !== undefined, close };
+}
+
+/** Ends a subscription, whose connection may be lost: nothing depends on how that ends. */
+async function unsubscribe(subscription: Subscription): Promise<void> {
+  try {
+    await (typeof subscription === "function" ? subscription() : subscription.unlisten());
+  } catch {
+    // As said above.
+  }
+}
+
+function unheard(caller: string, seconds: number): SessionError {
+  return new SessionError(
+    "STORE_TIMEOUT",
+    `${caller}: no notification came back within queryTimeout, ${seconds} s; ` +
+      "listen needs a connection of its own to the same database, without a pooler in transaction mode",
+  );
+}
+
+function sharedConnection(caller: string): SessionError {
+  return new SessionError(
+    "UNEXPECTED_RESULT",
+    `${caller}: sql sends its statements on the connection that listens; listen needs one of its own`,
+  );
+}
+
+function noTriggers(caller: string): SessionError {
+  return new SessionError(
+    "SCHEMA_MISSING",
+    `${caller}: the triggers of coatcheck.sessions are missing or disabled; ` +
+      "run migrate(sql, { notify: true })",
+  );
+}

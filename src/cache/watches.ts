@@ -1,0 +1,100 @@
+import { arrayOf, type Call, query } from "../sql.ts";
+import { FIND_LIVE } from "./statements.ts";
+
+/** The sessions whose end is waited for. */
+export interface Watches {
+  readonly size: () => number;
+  /** Adds a watch; returns a function that ends it. */
+  readonly add: (id: string, expiresAt: Date, onEnd: () => unknown) => () => void;
+  /** Reports that a session has ended. */
+  readonly end: (id: string) => void;
+  /** Reports that any session may have ended unnoticed. */
+  readonly doubt: () => void;
+  /** Ends the watches of sessions that are past their deadline. */
+  readonly expire: () => void;
+  /** Asks the database about the sessions that may have ended. To be called while notifications arrive. */
+  readonly check: () => Promise<void>;
+}
+
+interface Watch {
+  /** Milliseconds since 1970. */
+  readonly expiresAt: number;
+  readonly onEnd: () => unknown;
+}
+
+const MAX_ASKED = 1000;
+
+/** Makes an empty list of watches. */
+export function openWatches(call: Call): Watches {
+  const watches = new Map<string, Set<Watch>>();
+  // A new one is among them, as its session may have ended before it was watched.
+  const doubtful = new Set<string>();
+  let isChecking = false;
+
+  function remove(id: string): void {
+    watches.delete(id);
+    doubtful.delete(id);
+  }
+
+  function end(id: string): void {
+    const ended = watches.get(id) ?? [];
+    remove(id);
+    for (const { onEnd } of ended) notify(onEnd);
+  }
+
+  async function ask(ids: string[]): Promise<void> {
+    for (const id of ids) doubtful.delete(id);
+    try {
+      const [[isStandby, live] = []] = await query(call, FIND_LIVE, [arrayOf(ids)]);
+      if (isStandby !== "false") throw new Error("A standby may not know yet");
+      const found = new Set(live?.split(" "));
+      for (const id of ids) if (!found.has(id)) end(id);
+    } catch {
+      for (const id of ids) if (watches.has(id)) doubtful.add(id);
+    }
+  }
+
+  return {
+    size: () => watches.size,
+    add(id, expiresAt, onEnd) {
+      const watch = { expiresAt: expiresAt.getTime(), onEnd };
+      const own = watches.get(id) ?? new Set();
+      watches.set(id, own.add(watch));
+      doubtful.add(id);
+      return () => {
+        own.delete(watch);
+        if (own.size === 0 && watches.get(id) === own) remove(id);
+      };
+    },
+    end,
+    doubt() {
+      for (const id of watches.keys()) doubtful.add(id);
+    },
+    expire() {
+      const now = Date.now();
+      for (const [id, own] of watches) {
+        for (const { expiresAt } of own) {
+          if (expiresAt <= now) end(id);
+        }
+      }
+    },
+    async check() {
+      if (isChecking) return;
+      isChecking = true;
+      const ids = [...doubtful];
+      for (let from = 0; from < ids.length; from += MAX_ASKED) {
+        await ask(ids.slice(from, from + MAX_ASKED));
+      }
+      isChecking = false;
+    },
+  };
+}
+
+/** Calls a listener. What it throws changes nothing: the others must be called too. */
+function notify(onEnd: () => unknown): void {
+  try {
+    Promise.resolve(onEnd()).catch(() => {});
+  } catch {
+    // As said above.
+  }
+}
