@@ -1464,7 +1464,7 @@ select $1::text as call,
     from pg_catalog.pg_trigger t
     join pg_catalog.pg_proc p on p.oid = t.tgfoid
     where t.tgrelid = pg_catalog.to_regclass('coatcheck.sessions')::oid
-      and p.oid = pg_catalog.to_regproc('coatcheck.notify')::oid
+      and p.oid = pg_catalog.to_regprocedure('coatcheck.notify()')::oid
       and t.tgenabled = 'A'
   ) as triggers
 where not exists (

@@ -343,7 +343,7 @@ function resolveCookie(subject: string, cookie: CookiePolicy): ResolvedCookie {
   requireForm(
     `${subject}.path`,
     path,
-    /^\/[!-+\--:<-~]*$/,
+    PATH,
     MAX_ATTRIBUTE_BYTES,
     "a path such as /app",
   );
@@ -388,6 +388,10 @@ function resolveCookie(subject: string, cookie: CookiePolicy): ResolvedCookie {
     }),
   };
 }
+
+// What a URL has in its path: other characters are sent encoded, and `..` is resolved, so that no request would
+// carry the cookie.
+const PATH = /^(?!.*\/(?:\.|%2e){1,2}(?:\/|$))\/[!$-+\--:=@-[\]_a-z|~]*$/i;
 
 const HOST = /^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$/i;
 

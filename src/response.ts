@@ -96,7 +96,9 @@ export function complete<Answer extends Response | undefined>(
     refuse(TypeError, `${caller}: result`, "have headers, as a result has", kindOf(result));
   }
   const { headers: issued, reason, token } = result;
-  const isOurs = (line: string) => line.split("=", 1)[0]?.trim() === cookie.name;
+  // Space and tab alone are trimmed, and a cookie without a `=` has no name, as browsers read it (RFC 6265bis,
+  // section 5.6).
+  const isOurs = (line: string) => line.match(/^[ \t]*([^;=]*?)[ \t]*=/)?.[1] === cookie.name;
   const chosen = transport === "cookie" && answer.headers.getSetCookie().some(isOurs);
   const cookies = chosen ? [] : issued.getSetCookie();
   // RFC 9110, section 15.5.2: a 401 has a challenge, also one to a guest or to a session without the right.

@@ -638,6 +638,24 @@ const beside: { name: string; cookie: CookiePolicy; several?: boolean; expected:
       `__Secure-session=; Secure; HttpOnly; SameSite=Lax; Path=/; ${CLEARED}`,
     ],
   },
+  {
+    name: "no cookie twice, and not the cookie itself, if previous names them",
+    cookie: {
+      name: "sid",
+      domain: "example.com",
+      previous: [
+        { domain: "EXAMPLE.com" },
+        { path: "/app" },
+        { domain: "Example.com", partitioned: true },
+        { path: "/app" },
+      ],
+    },
+    several: true,
+    expected: [
+      `sid=; Secure; HttpOnly; Partitioned; Domain=example.com; SameSite=Lax; Path=/; ${CLEARED}`,
+      `sid=; Secure; HttpOnly; SameSite=Lax; Path=/app; ${CLEARED}`,
+    ],
+  },
 ];
 describe("a Set-Cookie of ours", () => {
   for (const { name, cookie, several, expected } of beside) {

@@ -48,6 +48,7 @@ const state = (changes: Partial<StoredState> = {}): StoredState => ({
   isRotated: false,
   rotatedAt: null,
   rotationSeenAt: null,
+  isStandby: false,
   isCurrent: true,
   authenticated: String(NOW - 1),
   ...changes,
@@ -387,7 +388,7 @@ describe("evaluate, and the conditions in SQL", () => {
         insert into coatcheck.sessions select * from
         jsonb_populate_record(null::coatcheck.sessions, ${JSON.stringify(row)}::text::jsonb)`;
       for (const digest of secrets) {
-        const token = { id, digest, secret: new Uint8Array() };
+        const token = { id, digest, secret: "" };
         const found = await queryPresented(context, token, VALIDATE);
         const explained = await queryPresented(context, token, EXPLAIN);
         const own = ["{}", "{}", null];

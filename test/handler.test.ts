@@ -422,16 +422,17 @@ describe("the answer of withSession", () => {
   });
 
   test("recognises our cookie by its whole name, as configured", async () => {
-    for (
-      const name of ["__Host-session2", "__host-session", "session", "x__Host-session", "__Host-"]
-    ) {
+    const names = ["__Host-session2", "__host-session", "session", "x__Host-session", "__Host-"];
+    // Only SP and HTAB are white space here, and a line without a `=` has no name.
+    const spaced = ["\u00A0__Host-session=1", "__Host-session\u00A0=1", "__Host-session"];
+    for (const pair of [...names.map((name) => `${name}=1`), ...spaced]) {
       const { request } = await due();
       const handle = withSession(
-        () => new Response(null, { headers: { "set-cookie": `${name}=1; __Host-session=2` } }),
+        () => new Response(null, { headers: { "set-cookie": `${pair}; __Host-session=2` } }),
         db.sql,
         ROTATES,
       );
-      assert.equal((await handle(request)).headers.getSetCookie().length, 2, name);
+      assert.equal((await handle(request)).headers.getSetCookie().length, 2, pair);
     }
     const { headers } = await due();
     headers.set("cookie", headers.get("cookie")!.replace("__Host-session", "__Host-id"));

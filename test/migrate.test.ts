@@ -799,7 +799,7 @@ describe("migrate with notify", () => {
     await reset();
     await migrate(db.sql, { notify: true });
     const text = migrations.find(({ name }) => name === NOTIFY)!.text;
-    const removal = [...text.matchAll(/^--   ((?:drop|delete) .*);$/gm)].map(([, sql]) => sql!);
+    const removal = [...text.matchAll(/^-- {3}((?:drop|delete) .*);$/gm)].map(([, sql]) => sql!);
     assert.equal(removal.length, 2);
     for (const sql of removal) await db.sql.unsafe(sql);
     assert.deepEqual((await migrate(db.sql)).applied, []);

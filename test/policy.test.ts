@@ -512,6 +512,18 @@ const forms = [
       { name: "a tab", value: "/\t" },
       { name: "DEL", value: "/\x7f" },
       { name: "a letter beyond ASCII", value: "/ñ" },
+      // No request would carry the cookie: a URL has these encoded or resolved, or its path ends before them.
+      { name: "a query", value: "/app?tab=1" },
+      { name: "a fragment", value: "/app#top" },
+      { name: "a quote", value: '/"app"' },
+      { name: "a backslash", value: "/app\\page" },
+      { name: "a brace", value: "/users/{id}" },
+      { name: "an angle bracket", value: "/<app>" },
+      { name: "a caret", value: "/a^b" },
+      { name: "a backtick", value: "/`app`" },
+      { name: "a dot for a part", value: "/app/./page" },
+      { name: "two dots for a part", value: "/app/.." },
+      { name: "encoded dots for a part", value: "/%2E%2e/app" },
     ],
   },
   {
@@ -766,7 +778,11 @@ describe("a policy", () => {
     { name: "a punycode domain", policy: { cookie: { domain: "xn--exmple-cua.com" } } },
     {
       name: "a path with all that a path may have",
-      policy: { cookie: { path: "/a/%20b!$&'()*+-.:=@_~" } },
+      policy: { cookie: { path: "/a/%20b!$&'()*+-.:=@_~[]|" } },
+    },
+    {
+      name: "a path with dots that are no part of their own",
+      policy: { cookie: { path: "/.well-known/..a/b../...//%2e%2f" } },
     },
     {
       name: "a prefix's letters within a name, without secure",

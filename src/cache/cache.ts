@@ -128,7 +128,7 @@ export async function createSessionCache(options: SessionCacheOptions): Promise<
   let hits = 0;
   let misses = 0;
 
-  const notifications = await openNotifications({
+  const notifications = openNotifications({
     ...call,
     listen,
     maxStaleness,
@@ -142,6 +142,7 @@ export async function createSessionCache(options: SessionCacheOptions): Promise<
     onGap,
     onTick,
   });
+  await notifications.ready;
 
   function onGap(): void {
     entries.clear();

@@ -29,6 +29,12 @@ export interface Notifications {
   /** The moment up to which every notification has arrived; undefined if there is none. */
   readonly provenAt: () => Moment | undefined;
   readonly isListening: () => boolean;
+  /**
+   * Resolves when the first beat has come back.
+   *
+   * @throws {SessionError} If it does not, within `queryTimeout`. Nothing is open then.
+   */
+  readonly ready: Promise<void>;
   readonly close: () => Promise<void>;
 }
 
@@ -64,10 +70,9 @@ const MAX_UNANSWERED = 2;
  * at a moment T comes back, all of the transactions that were committed before T have arrived. It is sent on another
  * connection than the one that listens, and cannot be guessed. One that was sent before the last gap proves nothing.
  *
- * @returns When the first beat has come back.
- * @throws {SessionError} If it does not, within `queryTimeout`.
+ * The timer of the beats keeps no process of Bun or Node from its end.
  */
-export async function openNotifications(options: NotificationOptions): Promise<Notifications> {
+export function openNotifications(options: NotificationOptions): Notifications {
   const { caller, listen, maxStaleness, clock, queryTimeout, onMessage, onGap, onTick } = options;
   const limit = maxStaleness * 1000;
   let beats = new Map<string, Beat>();
@@ -79,7 +84,7 @@ export async function openNotifications(options: NotificationOptions): Promise<N
   let subscription: Subscription | undefined;
   let startedAt = clock();
   let settleFirst: (error?: unknown) => void;
-  const first = new Promise<void>((resolve, reject) => {
+  const ready = new Promise<void>((resolve, reject) => {
     settleFirst = (error) => error === undefined ? resolve() : reject(error);
   });
 
@@ -95,8 +100,8 @@ export async function openNotifications(options: NotificationOptions): Promise<N
     current = own;
     startedAt = clock();
     lose();
-    const receive = (payload: string) => {
-      if (current === own) hear(payload);
+    const receive = (payload: unknown) => {
+      if (current === own) hear(String(payload));
     };
     const relisten = () => {
       if (current === own) lose();
@@ -178,21 +183,14 @@ export async function openNotifications(options: NotificationOptions): Promise<N
   }
 
   const timer = setInterval(tick, limit / 4);
-  // On Bun and Node, it keeps no process from its end.
   (timer as { unref?: () => void }).unref?.();
   const deadline = setTimeout(
     () => settleFirst(unheard(caller, queryTimeout)),
     queryTimeout * 1000,
   );
+  ready.then(() => clearTimeout(deadline), () => void close());
   void start();
-  try {
-    await first;
-  } catch (error) {
-    await close();
-    throw error;
-  }
-  clearTimeout(deadline);
-  return { provenAt: () => provenAt, isListening: () => subscription !== undefined, close };
+  return { provenAt: () => provenAt, isListening: () => subscription !== undefined, ready, close };
 }
 
 /** Ends a subscription, whose connection may be lost: nothing depends on how that ends. */
