@@ -89,7 +89,7 @@ export async function openMemoryServerTurn({ name, group, runtime, module, optio
     seed: 1,
   });
   await client.ask("prepare", await server.ask("requests"));
-  await client.ask("load", port, "validate", connections, plan.warmUp);
+  await client.ask("load", port, "validate", connections, plan.memory.warmUp);
   return {
     name: `HTTP ${name}`,
     run: async (record) => {

@@ -81,8 +81,8 @@ export async function hasBatched(checkout) {
 /** Whether a checkout has `coatcheck/cache`. */
 export const hasCache = (checkout) => existsSync(join(checkout ?? here, "cache.ts"));
 
-// What a browser presents within `maxAge` is read once.
-const CACHE = { maxStaleness: 2, maxSessions: 100_000, maxAge: 60 };
+// The defaults, but for `queryTimeout`: 50 processes that start together on two cores take longer.
+const CACHE = { maxStaleness: 2, maxSessions: 100_000, maxAge: 60, queryTimeout: 30 };
 
 /** A cache of sessions, listening on a connection of its own. */
 export async function openCache(sql, checkout) {
