@@ -27,24 +27,25 @@ import { run } from "./run.mjs";
  * @param {string} [folder] Where to keep its data; unset, or closed to `nobody`: until it stops.
  * @param {string[]} [settings] Such as `fsync=off`.
  * @param {string} [programs] The folder with its `bin`; unset: what npm has installed.
- * @returns {Promise<{ url: string, kept: boolean, exited: Promise<void>, stop: () => Promise<void> }>}
+ * @returns {Promise<{ url: string, kept: boolean, exited: Promise<void>, stop: () => Promise<void>,
+ *   restart: (signal: "SIGINT" | "SIGQUIT") => Promise<void> }>} `exited` is about the server before a restart.
+ * `restart` stops it at once with SIGINT, or as a crash does with SIGQUIT, and starts it again on its port.
  */
 export async function startPostgres(folder, settings = [], programs = undefined) {
   const temporary = mkdtempSync(join(tmpdir(), "coatcheck-"));
   const cleanUp = () => rmSync(temporary, { recursive: true, force: true });
   try {
-    const { home, url, server, exited } = await start(
+    const { home, url, exited, end, restart } = await start(
       folder ?? temporary,
       temporary,
       settings,
       programs ?? await embedded(),
     );
     const stop = async () => {
-      server.kill("SIGINT");
-      await exited;
+      await end("SIGINT");
       cleanUp();
     };
-    return { url, kept: home !== temporary, exited, stop };
+    return { url, kept: home !== temporary, exited, stop, restart };
   } catch (error) {
     cleanUp();
     throw error;
@@ -93,18 +94,30 @@ async function start(home, temporary, settings, native) {
     "unix_socket_directories=",
     ...settings,
   ];
-  // A process group of its own: Ctrl-C reaches this program, which stops what uses the server first.
-  const server = spawn(program("postgres"), ["-D", data, ...all.flatMap((it) => ["-c", it])], {
-    ...user,
-    cwd: home,
-    detached: true,
-    stdio: ["ignore", "ignore", "pipe"],
-  });
-  const exited = new Promise((resolve) => server.once("exit", () => resolve()));
-  await ready(server, join(data, "postmaster.pid"));
+  const launch = async () => {
+    // A process group of its own: Ctrl-C reaches this program, which stops what uses the server first.
+    const server = spawn(program("postgres"), ["-D", data, ...all.flatMap((it) => ["-c", it])], {
+      ...user,
+      cwd: home,
+      detached: true,
+      stdio: ["ignore", "ignore", "pipe"],
+    });
+    const exited = new Promise((resolve) => server.once("exit", () => resolve()));
+    await ready(server, join(data, "postmaster.pid"));
+    return { server, exited };
+  };
+  let current = await launch();
+  const end = async (signal) => {
+    current.server.kill(signal);
+    await current.exited;
+  };
+  const restart = async (signal) => {
+    await end(signal);
+    current = await launch();
+  };
   const password = readFileSync(secret, "utf8");
   const url = `postgres://postgres:${password}@127.0.0.1:${port}/postgres`;
-  return { home, url, server, exited };
+  return { home, url, exited: current.exited, end, restart };
 }
 
 function nobody() {

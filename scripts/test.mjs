@@ -38,10 +38,11 @@ const SLOW = [
   "pglite",
   "repair",
   "servers",
+  "soak",
 ]
   .map(file);
 // These test the server, start other programs, or drive a browser: one runtime is enough.
-const ON_BUN = ["bridge", "browser", "decoys", "migrations", "repair"].map(file);
+const ON_BUN = ["bridge", "browser", "decoys", "migrations", "repair", "soak"].map(file);
 const CITUS = file("citus");
 const { CITUS_URL } = process.env;
 

@@ -485,7 +485,7 @@ select $1::text as call,
   (s.previous_digest is not null)::text as is_rotated,
   extract(epoch from s.rotated_at)::text as rotated,
   extract(epoch from s.rotation_seen_at)::text as rotation_seen,
-  pg_catalog.pg_is_in_recovery()::text as is_standby,
+  pg_is_in_recovery()::text as is_standby,
   (s.digest = pg_catalog.decode($3::text, 'hex'))::text as is_current
 from coatcheck.sessions s
 where s.id = $2::text::uuid
@@ -860,7 +860,7 @@ select $1::text as call,
   (s.previous_digest is not null)::text as is_rotated,
   extract(epoch from s.rotated_at)::text as rotated,
   extract(epoch from s.rotation_seen_at)::text as rotation_seen,
-  pg_catalog.pg_is_in_recovery()::text as is_standby,
+  pg_is_in_recovery()::text as is_standby,
   (s.digest = pg_catalog.decode($3::text, 'hex'))::text as is_current,
   pg_catalog.encode(s.digest, 'hex') as digest,
   pg_catalog.encode(s.rotation_salt, 'hex') as salt
@@ -892,7 +892,7 @@ select $1::text as call,
   (s.previous_digest is not null)::text as is_rotated,
   extract(epoch from s.rotated_at)::text as rotated,
   extract(epoch from s.rotation_seen_at)::text as rotation_seen,
-  pg_catalog.pg_is_in_recovery()::text as is_standby,
+  pg_is_in_recovery()::text as is_standby,
   (s.digest = pg_catalog.decode($3::text, 'hex'))::text as is_current,
   pg_catalog.encode(s.digest, 'hex') as digest,
   pg_catalog.encode(s.rotation_salt, 'hex') as salt
@@ -924,7 +924,7 @@ select $1::text as call,
   (s.previous_digest is not null)::text as is_rotated,
   extract(epoch from s.rotated_at)::text as rotated,
   extract(epoch from s.rotation_seen_at)::text as rotation_seen,
-  pg_catalog.pg_is_in_recovery()::text as is_standby,
+  pg_is_in_recovery()::text as is_standby,
   (s.digest = pg_catalog.decode($3::text, 'hex'))::text as is_current,
   octet_length(((s.data || $8::text::jsonb) - $7::text::text[])::text)::text as size
 from coatcheck.sessions s
@@ -1315,7 +1315,7 @@ select c.value ->> 0 as call,
   (s.previous_digest is not null)::text as is_rotated,
   extract(epoch from s.rotated_at)::text as rotated,
   extract(epoch from s.rotation_seen_at)::text as rotation_seen,
-  pg_catalog.pg_is_in_recovery()::text as is_standby,
+  pg_is_in_recovery()::text as is_standby,
   s.is_current::text as is_current
 from jsonb_array_elements($1::text::jsonb) c(value)
 cross join lateral (
@@ -1453,10 +1453,12 @@ where g.user_id is not null;
 -- Sends a beat to every listener of the channel. Returns a fingerprint of the triggers, which changes if one
 -- of them is switched off and on again; null if one is missing. On the connection that listens, it sends
 -- nothing and returns no row: behind a pooler, a beat comes back there while other notifications are lost.
+-- pg_notification_queue_usage also frees what all have read: without it, a queue that was full stays full.
 --
 -- $1 the call; $2 the beat.
 select $1::text as call,
   pg_catalog.pg_notify('coatcheck', 'beat:' || $2::text)::text as sent,
+  pg_catalog.pg_notification_queue_usage()::text as queue_usage,
   (
     select case when count(*) = 3 then
       pg_catalog.string_agg(t.oid::text || ':' || t.xmin::text || ':' || p.xmin::text, ' ' order by t.oid)
@@ -1478,7 +1480,7 @@ where not exists (
 --
 -- $1 the call; $2 the session ids, as an array.
 select $1::text as call,
-  pg_catalog.pg_is_in_recovery()::text as is_standby,
+  pg_is_in_recovery()::text as is_standby,
   (
     select pg_catalog.string_agg(s.id::text, ' ')
     from coatcheck.sessions s

@@ -1,5 +1,5 @@
 import type { StoredState } from "./evaluate.ts";
-import { emit, type SessionEventListener } from "./events.ts";
+import type { SessionEventListener } from "./events.ts";
 import { kindOf, refuse } from "./input.ts";
 import type { Session } from "./session.ts";
 import type { Sql } from "./sql.ts";
@@ -32,6 +32,11 @@ export interface SessionCacheStats {
   readonly watched: number;
   /** Seconds since the moment up to which all revocations are known; Infinity if none is. */
   readonly staleness: number;
+  /**
+   * How full the server's queue of notifications is, 0 to 1. A listener that sits in a transaction fills it. If it is
+   * full, each revocation fails.
+   */
+  readonly queueUsage: number;
 }
 
 /** What the functions ask of a cache. */
@@ -48,8 +53,8 @@ export interface ValidationCache {
   ) => StoredState | undefined;
   /** Announces that a row will be read; undefined if it cannot be kept. */
   readonly read: (id: string, sql: Sql) => Reading | undefined;
-  /** Forgets a session, as it was changed. */
-  readonly forget: (id: string) => void;
+  /** Makes an event listener that also forgets each session which this process has changed. */
+  readonly hearing: (onEvent: SessionEventListener | undefined) => SessionEventListener;
 }
 
 /** A row that is being read for the cache. */
@@ -67,16 +72,4 @@ export const VALIDATION_CACHE: unique symbol = Symbol("validation cache");
 export function cacheOf(subject: string, cache: unknown): ValidationCache {
   const own = (cache as { [VALIDATION_CACHE]?: ValidationCache } | null)?.[VALIDATION_CACHE];
   return own ?? refuse(TypeError, subject, "be made by createSessionCache", kindOf(cache));
-}
-
-/** Makes the event listener of a policy with a cache: what this process changes, it forgets at once. */
-export function forgetting(
-  cache: ValidationCache,
-  onEvent: SessionEventListener | undefined,
-): SessionEventListener {
-  return (event) => {
-    // A refused token may be anybody's, who would make the cache forget.
-    if (event.type !== "refused") cache.forget(event.id);
-    emit(onEvent, event);
-  };
 }

@@ -107,22 +107,14 @@ function cookieHeaders(cookie: ResolvedCookie, line: string, areSeveral = false)
     : cookie.previous;
   // The flipped one may be named by `previous`, which may also name the cookie itself, or one of them twice. A
   // response has one line for each (RFC 6265bis, section 4.1.1).
-  const keys = new Set([keyOf(cookie)]);
-  for (const other of others) {
-    if (keys.has(keyOf(other))) continue;
-    keys.add(keyOf(other));
-    headers.append("set-cookie", clearingLine(other));
-  }
+  const lines = new Set(others.map(clearingLine));
+  lines.delete(clearingLine(cookie));
+  for (const it of lines) headers.append("set-cookie", it);
   // Last, as a client that keeps one cookie of a name keeps the last one.
   headers.append("set-cookie", line);
   // A shared cache that stores a Set-Cookie signs other users in (CVE-2025-48947, CVE-2025-64762).
   headers.append("cache-control", "no-store");
   return headers;
-}
-
-/** What a browser finds a cookie by. */
-function keyOf({ name, domain, path, partitioned }: ResolvedCookie): string {
-  return [name, domain?.toLowerCase(), path, partitioned].join(";");
 }
 
 // Written once for each policy: setCookie checks every character of a value, which takes longer than all the

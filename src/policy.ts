@@ -1,4 +1,4 @@
-import { cacheOf, forgetting, type SessionCache, type ValidationCache } from "./cached.ts";
+import { cacheOf, type SessionCache, type ValidationCache } from "./cached.ts";
 import type { SessionEventListener } from "./events.ts";
 import {
   copyOptions,
@@ -308,7 +308,7 @@ function resolvePolicy(caller: string, policy: Policy): ResolvedPolicy {
     queryTimeout,
     transport,
     cookie: resolveCookie(subject("cookie"), cookie),
-    onEvent: cache ? forgetting(cache, onEvent) : onEvent,
+    onEvent: cache ? cache.hearing(onEvent) : onEvent,
     cache,
     sweepIdleAfter: policy.idleTimeout === undefined ? undefined : idleTimeout,
   };
@@ -378,7 +378,15 @@ function resolveCookie(subject: string, cookie: CookiePolicy): ResolvedCookie {
   if (!Array.isArray(previous)) {
     refuse(TypeError, `${subject}.previous`, "be an array", kindOf(previous));
   }
-  const attributes = { name, domain, path, secure, sameSite, partitioned, persistent };
+  const attributes = {
+    name,
+    domain: domain?.toLowerCase(),
+    path,
+    secure,
+    sameSite,
+    partitioned,
+    persistent,
+  };
   return {
     ...attributes,
     previous: Array.from(previous, (before: PreviousCookie, index) => {

@@ -52,7 +52,7 @@ const STATE = `extract(epoch from statement_timestamp())::text as clock,
   (s.previous_digest is not null)::text as is_rotated,
   extract(epoch from s.rotated_at)::text as rotated,
   extract(epoch from s.rotation_seen_at)::text as rotation_seen,
-  pg_catalog.pg_is_in_recovery()::text as is_standby`;
+  pg_is_in_recovery()::text as is_standby`;
 
 // Not revoked, and within both timeouts: $4 absoluteTimeout, $5 idleTimeout. A policy can only lower the
 // stored deadline (CVE-2024-35220). An instant as far ahead as its timeout is over too: the server's clock

@@ -45,7 +45,7 @@ const resolve = (policy: Policy): ResolvedPolicy => readOptions("configure", pol
 const HEX = "0123456789abcdef";
 
 /** Reads a token without an expression: a UUID in lower case, a dot, and 32 bytes as base64url writes them. */
-function restateToken(text: string): { id: string; digest: string; secret: Uint8Array } | null {
+function restateToken(text: string): { id: string; digest: string; secret: string } | null {
   if (text.length !== 80 || text[36] !== ".") return null;
   for (let index = 0; index < 36; index++) {
     const isDash = [8, 13, 18, 23].includes(index);
@@ -54,14 +54,14 @@ function restateToken(text: string): { id: string; digest: string; secret: Uint8
   const bytes = Buffer.from(text.slice(37), "base64url");
   if (bytes.length !== 32 || bytes.toString("base64url") !== text.slice(37)) return null;
   const digest = createHash("sha256").update(bytes).digest("hex");
-  return { id: text.slice(0, 36), digest, secret: Uint8Array.from(bytes) };
+  return { id: text.slice(0, 36), digest, secret: text.slice(37) };
 }
 
 describe("parseToken", () => {
   test("reads every token back as its id, its secret and the digest of the secret", () => {
     holds(fc.property(tokens, ({ id, bytes, token }) => {
       const digest = createHash("sha256").update(bytes).digest("hex");
-      assert.deepEqual(parseToken(token), { id, digest, secret: Uint8Array.from(bytes) });
+      assert.deepEqual(parseToken(token), { id, digest, secret: token.slice(37) });
     }));
   });
 
@@ -89,7 +89,7 @@ describe("parseToken", () => {
       const parsed = parseToken(text);
       assert.deepEqual(parsed, restateToken(text));
       if (!parsed) return;
-      assert.equal(`${parsed.id}.${Buffer.from(parsed.secret).toString("base64url")}`, text);
+      assert.equal(`${parsed.id}.${parsed.secret}`, text);
     }));
   });
 });
@@ -1217,6 +1217,7 @@ const lives = (ahead: number) =>
       isRotated: fc.boolean(),
       rotatedAt: fc.option(near),
       rotationSeenAt: fc.option(near),
+      isStandby: fc.boolean(),
       isCurrent: fc.boolean(),
     }).map((it): StoredState => ({
       id: "5e551011-0000-4000-8000-000000000000",

@@ -4,6 +4,7 @@ import {
   VALIDATION_CACHE,
   type ValidationCache,
 } from "../cached.ts";
+import { emit } from "../events.ts";
 import {
   copyOptions,
   kindOf,
@@ -179,7 +180,11 @@ export async function createSessionCache(options: SessionCacheOptions): Promise<
       const isKept = client === sql && notifications.isListening();
       return isKept ? entries.read(id, clock()) : undefined;
     },
-    forget: entries.forget,
+    hearing: (onEvent) => (event) => {
+      // A refused token may be anybody's, who would make the cache forget.
+      if (event.type !== "refused") entries.forget(event.id);
+      emit(onEvent, event);
+    },
   };
   const cache: SessionCache & { readonly [VALIDATION_CACHE]: ValidationCache } = {
     watch({ id, expiresAt }, onEnd) {
@@ -194,6 +199,7 @@ export async function createSessionCache(options: SessionCacheOptions): Promise<
       sessions: entries.size(),
       watched: watches.size(),
       staleness: staleness(),
+      queueUsage: notifications.queueUsage(),
     }),
     close: notifications.close,
     [VALIDATION_CACHE]: own,

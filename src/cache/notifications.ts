@@ -28,6 +28,8 @@ export type Subscription = (() => unknown) | { readonly unlisten: () => unknown 
 export interface Notifications {
   /** The moment up to which every notification has arrived; undefined if there is none. */
   readonly provenAt: () => Moment | undefined;
+  /** How full the queue of the server was at the last beat: 0 to 1. */
+  readonly queueUsage: () => number;
   readonly isListening: () => boolean;
   /**
    * Resolves when the first beat has come back.
@@ -79,6 +81,7 @@ export function openNotifications(options: NotificationOptions): Notifications {
   let unanswered = 0;
   let provenAt: Moment | undefined;
   let triggers: string | undefined;
+  let queueUsage = 0;
   // Of the listening in use, to which late messages of an earlier one do not belong.
   let current: symbol | undefined;
   let subscription: Subscription | undefined;
@@ -138,7 +141,8 @@ export function openNotifications(options: NotificationOptions): Notifications {
     try {
       const [row] = await query(options, BEAT, [id]);
       if (!row) throw sharedConnection(caller);
-      const [, fingerprint] = row;
+      const [, usage, fingerprint] = row;
+      queueUsage = Number(usage);
       if (typeof fingerprint !== "string") throw noTriggers(caller);
       const sent = own.get(id);
       if (sent && own === beats) count(id, { ...sent, triggers: fingerprint });
@@ -190,7 +194,13 @@ export function openNotifications(options: NotificationOptions): Notifications {
   );
   ready.then(() => clearTimeout(deadline), () => void close());
   void start();
-  return { provenAt: () => provenAt, isListening: () => subscription !== undefined, ready, close };
+  return {
+    provenAt: () => provenAt,
+    queueUsage: () => queueUsage,
+    isListening: () => subscription !== undefined,
+    ready,
+    close,
+  };
 }
 
 /** Ends a subscription, whose connection may be lost: nothing depends on how that ends. */

@@ -11,13 +11,15 @@ export const BEAT_PREFIX = "beat:";
  * Sends a beat to every listener of the channel. Returns a fingerprint of the triggers, which changes if one
  * of them is switched off and on again; null if one is missing. On the connection that listens, it sends
  * nothing and returns no row: behind a pooler, a beat comes back there while other notifications are lost.
+ * pg_notification_queue_usage also frees what all have read: without it, a queue that was full stays full.
  *
  * $1 the call; $2 the beat.
  */
 export const BEAT: Statement = statement(
-  3,
+  4,
   `select $1::text as call,
   pg_catalog.pg_notify('${CHANNEL}', '${BEAT_PREFIX}' || $2::text)::text as sent,
+  pg_catalog.pg_notification_queue_usage()::text as queue_usage,
   (
     select case when count(*) = 3 then
       pg_catalog.string_agg(t.oid::text || ':' || t.xmin::text || ':' || p.xmin::text, ' ' order by t.oid)
@@ -42,7 +44,7 @@ where not exists (
 export const FIND_LIVE: Statement = statement(
   3,
   `select $1::text as call,
-  pg_catalog.pg_is_in_recovery()::text as is_standby,
+  pg_is_in_recovery()::text as is_standby,
   (
     select pg_catalog.string_agg(s.id::text, ' ')
     from coatcheck.sessions s

@@ -1,32 +1,125 @@
-// A way to a database that can be cut.
+// A way to a database that can be made slow, silent or narrow, cut, mended, and led to another one.
 import { once } from "node:events";
 import { connect, createServer } from "node:net";
+import { setTimeout as sleep } from "node:timers/promises";
 
-/** Opens a proxy on the loopback address to the PostgreSQL of a URL. `cut` ends it and all that goes through it. */
+// What a connection holds before it stops reading, as the buffers of a network do.
+const HELD = 256 * 1024;
+
+/**
+ * Opens a proxy on the loopback address to the PostgreSQL of a URL..
+ *
+ * @param {string | URL} target
+ */
 export async function openProxy(target) {
+  let upstreamOf = new URL(target);
   const sockets = new Set();
+  let latency = () => 0;
+  let bytesPerSecond = Infinity;
+  let passes = Promise.resolve();
+  let open = () => {};
+  let cutsReply = false;
+
   const proxy = createServer((socket) => {
-    const upstream = connect(Number(target.port || 5432), target.hostname);
+    const upstream = connect(Number(upstreamOf.port || 5432), upstreamOf.hostname);
     for (const it of [socket, upstream]) {
       sockets.add(it);
-      it.on("error", () => {}).on("close", () => {
-        sockets.delete(it);
-        socket.destroy();
-        upstream.destroy();
-      });
+      it.setNoDelay().on("error", () => {}).on("close", () => sockets.delete(it));
     }
-    socket.pipe(upstream).pipe(socket);
+    passOn(socket, upstream);
+    passOn(upstream, socket, () => cutsReply);
   });
-  await once(proxy.listen(0, "127.0.0.1"), "listening");
-  const url = Object.assign(new URL(target), {
-    hostname: "127.0.0.1",
-    port: String(proxy.address().port),
-  });
+
+  /** Passes on in order what comes, each piece after its delay, and then the end. */
+  function passOn(from, to, isCut = () => false) {
+    let held = 0;
+    let due = 0;
+    let last = Promise.resolve();
+    const then = (step) => last = last.then(step);
+    from.on("data", (chunk) => {
+      if (isCut()) return void [from, to].forEach((it) => it.destroy());
+      held += chunk.length;
+      if (held > HELD) from.pause();
+      // Counted from now: what comes together is delayed together.
+      due = Math.max(due, performance.now() + latency());
+      const own = due;
+      then(async () => {
+        if (own > performance.now()) await sleep(own - performance.now());
+        await write(to, chunk);
+        held -= chunk.length;
+        if (held <= HELD) from.resume();
+      });
+    });
+    from.on("close", () => then(() => to.destroySoon()));
+  }
+
+  async function write(to, chunk) {
+    for (let at = 0; at < chunk.length && !to.destroyed;) {
+      await passes;
+      const size = Math.max(1, Math.min(chunk.length - at, Math.floor(bytesPerSecond / 20)));
+      const isDrained = to.write(chunk.subarray(at, at += size));
+      if (bytesPerSecond < Infinity) await sleep(50);
+      else if (!isDrained) {
+        await Promise.race([once(to, "drain"), once(to, "close")]).catch(() => {});
+      }
+    }
+  }
+
+  const listen = async (port) => {
+    await once(proxy.listen(port, "127.0.0.1"), "listening");
+    return proxy.address().port;
+  };
+  const port = await listen(0);
+  /** @type {Promise<unknown> | undefined} */
+  let closed;
+
+  const destroy = () => {
+    for (const it of sockets) it.destroy();
+  };
+  /** Passes all on again, at once, and listens again after a cut. */
+  const resume = async () => {
+    [latency, bytesPerSecond, cutsReply] = [() => 0, Infinity, false];
+    open();
+    await closed;
+    if (closed) await listen(port);
+    closed = undefined;
+  };
+  /** Ends it and all that goes through it. */
+  const cut = () => {
+    if (closed) return;
+    closed = once(proxy, "close");
+    proxy.close();
+    open();
+    destroy();
+  };
   return {
-    url: url.href,
-    cut: () => {
-      proxy.close();
-      for (const it of sockets) it.destroy();
+    url: Object.assign(new URL(target), { hostname: "127.0.0.1", port: String(port) }).href,
+    /** How many connections go through it. */
+    connections: () => sockets.size / 2,
+    cut,
+    resume,
+    /** Holds all that comes, and takes connections, as a network without a route does. */
+    stall: () => {
+      if (closed) return;
+      open();
+      passes = new Promise((resolve) => open = () => resolve());
+    },
+    /** Passes each piece on after so many milliseconds, plus up to `jitter` more. */
+    delay: (ms, jitter = 0) => {
+      latency = () => ms + Math.random() * jitter;
+    },
+    /** Passes on so many bytes a second, in each direction of each connection. */
+    trickle: (bytes) => {
+      bytesPerSecond = bytes;
+    },
+    /** Ends each connection when the server answers on it. */
+    cutReply: () => {
+      cutsReply = true;
+    },
+    /** Ends all connections, and leads the next ones to the PostgreSQL of another URL. */
+    retarget: (url) => {
+      upstreamOf = new URL(url);
+      destroy();
     },
   };
 }

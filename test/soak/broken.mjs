@@ -1,0 +1,130 @@
+// Libraries that are wrong on purpose: the soak must find each of them. See --broken in run.mjs.
+
+/** What each gets wrong, by name: a function that wraps the functions of a policy. */
+const broken = {
+  /** A revoked session is granted for 300 ms more. */
+  revoked: (functions) => ({
+    validateSession: remembering(functions.validateSession, 300),
+  }),
+
+  /** Now and then, the session of another user. */
+  stranger: (functions) => ({
+    validateSession: async (headers, sql, options) => {
+      const result = await functions.validateSession(headers, sql, options);
+      const { session } = result;
+      if (!session) return result;
+      const other = seen.get("other");
+      seen.set("other", result);
+      const isOther = other && other.session.userId !== session.userId;
+      return isOther && Math.random() < 0.1 ? other : result;
+    },
+  }),
+
+  /** An error carries the cookie. */
+  cookie: (functions) => ({
+    createSession: async (...args) => {
+      try {
+        return await functions.createSession(...args);
+      } catch (error) {
+        const headers = new Headers({ "set-cookie": "__Host-session=a; Secure; HttpOnly; Path=/" });
+        throw Object.assign(error, { headers });
+      }
+    },
+  }),
+
+  /** Now and then, an update is answered and not stored. */
+  update: (functions) => ({
+    updateSession: async (headers, patch, sql, options) => {
+      if (Math.random() < 0.7) return await functions.updateSession(headers, patch, sql, options);
+      const result = await functions.validateSession(headers, sql);
+      const { session, guest } = result;
+      const old = session ?? guest;
+      if (!old || options?.version !== undefined && options.version !== old.version) return result;
+      const stored = { ...old, version: old.version + 1, data: { ...old.data, ...patch } };
+      const { reason: _, ...rest } = result;
+      return {
+        ...rest,
+        headers: new Headers(),
+        ...(session ? { session: stored } : { guest: stored }),
+      };
+    },
+  }),
+
+  /** A cookie whose secret is in no row. */
+  unstored: (functions) => ({
+    reauthenticateSession: async (headers, sql) => {
+      const result = await functions.reauthenticateSession(headers, sql);
+      const line = result.headers.get("set-cookie");
+      if (!line) return result;
+      const secret = btoa(String.fromCharCode(...crypto.getRandomValues(new Uint8Array(32))))
+        .replaceAll("+", "-").replaceAll("/", "_").slice(0, 43);
+      result.headers.set("set-cookie", line.replace(/\.[^;]{43};/, `.${secret};`));
+      return result;
+    },
+  }),
+
+  /** A live session is refused now and then. */
+  lost: (functions) => ({
+    validateSession: async (headers, sql, options) => {
+      const result = await functions.validateSession(headers, sql, options);
+      if (!result.session || Math.random() > 0.02) return result;
+      return { session: null, reason: "unknown", headers: new Headers() };
+    },
+  }),
+
+  /** A revocation is answered and not done. */
+  kept: (functions) => ({
+    revokeSessions: async (target, sql, options) =>
+      Math.random() < 0.5 ? [] : await functions.revokeSessions(target, sql, options),
+  }),
+
+  /** A call takes longer than its statements may. */
+  slow: (functions) => ({
+    listSessions: async (...args) => {
+      const result = await functions.listSessions(...args);
+      await new Promise((resolve) => setTimeout(resolve, 16_000));
+      return result;
+    },
+  }),
+
+  /** A rejection that nobody handles. */
+  stray: (functions) => ({
+    getUserId: async (...args) => {
+      void Promise.reject(new Error("Nobody handles this"));
+      return await functions.getUserId(...args);
+    },
+  }),
+};
+
+/** What the oracle says of each. */
+export const findings = {
+  revoked: /^granted \d+ ms after .+ had ended it$/,
+  stranger: /^another (session|user)/,
+  cookie: /^a property headers$/,
+  update: /^(the key|version|a version)/,
+  unstored: /nothing ended it|without its row/,
+  lost: /^unknown , and nothing ended it/,
+  kept: /was live, and was not revoked|had ended/,
+  slow: /^took \d+ ms for 1 statements$/,
+  stray: /Nobody handles this/,
+};
+
+const seen = new Map();
+
+/** Answers from memory for a while after a session was revoked. */
+function remembering(validateSession, milliseconds) {
+  return async (headers, sql, options) => {
+    const key = headers.get("cookie") ?? headers.get("authorization");
+    const result = await validateSession(headers, sql, options);
+    if (result.session) seen.set(key, { result, since: undefined });
+    const known = seen.get(key);
+    if (result.reason !== "revoked" || !known) return result;
+    known.since ??= performance.now();
+    return performance.now() - known.since < milliseconds ? known.result : result;
+  };
+}
+
+/** The functions of a policy, some of them broken. */
+export function breakFunctions(name, functions) {
+  return { ...functions, ...broken[name](functions) };
+}

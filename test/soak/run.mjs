@@ -1,0 +1,624 @@
+// The coordinator of the soak: orders calls from the workers, disturbs them, and lets the oracle check the answers.
+// See scripts/soak.mjs.
+import { spawn } from "node:child_process";
+import { createHash } from "node:crypto";
+import { once } from "node:events";
+import process from "node:process";
+import { createInterface } from "node:readline";
+import { setTimeout as sleep } from "node:timers/promises";
+import { parseArgs } from "node:util";
+import postgres from "postgres";
+import { migrate } from "../../mod.ts";
+import { startPostgres } from "../../scripts/postgres.mjs";
+import { bin, root, stop } from "../../scripts/run.mjs";
+import { openProxy } from "../runner/proxy.mjs";
+import { findings } from "./broken.mjs";
+import { createFaults, LONGEST_STALL } from "./faults.mjs";
+import { createOracle } from "./oracle.mjs";
+import { queryTimeoutOf, TAKEN, users } from "./policies.mjs";
+import { createTraffic } from "./traffic.mjs";
+
+const { values } = parseArgs({
+  options: {
+    seconds: { type: "string", default: "600" },
+    faults: { type: "string", default: "all" },
+    workers: { type: "string", default: "8" },
+    seed: { type: "string", default: String(Math.floor(Math.random() * 1e6)) },
+    broken: { type: "string" },
+  },
+});
+const seconds = number("seconds", 1, 86_400);
+const seed = number("seed", 0, 2 ** 32 - 1);
+const hasFaults = values.faults !== "none";
+if (values.broken && !findings[values.broken]) {
+  exit(`--broken must be one of ${Object.keys(findings).join(", ")}`);
+}
+
+/** Calls at a time in each worker, and connections of its pool. */
+const SLOTS = 6;
+const CONNECTIONS = 4;
+/** Seconds after which the server ends a statement of a worker. */
+const STATEMENT_TIMEOUT = 4;
+/**
+ * Seconds after which a statement that the client has given up has no effect any more: what a proxy holds, then
+ * the statement itself.
+ */
+const CLOSED_AFTER = LONGEST_STALL + STATEMENT_TIMEOUT + 1;
+/** Seconds without one success after which a pool is made anew, as docs/clients.md advises: no fault is longer. */
+const STUCK_AFTER = 12;
+/** Seconds within which each call must be answered, whatever happens: that of checkTime is sharper. */
+const LOST_AFTER = 90;
+
+const node = [bin("node"), "--expose-gc", "--import=./test/runner/node.mjs"];
+const deno = [
+  bin("deno"),
+  "run",
+  "--config=deno.npm.json",
+  "--allow-all",
+  "--no-check",
+  "--v8-flags=--expose-gc",
+];
+const bun = [bin("bun")];
+// The first one has the broken library, if there is one.
+const kinds = [
+  { name: "Bun, postgres.js", command: bun, client: "postgres.js" },
+  { name: "Node, postgres.js", command: node, client: "postgres.js" },
+  { name: "Bun, Bun.SQL", command: bun, client: "Bun.SQL" },
+  { name: "Deno, postgres.js", command: deno, client: "postgres.js" },
+  { name: "Node, postgres.js, batched", command: node, client: "postgres.js", isBatched: true },
+  { name: "Bun, Bun.SQL, batched", command: bun, client: "Bun.SQL", isBatched: true },
+  { name: "Deno, postgres.js, batched", command: deno, client: "postgres.js", isBatched: true },
+  {
+    name: "Bun, postgres.js, synchronous_commit off",
+    command: bun,
+    client: "postgres.js",
+    isLazy: true,
+  },
+].slice(0, number("workers", 1, 8));
+
+const figures = {
+  calls: {},
+  errors: {},
+  refusals: {},
+  strays: {},
+  renewed: {},
+  samples: 0,
+  answers: 0,
+  longestStall: 0,
+  longestCall: 0,
+};
+let isOrdering = true;
+let lastSuccess = Date.now();
+// Negative, so that they are no number of a call.
+let asks = 0;
+const MEGABYTE = 2 ** 20;
+const add = (counts, key) => counts[key] = (counts[key] ?? 0) + 1;
+
+const oracle = createOracle({ faults: hasFaults });
+const traffic = createTraffic(oracle, seed);
+const startedAt = Date.now();
+console.log(`${seconds} s, seed ${seed}, ${kinds.length} workers, faults: ${values.faults}`);
+
+const server = process.env.DATABASE_URL
+  ? { url: process.env.DATABASE_URL, stop: async () => {} }
+  : await startPostgres(undefined, ["fsync=off", "max_connections=150"]);
+const workers = [];
+const proxies = [];
+let database;
+try {
+  database = await createDatabase();
+  await open();
+  await soak();
+  if (!stop.aborted && !hasFound()) await finish();
+} catch (error) {
+  oracle.fail(undefined, `The soak itself failed: ${error.stack}`);
+} finally {
+  for (const worker of workers) {
+    worker.isEnding = true;
+    worker.child.kill("SIGKILL");
+  }
+  for (const it of proxies) it.cut();
+  await database?.drop().catch(() => {});
+  await server.stop();
+}
+report();
+// What a driver has left open does not keep it.
+process.exit();
+
+// ── Before ─────────────────────────────────────────────────────────────────────────────────────────
+
+async function createDatabase() {
+  const name = `coatcheck_soak_${crypto.randomUUID().replaceAll("-", "")}`;
+  const admin = postgres(server.url, { max: 1, onnotice: () => {} });
+  await admin.unsafe(`create database ${name}`);
+  await admin.unsafe(`alter database ${name} set statement_timeout = '${STATEMENT_TIMEOUT}s'`);
+  await admin.end();
+  const url = Object.assign(new URL(server.url), { pathname: `/${name}` }).href;
+  const sql = postgres(url, {
+    max: 3,
+    onnotice: () => {},
+    connection: { application_name: "coordinator" },
+  });
+  await sql`create table users (id integer primary key, username text not null unique)`;
+  for (const { id, name } of users) await sql`insert into users values (${id}, ${name})`;
+  await migrate(sql, { users: { table: "users", id: "id" } });
+  await sql`insert into users values (0, 'nobody of the soak')`;
+  await sql`insert into coatcheck.sessions
+      (id, user_id, digest, created_at, authenticated_at, last_seen_at, expires_at, persistent, data)
+    values (${TAKEN}, 0, sha256('taken'), now(), now(), now() + interval '30 days',
+      now() + interval '60 days', true, '{}')`;
+  return {
+    url,
+    sql,
+    drop: async () => {
+      await sql.end({ timeout: 1 });
+      const admin = postgres(server.url, { max: 1, onnotice: () => {} });
+      await admin.unsafe(`drop database ${name} with (force)`);
+      await admin.end({ timeout: 1 });
+    },
+  };
+}
+
+async function open() {
+  proxies.push(...await Promise.all(kinds.map(() => openProxy(database.url))));
+  await Promise.all(kinds.map(openWorker));
+}
+
+async function openWorker(kind, index) {
+  const setup = {
+    url: proxies[index].url,
+    client: kind.client,
+    connections: CONNECTIONS,
+    isBatched: kind.isBatched ?? false,
+    isLazy: kind.isLazy ?? false,
+    queryTimeout: queryTimeoutOf(hasFaults),
+    ...(index === 0 && values.broken && { broken: values.broken }),
+  };
+  const [program, ...args] = [...kind.command, "test/soak/worker.mjs", JSON.stringify(setup)];
+  const child = spawn(program, args, {
+    cwd: root,
+    env: { ...process.env, NO_COLOR: "1" },
+    stdio: ["pipe", "pipe", "pipe"],
+    // Ctrl-C reaches this process, which ends them.
+    detached: true,
+  });
+  const worker = { ...kind, child, calls: new Map(), asked: new Map(), lastSuccess: Date.now() };
+  workers[index] = worker;
+  let log = "";
+  child.stderr.setEncoding("utf8").on("data", (text) => log = (log + text).slice(-4000));
+  child.stdin.on("error", () => {});
+  const ready = Promise.withResolvers();
+  createInterface({ input: child.stdout }).on("line", (line) => {
+    let message;
+    try {
+      message = JSON.parse(line);
+    } catch {
+      return oracle.fail(undefined, `${kind.name} wrote: ${line.slice(0, 500)}`);
+    }
+    if (message.ready) ready.resolve();
+    else hear(worker, message);
+  });
+  child.once("exit", (code, signal) => {
+    ready.reject(new Error(`${kind.name} did not start: ${log}`));
+    worker.hasExited = true;
+    if (worker.isEnding) return;
+    oracle.fail(undefined, `${kind.name} ended (${signal ?? code}): ${log}`);
+  });
+  await ready.promise;
+  await ask(worker, "warm");
+}
+
+// ── Meanwhile ──────────────────────────────────────────────────────────────────────────────────────
+
+async function soak() {
+  lastSuccess = Date.now();
+  for (const worker of workers) {
+    for (let slot = worker.isLazy ? SLOTS - 1 : 0; slot < SLOTS; slot++) order(worker);
+  }
+  const faultsOver = new AbortController();
+  const faults = createFaults({
+    url: database.url,
+    proxies,
+    restart: server.restart,
+    signal: faultsOver.signal,
+  });
+  figures.faults = faults.counts;
+  figures.lastFaults = faults.last;
+  const watch = setInterval(watchWorkers, 1000);
+  const found = new AbortController();
+  figures.onFinding = () => hasFound() && found.abort();
+  const end = AbortSignal.any([stop, found.signal, AbortSignal.timeout(seconds * 1000)]);
+  const over = end.aborted || once(end, "abort");
+  const warmUp = Math.min(30, seconds / 4);
+  await Promise.race([over, sleep(warmUp * 1000)]);
+  if (!end.aborted) figures.before = await measure();
+  if (hasFaults) {
+    const disturbing = faults.run();
+    await over;
+    faultsOver.abort();
+    await disturbing;
+  } else await over;
+  isOrdering = false;
+  clearInterval(watch);
+}
+
+async function measure() {
+  // The answer of a process comes behind the calls that it has in hand.
+  return await eachWorker(async (worker) => {
+    const { rss, heap, pending, unsettled } = await ask(worker, "inspect");
+    return { rss, heap, pending, unsettled };
+  });
+}
+
+/** Does something with each worker that runs, at the same time. */
+async function eachWorker(run) {
+  return await Promise.all(workers.filter((it) => !it.hasExited).map((worker) => run(worker)));
+}
+
+/** Whether a library that is wrong was found: that is enough. */
+function hasFound() {
+  const finding = findings[values.broken];
+  return finding !== undefined && oracle.violations.some(({ text }) => finding.test(text));
+}
+
+/** Orders the next call of one of a worker's slots. */
+function order(worker) {
+  if (!isOrdering || worker.hasExited) return;
+  const { order, about } = traffic.next(worker.isLazy);
+  send(worker, order, about);
+}
+
+function send(worker, order, about) {
+  const call = oracle.begin(order, { worker: worker.name, ...about });
+  worker.calls.set(order.n, call);
+  worker.child.stdin.write(`${JSON.stringify(order)}\n`);
+  return call;
+}
+
+/** Takes what a worker says. */
+function hear(worker, message) {
+  if (message.asked !== undefined) {
+    worker.asked.get(message.asked)?.(message);
+    return;
+  }
+  if (message.stray) return hearStray(worker, message.stray);
+  const call = worker.calls.get(message.n);
+  if (!call) return;
+  if (message.settled) {
+    worker.calls.delete(message.n);
+    // It may still be at the server, or held by a proxy.
+    setTimeout(() => oracle.close(call), CLOSED_AFTER * 1000).unref();
+  }
+  if (message.took === undefined) return;
+  count(worker, call, message);
+  const before = oracle.sessions.size;
+  oracle.end(call, message);
+  if (oracle.sessions.size > before) {
+    const session = oracle.sessions.get(message.token.slice(0, 36));
+    if (!session.user) traffic.addGuest(session);
+  }
+  if (message.token && Math.random() < 0.05) void sample(call, message.token);
+  call.onEnd?.(message);
+  if (oracle.violations.length > 0) figures.onFinding?.();
+  if (call.isLast) return;
+  // A refused connection is told at once, and would be told a thousand times a second.
+  if (message.error) setTimeout(order, 50, worker);
+  else order(worker);
+}
+
+function count(worker, call, { error, reason, took }) {
+  const { order } = call;
+  add(figures.calls, order.call);
+  figures.longestCall = Math.max(figures.longestCall, took);
+  if (error) {
+    if (![error.code, error.sqlstate ?? ""].includes(order.fails)) {
+      add(
+        figures.errors,
+        [error.code, error.sqlstate ?? error.text.match(/\(([A-Z_0-9]+)\)$/)?.[1]]
+          .filter(Boolean).join(" "),
+      );
+      return;
+    }
+  } else if (reason) add(figures.refusals, reason);
+  figures.answers++;
+  const now = Date.now();
+  if (now - lastSuccess > figures.longestStall) {
+    figures.longestStall = now - lastSuccess;
+    figures.stalledBy = figures.lastFaults?.join(", ");
+  }
+  lastSuccess = worker.lastSuccess = now;
+}
+
+/** An exception that no call has thrown. */
+function hearStray(worker, text) {
+  // postgres.js throws it from a socket's handler when a connection is lost (porsager/postgres #1208).
+  const known = hasFaults && /node_modules\/postgres\/|postgres@3/.test(text) &&
+    worker.client === "postgres.js";
+  add(figures.strays, `${worker.name}: ${text.split("\n", 1)[0]}`);
+  oracle.check("no stray exception", undefined, known, `${worker.name}: ${text}`);
+  if (!known) figures.onFinding?.();
+}
+
+/** Makes a new pool where one answers no more, and notes calls that were lost. */
+function watchWorkers() {
+  oracle.prune();
+  const now = Date.now();
+  for (const worker of workers) {
+    if (worker.hasExited) continue;
+    if (now - worker.lastSuccess > STUCK_AFTER * 1000) {
+      worker.lastSuccess = now;
+      add(figures.renewed, worker.name);
+      void ask(worker, "renew");
+    }
+  }
+}
+
+function ask(worker, what) {
+  const n = --asks;
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(reject, 60_000, new Error(`${worker.name} does not answer: ${what}`));
+    worker.asked.set(n, (answer) => {
+      clearTimeout(timer);
+      worker.asked.delete(n);
+      if (answer.failed) reject(new Error(`${worker.name}: ${what}: ${answer.failed}`));
+      else resolve(answer);
+    });
+    worker.child.stdin.write(`${JSON.stringify({ n, ask: what })}\n`);
+  });
+}
+
+// ── The table beside the answers ───────────────────────────────────────────────────────────────────
+
+function digestOf(token) {
+  return createHash("sha256").update(token.slice(37), "base64url").digest("hex");
+}
+
+async function readRows(ids) {
+  return await database.sql`select id::text, encode(digest, 'hex') as digest,
+      encode(previous_digest, 'hex') as previous, revoked_at is not null as is_revoked,
+      revoked_reason as reason, data, version, user_id,
+      extract(epoch from last_seen_at)::float8 * 1000 as last_seen,
+      extract(epoch from expires_at)::float8 * 1000 as expires
+    from coatcheck.sessions where ${
+    ids ? database.sql`id = any(${ids}::uuid[])` : database.sql`true`
+  }`;
+}
+
+/** Looks whether a cookie that was just issued has its row, unless another call has begun meanwhile. */
+async function sample(call, value) {
+  const session = oracle.sessions.get(value.slice(0, 36));
+  const isAlone = () =>
+    session && session.open.size === 0 && session.ambiguous.size === 0 &&
+    session.enders.size === 0 &&
+    session.deadSince === undefined && session.tokens.at(-1).value === value;
+  if (!isAlone()) return;
+  const begun = session.begun;
+  let row;
+  try {
+    [row] = await readRows([session.id]);
+  } catch {
+    // A fault was in the way.
+    return;
+  }
+  if (!isAlone() || session.begun !== begun) return;
+  const isStored = row && !row.is_revoked && row.digest === digestOf(value);
+  oracle.check("cookies in the table", call, isStored, "a cookie without its row");
+}
+
+// ── After ──────────────────────────────────────────────────────────────────────────────────────────
+
+async function finish() {
+  const began = Date.now();
+  while (oracle.open.size > 0 && Date.now() - began < LOST_AFTER * 1000) await sleep(100);
+  for (const call of oracle.open) oracle.fail(call, `no answer within ${LOST_AFTER} s`);
+  if (hasFaults) await sleep(CLOSED_AFTER * 1000 + 500);
+  lastSuccess = Date.now();
+  await requireAnswers();
+  await presentAll();
+  await compareTable();
+  figures.after = await measure();
+  checkGrowth();
+  figures.prepared = await eachWorker((worker) => ask(worker, "prepared"));
+  for (const [index, { prepared }] of figures.prepared.entries()) {
+    const { name } = workers[index];
+    const most = Math.max(...Object.values(prepared));
+    oracle.check("prepared statements", undefined, most <= 80, `${name}: ${most} on a connection`);
+  }
+  const [{ connections }] = await database.sql`select count(*)::int as connections
+    from pg_stat_activity where datname = current_database()
+      and application_name not in ('coordinator', 'faults')`;
+  figures.connections = connections;
+  // Of a pool that was made anew, the old one may still be closing.
+  const most = workers.length * CONNECTIONS * 2;
+  oracle.check("connections", undefined, connections <= most, `${connections} of ${most}`);
+  await eachWorker(async (worker) => {
+    worker.isEnding = true;
+    const exited = once(worker.child, "exit");
+    await Promise.race([ask(worker, "end").then(() => exited), exited]);
+  });
+}
+
+/** One more call, and its answer. */
+function perform(worker, order, about) {
+  const { promise, resolve } = Promise.withResolvers();
+  const call = send(worker, { n: oracle.next(), policy: about.policy, ...order }, about);
+  Object.assign(call, { isLast: true, onEnd: resolve });
+  return Promise.race([promise, sleep(LOST_AFTER * 1000, { error: { code: "no answer" } })]);
+}
+
+/** After the faults, each worker answers again. */
+async function requireAnswers() {
+  await eachWorker(async (worker) => {
+    let answer;
+    for (let tries = 0; tries < 5; tries++) {
+      const order = { call: "getUserId", username: "ada" };
+      answer = await perform(worker, order, { policy: "plain", user: 1 });
+      if (!answer.error) break;
+      if (tries === 2) {
+        add(figures.renewed, worker.name);
+        await ask(worker, "renew");
+      }
+    }
+    oracle.check(
+      "answers after the faults",
+      undefined,
+      !answer.error,
+      `${worker.name}: ${answer.error?.text}`,
+    );
+  });
+}
+
+/** Presents each newest token once more: what nothing has ended is live, and what has ended stays so. */
+async function presentAll() {
+  const all = [...oracle.sessions.values()].slice(-1500);
+  await eachWorker(async (worker) => {
+    const own = all.filter((_, index) => index % workers.length === workers.indexOf(worker));
+    const next = async () => {
+      for (let session; (session = own.pop());) {
+        const token = session.tokens.at(-1);
+        const order = { call: "validateSession", token: token.value };
+        await perform(worker, order, { policy: session.policyName, token });
+      }
+    };
+    await Promise.all([next(), next(), next(), next()]);
+  });
+}
+
+/** Compares the table with what was answered. */
+async function compareTable() {
+  const rows = await readRows();
+  const byId = new Map(rows.map((row) => [row.id, row]));
+  byId.delete(TAKEN);
+  const now = Date.now();
+  const isOver = (row, { idleTimeout }) =>
+    row.is_revoked || row.expires <= now || row.last_seen + idleTimeout * 1000 <= now;
+  for (const session of oracle.sessions.values()) {
+    const row = byId.get(session.id);
+    byId.delete(session.id);
+    if (session.deadSince !== undefined) {
+      const isDead = !row || isOver(row, session.policy);
+      oracle.check(
+        "dead in the table",
+        undefined,
+        isDead,
+        `${session.id}: live after ${session.deadWhy}`,
+      );
+      continue;
+    }
+    if (!oracle.isCertainlyLive(session, {})) continue;
+    const isThere = row && !row.is_revoked;
+    if (!oracle.check("live in the table", undefined, isThere, `${session.id} is gone`)) continue;
+    const last = session.tokens.at(-1);
+    if (last.deadSince !== undefined || session.ambiguous.size > 0) continue;
+    const isStored = [row.digest, row.previous].includes(digestOf(last.value));
+    oracle.check(
+      "cookies in the table",
+      last.call,
+      isStored,
+      `${session.id}: a cookie without its row`,
+    );
+    const isKept = row.version >= session.versionLow;
+    oracle.check("updates are kept", undefined, isKept, `${session.id}: version ${row.version}`);
+  }
+  for (const [id, { data }] of byId) {
+    const isFailed = oracle.failedCreations.has(data.op);
+    oracle.check(
+      "no unknown rows",
+      undefined,
+      isFailed,
+      `${id} of call ${data.op}, which made none`,
+    );
+  }
+}
+
+function checkGrowth() {
+  for (const [index, { rss, heap, pending, unsettled }] of figures.after.entries()) {
+    const before = figures.before[index];
+    const { name } = workers[index];
+    const most = before.rss * 1.5 + 150 * MEGABYTE;
+    oracle.check("memory", undefined, rss <= most, `${name}: ${rss} bytes, ${before.rss} before`);
+    const mostHeap = before.heap * 2 + 40 * MEGABYTE;
+    oracle.check(
+      "memory",
+      undefined,
+      heap <= mostHeap,
+      `${name}: a heap of ${heap}, ${before.heap} before`,
+    );
+    oracle.check("pending calls", undefined, pending === 0, `${name}: ${pending} pending`);
+    // What a client that was closed never settles.
+    const mostUnsettled = hasFaults ? 200 : 0;
+    oracle.check(
+      "unsettled statements",
+      undefined,
+      unsettled <= mostUnsettled,
+      `${name}: ${unsettled}`,
+    );
+  }
+}
+
+// ── The report ─────────────────────────────────────────────────────────────────────────────────────
+
+function report() {
+  const table = (title, counts) => {
+    const entries = Object.entries(counts ?? {}).sort(([, a], [, b]) => b - a);
+    if (entries.length === 0) return;
+    console.log(`\n${title}`);
+    for (const [name, number] of entries) console.log(`  ${String(number).padStart(8)}  ${name}`);
+  };
+  const calls = Object.values(figures.calls).reduce((sum, it) => sum + it, 0);
+  table(`Calls: ${calls}, ${Math.round(calls / seconds)} a second`, figures.calls);
+  table("Refusals", figures.refusals);
+  table("Faults", figures.faults);
+  table("Errors", figures.errors);
+  table("Exceptions of a driver", figures.strays);
+  table("Pools made anew", figures.renewed);
+  const after = figures.stalledBy ? `, after: ${figures.stalledBy}` : "";
+  console.log(`\nLongest time without an answer: ${figures.longestStall} ms${after}`);
+  console.log(`Longest call: ${figures.longestCall} ms`);
+  console.log(`Sessions: ${oracle.sessions.size}`);
+  console.log(`Connections at the end: ${figures.connections}`);
+  if (figures.before && figures.after) {
+    console.log(
+      "\nMemory after gc, MB: at the beginning, at the end; of it the heap; unsettled statements; " +
+        "prepared statements of a connection",
+    );
+    const mb = (bytes) => String(Math.round(bytes / MEGABYTE)).padStart(5);
+    for (const [index, { name }] of workers.entries()) {
+      const [a, b] = [figures.before[index], figures.after[index]];
+      const prepared = Object.values(figures.prepared?.[index]?.prepared ?? {}).join(" ");
+      console.log(
+        `  ${name.padEnd(42)}${mb(a.rss)}${mb(b.rss)}${mb(a.heap)}${mb(b.heap)}` +
+          `${String(b.unsettled).padStart(5)}   ${prepared}`,
+      );
+    }
+  }
+  table("Checks", oracle.checks);
+  const { violations } = oracle;
+  const kinds = new Set();
+  for (const { text, call } of violations) {
+    const kind = text.replaceAll(/[0-9a-f-]{36}|\d+/g, "…").slice(0, 60);
+    // The first of each kind, in full.
+    if (kinds.has(kind) || kinds.size >= 20) continue;
+    kinds.add(kind);
+    console.log(`\n✗ ${text}\n  ${call ?? ""}`);
+  }
+  const passed = Object.values(oracle.checks).reduce((sum, it) => sum + it, 0) - violations.length;
+  console.log(
+    `\n${Math.max(passed, 0)} passed, ${violations.length} failed ` +
+      `(${Math.round((Date.now() - startedAt) / 1000)} s)`,
+  );
+  process.exitCode = violations.length > 0 || calls === 0 || stop.aborted ? 1 : 0;
+}
+
+function number(name, low, high) {
+  const value = Number(values[name]);
+  if (!Number.isInteger(value) || value < low || value > high) {
+    exit(`--${name} must be a whole number from ${low} to ${high}`);
+  }
+  return value;
+}
+
+function exit(message) {
+  console.error(message);
+  process.exit(1);
+}

@@ -1,0 +1,278 @@
+// One process of an app: performs the calls that the coordinator orders, a line of JSON each, and answers each with
+// a line. It runs on Bun, Deno and Node.
+import { createHash } from "node:crypto";
+import process from "node:process";
+import { createInterface } from "node:readline";
+import { inspect } from "node:util";
+import postgres from "postgres";
+import * as coatcheck from "../../mod.ts";
+import { breakFunctions } from "./broken.mjs";
+import { policies } from "./policies.mjs";
+
+const { url, client, connections, isBatched, isLazy, queryTimeout, broken } = JSON.parse(
+  process.argv[2],
+);
+
+// ── The client ─────────────────────────────────────────────────────────────────────────────────────
+
+const clients = {
+  "postgres.js": () => {
+    const sql = postgres(url, {
+      max: connections,
+      connect_timeout: 5,
+      // If it is true and a new connection is lost, a rejection is unhandled (porsager/postgres #1192).
+      fetch_types: false,
+      onnotice: () => {},
+      ...(isLazy && { connection: { synchronous_commit: "off" } }),
+    });
+    return { sql, end: () => sql.end({ timeout: 0 }) };
+  },
+  "Bun.SQL": () => {
+    const sql = new globalThis.Bun.SQL(url, { max: connections, connectionTimeout: 5 });
+    // It is not awaited, as it may never resolve (oven-sh/bun #32095).
+    return { sql, end: () => Promise.resolve(void sql.close({ timeout: 0 }).catch(() => {})) };
+  },
+};
+
+let pool;
+let sql;
+function openPool() {
+  pool = clients[client]();
+  sql = isBatched ? coatcheck.batched(pool.sql) : pool.sql;
+}
+openPool();
+
+/** The client for one call, which counts its statements, and tells when the last one is settled. */
+function counting(call) {
+  const base = sql;
+  return (strings, ...values) => {
+    call.statements++;
+    call.unsettled++;
+    unsettled++;
+    const pending = base(strings, ...values);
+    const settle = () => {
+      unsettled--;
+      call.unsettled--;
+      if (call.isAnswered && call.unsettled === 0) send({ n: call.n, settled: true });
+    };
+    pending.then(settle, settle);
+    return pending;
+  };
+}
+
+let pending = 0;
+let unsettled = 0;
+
+// ── The calls ──────────────────────────────────────────────────────────────────────────────────────
+
+/** The functions of each policy, and where they put their events: into the call that is being made. */
+const bound = Object.fromEntries(
+  Object.entries(policies).map(([name, policy]) => [name, (onEvent) => {
+    const functions = coatcheck.configure({ ...policy, queryTimeout, onEvent });
+    return broken ? breakFunctions(broken, functions) : functions;
+  }]),
+);
+
+function headersOf(token, { transport, cookie }) {
+  if (token === undefined) return new Headers();
+  if (transport === "bearer") return new Headers({ authorization: `Bearer ${token}` });
+  return new Headers({ cookie: `${cookie?.name ?? "__Host-session"}=${token}` });
+}
+
+const performers = {
+  createSession: (f, sql, { user, data, persistent, replaces, keep }, policy) =>
+    f.createSession(user, sql, {
+      data,
+      persistent,
+      ...(replaces && { replaces: headersOf(replaces, policy) }),
+      ...(keep && { keep }),
+    }),
+  createGuestSession: (f, sql, { data, headers }, policy) =>
+    f.createGuestSession(sql, { data, ...(headers && { headers: headersOf(headers, policy) }) }),
+  async insertSession(f, sql, { userId, data, lifetime, id: given }) {
+    const { token, ...made } = coatcheck.createToken();
+    const createdAt = new Date(Date.now() - 1000);
+    const expiresAt = new Date(Date.now() + lifetime * 1000);
+    const { digest, id } = made;
+    const record = { id: given ?? id, digest, userId, createdAt, expiresAt, data };
+    return { session: await f.insertSession(record, sql), token };
+  },
+  getUserId: async (f, sql, { username }) => ({ value: await f.getUserId(username, sql) }),
+  async validateSession(f, sql, { token, authenticatedWithin, through }, policy) {
+    const options = authenticatedWithin === undefined ? {} : { authenticatedWithin };
+    const headers = headersOf(token, policy);
+    if (through !== "withSession") return await f.validateSession(headers, sql, options);
+    let seen;
+    const handle = f.withSession(
+      (_, result) => {
+        seen = result;
+        return Response.json({});
+      },
+      sql,
+      options,
+    );
+    const response = await handle(new Request("https://app.example/", { headers }));
+    return { ...seen, headers: response.headers };
+  },
+  rotateSession: (f, sql, { token }, policy) => f.rotateSession(headersOf(token, policy), sql),
+  reauthenticateSession: (f, sql, { token }, policy) =>
+    f.reauthenticateSession(headersOf(token, policy), sql),
+  updateSession(f, sql, { token, patch, removed, version }, policy) {
+    const gone = Object.fromEntries(removed.map((key) => [key, undefined]));
+    const options = version === undefined ? {} : { version };
+    return f.updateSession(headersOf(token, policy), { ...patch, ...gone }, sql, options);
+  },
+  listSessions: async (f, sql, { userId, limit }) => ({
+    sessions: await f.listSessions(userId, sql, limit === undefined ? {} : { limit }),
+  }),
+  revokeSession: (f, sql, { token, reason }, policy) =>
+    f.revokeSession(headersOf(token, policy), sql, { reason }),
+  revokeSessions: async (f, sql, { target, reason }) => ({
+    sessions: await f.revokeSessions(target, sql, { reason }),
+  }),
+  // By the longest of all idle timeouts, as it goes by the rows of every policy.
+  async sweepSessions(_, sql, { idleTimeout, retention }) {
+    const options = { idleTimeout, guestIdleTimeout: idleTimeout, retention, queryTimeout };
+    return { value: (await coatcheck.sweepSessions(sql, options)).swept };
+  },
+  migrate: async (_, sql) => ({
+    value: (await coatcheck.migrate(sql, { users: { table: "users", id: "id" } })).applied.length,
+  }),
+};
+
+async function perform(order) {
+  const { n, policy: name } = order;
+  const policy = policies[name];
+  const events = [];
+  const call = { n, statements: 0, unsettled: 0, isAnswered: false };
+  const answer = { n, events };
+  const begin = performance.now();
+  pending++;
+  try {
+    const functions = bound[name]((event) => events.push(event));
+    const result = await performers[order.call](functions, counting(call), order, policy);
+    answer.took = Math.round(performance.now() - begin);
+    Object.assign(answer, show(result, policy));
+  } catch (error) {
+    answer.took = Math.round(performance.now() - begin);
+    const { code, sqlstate, message } = error;
+    const isOurs = error instanceof coatcheck.SessionError;
+    answer.error = { code: isOurs ? code : "ANOTHER ERROR", sqlstate, text: message };
+    if (!isOurs) answer.error.text = String(error.stack);
+    answer.leak = leakOf(error, order);
+  }
+  answer.leak ??= leakOf(events, order);
+  pending--;
+  call.isAnswered = true;
+  answer.statements = call.statements;
+  // A call that failed may still have a statement under way.
+  answer.settled = call.unsettled === 0;
+  send(answer);
+}
+
+/** What the coordinator gets of a result. */
+function show({ session, guest, sessions, value, reason, revokedReason, headers, token }, policy) {
+  return {
+    ...(session !== undefined && { session: plain(session) }),
+    ...(guest && { guest: plain(guest) }),
+    ...(sessions && { sessions: sessions.map(plain) }),
+    value,
+    reason,
+    revokedReason,
+    token: token ?? issued(headers, policy),
+  };
+}
+
+function plain(session) {
+  if (session === null) return null;
+  return Object.fromEntries(
+    Object.entries(session).map(([key, it]) => [key, it instanceof Date ? it.getTime() : it]),
+  );
+}
+
+function issued(headers, { cookie }) {
+  const name = cookie?.name ?? "__Host-session";
+  const cookies = headers ? coatcheck.parseSetCookies(headers) : [];
+  return cookies.find((it) => it.name === name && it.value !== "")?.value;
+}
+
+// What an error has; on Bun also where it was made.
+const OWN = new Set(
+  "name message stack code sqlstate line column sourceURL originalLine originalColumn".split(" "),
+);
+
+/** What an error or an event has of a credential, or could have. */
+function leakOf(it, order) {
+  const strange = it instanceof Error &&
+    Object.getOwnPropertyNames(it).find((name) => !OWN.has(name));
+  if (strange) return `a property ${strange}`;
+  const text = inspect(it, { showHidden: true, depth: 6, getters: true }) + String(it?.stack);
+  if (/set-cookie/i.test(text)) return "a Set-Cookie";
+  if (/[0-9a-f-]{36}\.[\w-]{43}/.test(text)) return "a token";
+  for (const token of [order.token, order.replaces, order.headers]) {
+    const secret = token?.slice(37);
+    if (!secret || secret.length < 43) continue;
+    const digest = createHash("sha256").update(secret, "base64url").digest("hex");
+    if (text.includes(secret) || text.includes(digest)) return "a secret or its digest";
+  }
+}
+
+// ── What the coordinator asks beside calls ─────────────────────────────────────────────────────────
+
+const asked = {
+  /** What this process holds. */
+  async inspect() {
+    for (let round = 0; round < 3; round++) {
+      (globalThis.gc ?? globalThis.Bun?.gc)?.(true);
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+    const { rss, heapUsed } = process.memoryUsage();
+    return { rss, heap: heapUsed, pending, unsettled };
+  },
+  /** The first call loads what a short queryTimeout has no time for. */
+  async warm() {
+    const { validateSession } = bound.plain(() => {});
+    await validateSession(headersOf(coatcheck.createToken().token, policies.plain), sql);
+    return {};
+  },
+  /** The prepared statements of each connection of the pool. */
+  async prepared() {
+    const rows = await Promise.all(
+      Array.from({ length: connections * 2 }, () =>
+        pool.sql`select pg_backend_pid()::text as pid,
+        (select count(*) from pg_prepared_statements)::text as statements,
+        pg_sleep(0.1)::text as slept`),
+    );
+    return { prepared: Object.fromEntries(rows.map(([it]) => [it.pid, Number(it.statements)])) };
+  },
+  /** A new pool, as docs/clients.md advises if STORE_TIMEOUT does not end. */
+  renew() {
+    const old = pool;
+    openPool();
+    Promise.resolve(old.end()).catch(() => {});
+    return {};
+  },
+  async end() {
+    await Promise.race([pool.end(), new Promise((resolve) => setTimeout(resolve, 2000))]);
+    return {};
+  },
+};
+
+const send = (message) => process.stdout.write(`${JSON.stringify(message)}\n`);
+const stray = (error) => send({ stray: String(error?.stack ?? error) });
+process.on("unhandledRejection", stray);
+process.on("uncaughtException", stray);
+
+const lines = createInterface({ input: process.stdin });
+lines.on("line", (line) => {
+  const order = JSON.parse(line);
+  const ask = asked[order.ask];
+  if (!ask) return void perform(order);
+  Promise.resolve().then(ask).then(
+    (answer) => send({ asked: order.n, ...answer }),
+    (error) => send({ asked: order.n, failed: String(error) }),
+  ).then(() => order.ask === "end" && process.exit(0));
+});
+// The coordinator has gone.
+lines.on("close", () => process.exit(0));
+send({ ready: true });
