@@ -33,6 +33,7 @@ const SLOW = [
   "clients",
   "decoys",
   "guide",
+  "live",
   "migrations",
   "package",
   "pglite",
@@ -42,7 +43,7 @@ const SLOW = [
 ]
   .map(file);
 // These test the server, start other programs, or drive a browser: one runtime is enough.
-const ON_BUN = ["bridge", "browser", "decoys", "migrations", "repair", "soak"].map(file);
+const ON_BUN = ["bridge", "browser", "decoys", "live", "migrations", "repair", "soak"].map(file);
 const CITUS = file("citus");
 const { CITUS_URL } = process.env;
 

@@ -614,6 +614,21 @@ describe("watch", () => {
     await until(() => calls === 1);
   });
 
+  test("takes an id in any letter case, as the other functions do", async () => {
+    const { cache } = await open({ maxStaleness: 1 });
+    const { session } = await createSession("ada", db.sql);
+    let calls = 0;
+    cache.watch({ ...session, id: session.id.toUpperCase() }, () => calls++);
+    const { session: ended, headers } = await createSession("ada", db.sql);
+    await revokeSession(withCookie(headers), db.sql);
+    let checks = 0;
+    cache.watch(ended, () => checks++);
+    await until(() => checks === 1);
+    assert.equal(calls, 0);
+    await revokeSessions({ userId: 1, id: session.id }, db.sql);
+    await until(() => calls === 1);
+  });
+
   test("calls if the session is past its deadline", async () => {
     const { cache } = await open({ maxStaleness: 1 });
     const { session } = await createSession("ada", db.sql);

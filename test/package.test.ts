@@ -28,6 +28,7 @@ describe("the package", () => {
     assert.deepEqual(places, [
       [".", "./mod.ts"],
       ["./conformance", "./conformance.ts"],
+      ["./cache", "./cache.ts"],
       ["./testing", "./testing.ts"],
       ["./cli", "./cli/main.ts"],
     ]);
@@ -140,6 +141,7 @@ if ("Bun" in globalThis) {
       );
       const places = [
         "mod.ts",
+        "cache.ts",
         "testing.ts",
         "src",
         "README.md",
@@ -210,11 +212,15 @@ if ("Bun" in globalThis) {
         "README.md",
         "dist",
         "dist/LICENSES.txt",
+        "dist/cache.d.ts",
+        "dist/cache.js",
         "dist/cli.js",
         "dist/conformance.d.ts",
         "dist/conformance.js",
         "dist/mod.d.ts",
         "dist/mod.js",
+        "dist/shared.d.ts",
+        "dist/shared.js",
         "dist/testing.d.ts",
         "dist/testing.js",
         "package.json",

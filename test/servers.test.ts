@@ -1,10 +1,13 @@
-import { afterAll, beforeAll } from "bun:test";
+import { afterAll, beforeAll, test } from "bun:test";
 import assert from "node:assert/strict";
+import postgres from "postgres";
+import { createSessionCache, type Listen } from "../cache.ts";
 import { startPostgres } from "../scripts/postgres.mjs";
 import type { Client } from "../conformance.ts";
+import { configure, createSession, revokeSession, SessionError } from "../mod.ts";
 import { closing, sideBySide } from "./runner/cells.ts";
 import { clients } from "./runner/clients.ts";
-import { openDatabase } from "./runner/database.ts";
+import { openDatabase, withCookie } from "./runner/database.ts";
 import process from "node:process";
 import { pgbouncer, postgres15, startPgBouncer } from "./runner/servers.ts";
 
@@ -41,6 +44,37 @@ if ("Bun" in globalThis) {
         return closing(await clients[name]!(url), database.close);
       };
     }
+
+    test("a cache sends by PgBouncer in transaction mode, and listens past it", async () => {
+      const database = await openDatabase({ notify: true });
+      const { hostname, port } = new URL(bouncer.url);
+      const url = Object.assign(new URL(database.url), { hostname, port }).href;
+      const sql = postgres(url, { prepare: false, onnotice: () => {} });
+      const by = (client: postgres.Sql): Listen => (channel, onMessage, onListen) =>
+        client.listen(channel, onMessage, onListen);
+      const cache = await createSessionCache({ sql, listen: by(database.sql) });
+      try {
+        const { validateSession } = configure({ cache });
+        const request = withCookie((await createSession("ada", sql)).headers);
+        for (let round = 0; round < 2; round++) await validateSession(request, sql);
+        assert.equal(cache.stats().hits, 1);
+        await revokeSession(request, sql);
+        for (let tries = 0; tries < 2000 && cache.stats().sessions > 0; tries++) {
+          await new Promise((resolve) => setTimeout(resolve, 5));
+        }
+        assert.equal(cache.stats().sessions, 0);
+        assert.equal((await validateSession(request, sql)).reason, "revoked");
+        await assert.rejects(
+          createSessionCache({ sql, listen: by(sql), queryTimeout: 2 }),
+          (error) =>
+            error instanceof SessionError && /^STORE_TIMEOUT$|^UNEXPECTED_/.test(error.code),
+        );
+      } finally {
+        await cache.close();
+        await sql.end({ timeout: 0 });
+        await database.close();
+      }
+    });
   }
 
   // Settings and objects of the databases of other apps.

@@ -1,5 +1,6 @@
 // Compiled, never run: what the types allow, and what they refuse.
 import type postgres from "postgres";
+import type { Listen } from "../cache.ts";
 import {
   completeResponse,
   configure,
@@ -53,6 +54,12 @@ declare const pglite: (
   ...values: unknown[]
 ) => Promise<{ rows: { [key: string]: unknown }[]; affectedRows?: number }>;
 export const clients: Sql[] = [pool, transaction, bun, neon, pglite];
+
+// And listen as they are.
+export const listens: Listen[] = [
+  (channel, onMessage, onListen) => pool.listen(channel, onMessage, onListen),
+  (channel, onMessage, onListen) => bun.listen(channel, onMessage, onListen),
+];
 
 // @ts-expect-error: a string is no client.
 createSession("ada", "postgres://localhost");

@@ -191,7 +191,7 @@ export async function createSessionCache(options: SessionCacheOptions): Promise<
       requireSessionId("watch: session.id", id);
       requireDate("watch: session.expiresAt", expiresAt);
       requireFunction("watch: onEnd", onEnd);
-      return watches.add(id, expiresAt, onEnd);
+      return watches.add(id.toLowerCase(), expiresAt, onEnd);
     },
     stats: (): SessionCacheStats => ({
       hits,

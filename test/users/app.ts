@@ -7,6 +7,7 @@ import {
   type Sql,
   validateSession,
 } from "coatcheck";
+import { createSessionCache, type Listen, type SessionCache } from "coatcheck/cache";
 import { type Client, conformance } from "coatcheck/conformance";
 import { age, keepCookies, signIn, type StorageState, storageStateOf } from "coatcheck/testing";
 import postgres from "postgres";
@@ -26,6 +27,15 @@ if (visit.session === null) visit.reason satisfies string;
 await createSession("ada", sql, { ttl: 1 });
 await configure({ idleTimeout: 3600 }).createSession("ada", sql, { persistent: true });
 export const code: string = new SessionError("STORE_TIMEOUT", "late").code;
+
+const listen: Listen = (channel, onMessage, onListen) => pool.listen(channel, onMessage, onListen);
+const cache: SessionCache = await createSessionCache({ sql, listen, maxStaleness: 5 });
+const cached = await configure({ cache }).validateSession(new Headers(), sql);
+const stop: () => void = cache.watch(cached.session ?? session, () => {});
+export const staleness: number = cache.stats().staleness;
+stop();
+// @ts-expect-error: only what createSessionCache has made is a cache.
+configure({ cache: new Map() });
 
 const client: Client = { sql, begin: (run) => pool.begin(run), close: () => pool.end() };
 conformance({ test: () => {}, afterAll: () => {}, open: () => client });
