@@ -68,6 +68,54 @@ export const contestants = [
   peer("better-auth", "better", "Bun"),
 ];
 
+// Different cookies: for the cache few enough to read again before each turn, and for those without a state fewer, as
+// each has to be made.
+const DISTINCT = 8192;
+const DISTINCT_SIGNED = 1024;
+
+const RUNTIMES = ["Bun", "Node", "Deno"];
+
+// The cache sends its misses by one connection, and its beats; the client listens by another.
+const CACHED = { client: "postgres.js", cached: true, pool: 4, distinct: DISTINCT };
+
+const memory = (title, module, options) =>
+  RUNTIMES.map((runtime) => ({
+    name: `${title}, ${runtime}`,
+    group: title,
+    module,
+    runtime,
+    options: { pool: 0, distinct: DISTINCT_SIGNED, ...options },
+  }));
+
+/** What validates without a query, on each runtime. `stateless`: it has no database at all. */
+export const memoryContestants = [
+  ...memory("coatcheck cached", "coatcheck", CACHED).map(withNotify),
+  ...memory("jose HS256", "jose", { algorithm: "HS256" }).map(withoutDatabase),
+  ...memory("jose EdDSA", "jose", { algorithm: "EdDSA" }).map(withoutDatabase),
+  ...memory("iron-session", "iron", {}).map(withoutDatabase),
+  ...memory("better-auth with its cookie cache", "better", { cookieCache: true, pool: 4 }),
+];
+
+function withNotify(contestant) {
+  return { ...contestant, database: "cached", seeds: { notify: true } };
+}
+
+function withoutDatabase(contestant) {
+  return { ...contestant, stateless: true };
+}
+
+/** The same over HTTP: one page for all. */
+export const memoryServers = [
+  ...memory("coatcheck cached", "coatcheck", CACHED).map(withNotify),
+  ...memory("jose HS256", "jose", { algorithm: "HS256" }).map(withoutDatabase),
+  ...memory("better-auth with its cookie cache", "better", { cookieCache: true, pool: 4 }),
+  ...memory("coatcheck", "coatcheck", {
+    client: "postgres.js",
+    pool: POOL,
+    distinct: DISTINCT,
+  }),
+].filter(({ runtime }) => runtime !== "Deno");
+
 /** What a comparison of two versions measures as well. The ten minutes of a full run have no room for it. */
 export const comparisonContestants = [
   coatcheck("Bun", "postgres.js", { batched: true, prepare: false }),

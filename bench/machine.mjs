@@ -17,6 +17,8 @@ const PEERS = [
   "connect-pg-simple",
   "@auth/pg-adapter",
   "better-auth",
+  "iron-session",
+  "jose",
 ];
 
 /** The machine, without its name or its owner. */

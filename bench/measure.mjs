@@ -33,6 +33,29 @@ export async function measure(call, inFlight, milliseconds) {
   };
 }
 
+// Reading the clock for each call would take a good part of a call that is answered from memory.
+const CALLS_A_LOOK = 8;
+
+/** As {@linkcode measure}, for calls of some microseconds: without their latencies. */
+export async function measureRate(call, inFlight, milliseconds) {
+  let calls = 0;
+  const before = process.cpuUsage();
+  const start = performance.now();
+  const end = start + milliseconds;
+  const caller = async () => {
+    while (performance.now() < end) {
+      for (let count = 0; count < CALLS_A_LOOK; count++) {
+        if (!await call()) throw new Error("A call returned no session, but the session exists");
+      }
+      calls += CALLS_A_LOOK;
+    }
+  };
+  await Promise.all(Array.from({ length: inFlight }, caller));
+  const seconds = (performance.now() - start) / 1000;
+  const { user, system } = process.cpuUsage(before);
+  return { calls, perSecond: calls / seconds, cpu: (user + system) / calls };
+}
+
 /** The 50th and the 99th percentile, in milliseconds. */
 export function percentiles(latencies) {
   const sorted = Float64Array.from(latencies).sort();

@@ -13,7 +13,8 @@ export class UsageError extends Error {
  * Reads the command line.
  *
  * - `--quick`: a short run, for development. It changes no published figure.
- * - `--only NAME`: only contestants whose name contains NAME. Repeatable.
+ * - `--only NAME`: only contestants whose name contains NAME. Repeatable. `--only memory`: what validates without a
+ *   query.
  * - `--against PATH`: measures another checkout of coatcheck beside this one.
  */
 export function readOptions() {

@@ -8,13 +8,15 @@ export const planOf = ({ quick, against }) => ({
   // Versions differ by less than peers do, so a comparison runs as many rounds as the time allows.
   rounds: quick ? 2 : against ? 11 : 5,
   // Seconds. After two rounds, no round starts that would end later than this.
-  endsAfter: quick ? 120 : 540,
+  endsAfter: quick ? 120 : 565,
   stopsAfter: 900,
   // Milliseconds: for each figure of a round, for the warm-up before the first round, and for the one
   // before each turn, as caches are cold after the wait.
   window: quick ? 150 : 400,
   warmUp: quick ? 150 : 1500,
   wakeUp: 80,
+  // What is answered from memory takes microseconds.
+  memory: { inFlight: [1, 64], window: quick ? 100 : 200, warmUp: quick ? 150 : 600 },
   http: { connections: 32, window: quick ? 300 : 700, requests: 8192 },
   pgbench: {
     seconds: 1,

@@ -2,15 +2,16 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { root } from "../scripts/run.mjs";
 import { picture } from "./picture.mjs";
-import { comparisonOf, ratiosOf } from "./ratios.mjs";
+import { comparisonOf, memoryRatiosOf, ratiosOf } from "./ratios.mjs";
 import { report } from "./tables.mjs";
 
 const folder = join(root, "bench", "results");
 
 /** Prints the tables and writes the results. Only a full run changes a published figure. */
 export function publish(measured) {
-  const results = { ...measured, ratios: ratiosOf(measured.cells) };
-  if (results.against) results.comparison = comparisonOf(measured.cells);
+  const { cells } = measured;
+  const results = { ...measured, ratios: ratiosOf(cells), memoryRatios: memoryRatiosOf(cells) };
+  if (results.against) results.comparison = comparisonOf(cells);
   const text = report(results);
   console.log(`\n${text}\n`);
   const json = `${JSON.stringify(results, null, 1)}\n`;

@@ -190,6 +190,63 @@ function limit(rows) {
     );
 }
 
+// "Cached" divided by each of these at 1 and 64 in flight, with the target at 64. A signed cookie divides on its own
+// runtime, and a library that asks a database with its best figure on any. `cpu`: the client's CPU time for a call, of
+// the other divided by ours, as WebCrypto uses more threads than one on some runtimes.
+const MEMORY_TARGETS = [
+  { other: "jose HS256", targets: { Bun: 8, Node: 12, Deno: 12 } },
+  { other: "jose HS256", cpu: true },
+  { other: "jose EdDSA" },
+  { other: "iron-session" },
+  { other: "better-auth with its cookie cache" },
+  { other: "best peer library, over its database", isPeer: true, targets: 20 },
+  { other: "coatcheck batched", own: "batched" },
+  { other: "coatcheck", own: "plain" },
+];
+
+export const MEMORY_IN_FLIGHT = [1, 64];
+
+/** Divides the validations from memory by those of the others. Null if either was not measured. */
+export function memoryRatiosOf(cells) {
+  const cached = cells.filter(({ kind, group }) =>
+    kind === "memory" && group === "coatcheck cached"
+  );
+  const runtimes = [...new Set(cached.map(({ runtime }) => runtime))];
+  return MEMORY_TARGETS.map(({ other, isPeer, own, cpu = false, targets }) => {
+    const isOther = (it, runtime) => {
+      if (isPeer) return it.kind === "function" && it.group === "peer";
+      if (it.runtime !== runtime) return false;
+      return own
+        ? it.kind === "function" && it.group === own && it.client === "postgres.js"
+        : it.kind === "memory" && it.group === other;
+    };
+    const byRuntime = runtimes.map((runtime) => [
+      runtime,
+      MEMORY_IN_FLIGHT.map((inFlight) => {
+        const isCell = (it) => it.operation === "validate" && it.inFlight === inFlight;
+        const ours = cached.filter((it) => it.runtime === runtime && isCell(it));
+        const theirs = cells.filter((it) => isOther(it, runtime) && isCell(it));
+        if (ours.length === 0 || theirs.length === 0) return null;
+        return cpu ? leastCpu(theirs) / leastCpu(ours) : best(ours) / best(theirs);
+      }),
+    ]);
+    const targetOf = (runtime) =>
+      typeof targets === "object" ? targets[runtime] ?? null : targets ?? null;
+    return {
+      other,
+      cpu,
+      targets: Object.fromEntries(runtimes.map((runtime) => [runtime, targetOf(runtime)])),
+      byRuntime: Object.fromEntries(byRuntime),
+    };
+  }).filter(({ byRuntime }) =>
+    Object.values(byRuntime).some((values) => values.some((value) => value !== null))
+  );
+}
+
+function leastCpu(cells) {
+  return Math.min(...cells.map(({ cpu }) => cpu.median));
+}
+
 /** The most calls a second of these cells; null if there are none. */
 export function best(cells) {
   return cells.length ? Math.max(...cells.map(({ perSecond }) => perSecond.median)) : null;

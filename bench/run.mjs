@@ -18,7 +18,14 @@ const { findPgbench } = await import("./programs.mjs");
 const { publish } = await import("./publish.mjs");
 const { runRounds } = await import("./rounds.mjs");
 const { seedAll } = await import("./seeding.mjs");
-const { choose, openContestant, openPgbenchTurn, openServerTurn } = await import("./turns.mjs");
+const {
+  choose,
+  openContestant,
+  openMemoryServerTurn,
+  openMemoryTurn,
+  openPgbenchTurn,
+  openServerTurn,
+} = await import("./turns.mjs");
 
 const machine = describeMachine();
 const versions = describeVersions(other);
@@ -33,9 +40,13 @@ try {
   const chosen = choose(options, await find(), plan);
   requireConnections(database, chosen.connections);
 
-  const databases = Object.fromEntries(
-    [...chosen.contestants, ...chosen.servers].map((it) => [databaseOf(it), it]),
-  );
+  const withDatabase = [
+    ...chosen.contestants,
+    ...chosen.servers,
+    ...chosen.memory,
+    ...chosen.memoryServers,
+  ].filter(({ stateless }) => !stateless);
+  const databases = Object.fromEntries(withDatabase.map((it) => [databaseOf(it), it]));
   // pgbench inserts so many sessions that it needs a table of its own.
   if (chosen.pgbench) databases.pgbench = { module: "coatcheck" };
   const urls = await seedAll(databases, server, plan.sessions);
@@ -47,6 +58,14 @@ try {
   for (const it of chosen.servers) {
     console.log(`Warming up HTTP ${it.name}`);
     opened.push(await openServerTurn(it, urls[databaseOf(it)], plan));
+  }
+  for (const it of chosen.memory) {
+    console.log(`Warming up ${it.name}`);
+    opened.push(await openMemoryTurn(it, urls[databaseOf(it)] ?? null, plan));
+  }
+  for (const it of chosen.memoryServers) {
+    console.log(`Warming up HTTP ${it.name}`);
+    opened.push(await openMemoryServerTurn(it, urls[databaseOf(it)] ?? null, plan));
   }
   if (chosen.pgbench) {
     opened.push(await openPgbenchTurn(chosen.pgbench, urls.pgbench, plan));
@@ -97,6 +116,8 @@ function databaseOf({ database, module }) {
 async function find() {
   const hasBatched = await exportsBatched();
   if (!hasBatched) warn("mod.ts exports no `batched`: its contestants are left out.");
+  const hasCache = await exportsCache();
+  if (!hasCache) warn("There is no cache.ts: its contestants are left out.");
   const pgbench = findPgbench();
   if (pgbench === null) {
     warn(
@@ -104,18 +125,26 @@ async function find() {
       "apt-get install postgresql-contrib postgresql",
     );
   }
-  if (!other) return { hasBatched, pgbench };
+  if (!other) return { hasBatched, hasCache, pgbench };
   const found = { ...other, hasBatched: await exportsBatched(other.checkout) };
   if (!found.hasBatched) warn(`${other.label} exports no \`batched\`: it is left out.`);
   if (!found.hasDist) {
     warn(`${other.label} has no dist/: it is left out on Node. Run \`npm run build\` there.`);
   }
-  return { hasBatched, pgbench, other: found };
+  return { hasBatched, hasCache, pgbench, other: found };
 }
 
-async function exportsBatched(checkout) {
+function exportsBatched(checkout) {
+  return askCoatcheck("hasBatched", checkout);
+}
+
+function exportsCache() {
+  return askCoatcheck("hasCache");
+}
+
+async function askCoatcheck(method, checkout) {
   const child = startChild("Bun", "worker.mjs", "coatcheck", checkout);
-  const result = await child.ask("hasBatched", checkout);
+  const result = await child.ask(method, checkout);
   await child.stop();
   return result;
 }

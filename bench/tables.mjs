@@ -1,4 +1,5 @@
 // The figures as Markdown.
+import { MEMORY_IN_FLIGHT } from "./ratios.mjs";
 
 const IN_FLIGHT = [1, 16, 64];
 const OPERATIONS = ["create", "validate"];
@@ -43,6 +44,7 @@ export function report(results) {
     );
   }
   if (ratios.length) parts.push(ratioTable(ratios));
+  parts.push(...memoryParts(results));
   if (results.comparison?.length) parts.push(comparisonTable(results));
   return parts.join("\n\n");
 }
@@ -110,6 +112,64 @@ function httpRows(cells) {
       short(validate.cpu),
     ];
   });
+}
+
+/** What validates without a query, beside what asks the database. */
+function memoryParts({ cells, memoryRatios }) {
+  const parts = [];
+  const runtimes = [
+    ...new Set(cells.filter(({ kind }) => kind === "memory").map(({ runtime }) => runtime)),
+  ];
+  const rows = runtimes.flatMap((runtime) => memoryRows(cells, runtime));
+  if (rows.length) {
+    const head = ["validate without a query, calls a second", "one after another"];
+    parts.push(
+      table([...head, "client CPU µs a call", "64 at once", "client CPU µs a call"], rows),
+    );
+  }
+  const http = cells.filter(({ kind }) => kind === "memory http");
+  if (http.length) {
+    const head = ["validate over HTTP, 32 connections, one page for all", "a second"];
+    const httpRows = http.map((it) => [
+      it.name,
+      spread(it.perSecond),
+      `${short(it.p50)} / ${short(it.p99)}`,
+      short(it.cpu),
+    ]);
+    parts.push(table([...head, "p50 / p99 ms", "server CPU µs"], httpRows));
+  }
+  if (memoryRatios?.length) parts.push(memoryRatioTable(memoryRatios));
+  return parts;
+}
+
+function memoryRows(cells, runtime) {
+  const isOurs = ({ kind, group, client }) =>
+    kind === "function" && client === "postgres.js" && (group === "batched" || group === "plain");
+  const of = cells.filter((it) =>
+    it.operation === "validate" && it.runtime === runtime && (it.kind === "memory" || isOurs(it))
+  ).sort((one, other) => (one.kind === "memory" ? 0 : 1) - (other.kind === "memory" ? 0 : 1));
+  return [...new Set(of.map(({ name }) => name))].map((name) => [
+    name,
+    ...MEMORY_IN_FLIGHT.flatMap((inFlight) => {
+      const { perSecond, cpu } = of.find((it) => it.name === name && it.inFlight === inFlight);
+      return [spread(perSecond), short(cpu)];
+    }),
+  ]);
+}
+
+function memoryRatioTable(ratios) {
+  const runtimes = Object.keys(ratios[0].byRuntime);
+  const rows = ratios.map(({ other, cpu, targets, byRuntime }) => [
+    cpu ? `CPU of ${other} ÷ that of coatcheck cached` : `coatcheck cached ÷ ${other}`,
+    runtimes.map((runtime) => targets[runtime] ?? "·").join(" / "),
+    ...runtimes.map((runtime) =>
+      byRuntime[runtime].map((value, index) =>
+        ratio(value, MEMORY_IN_FLIGHT[index] === 64 ? targets[runtime] : null)
+      ).join(" / ")
+    ),
+  ]);
+  const head = `at least at 64: ${runtimes.join(" / ")}`;
+  return table(["ratio at 1 / 64 in flight", head, ...runtimes], rows);
 }
 
 /** One column for each runtime; a ratio below its target is in italics. */

@@ -1,6 +1,13 @@
 // The turns of a round: each measures one contestant.
 import { startChild } from "./children.mjs";
-import { comparisonContestants, contestants, counterpartOf, servers } from "./contestants.mjs";
+import {
+  comparisonContestants,
+  contestants,
+  counterpartOf,
+  memoryContestants,
+  memoryServers,
+  servers,
+} from "./contestants.mjs";
 import { openPgbench, ROWS } from "./pgbench.mjs";
 
 const OPERATIONS = ["create", "validate"];
@@ -47,6 +54,58 @@ export async function openContestant(contestant, url, plan) {
   };
 }
 
+/** A contestant that validates without a query, measured by function calls. */
+export async function openMemoryTurn({ name, group, runtime, module, options, seed }, url, plan) {
+  const { inFlight: flights, window, warmUp } = plan.memory;
+  const child = startChild(runtime, "worker.mjs", module);
+  await child.ask("open", url, { ...options, sessions: plan.sessions, seed });
+  await child.ask("rate", 64, warmUp);
+  return {
+    name,
+    run: async (record) => {
+      await child.ask("refresh");
+      await child.ask("rate", 64, plan.wakeUp);
+      for (const inFlight of flights) {
+        const figures = await child.ask("rate", inFlight, window);
+        record({ kind: "memory", name, group, runtime, operation: "validate", inFlight }, figures);
+      }
+    },
+    close: async () => {
+      await child.ask("close");
+      await child.stop();
+    },
+  };
+}
+
+/** The same over HTTP. */
+export async function openMemoryServerTurn({ name, group, runtime, module, options }, url, plan) {
+  const { connections, window } = plan.http;
+  const server = startChild(runtime, "servers/memory.mjs");
+  const client = startChild("Bun", "load.mjs");
+  const port = await server.ask("open", url, {
+    module,
+    ...options,
+    sessions: plan.sessions,
+    seed: 1,
+  });
+  await client.ask("prepare", await server.ask("requests"));
+  await client.ask("load", port, "validate", connections, plan.memory.warmUp);
+  return {
+    name: `HTTP ${name}`,
+    run: async (record) => {
+      await server.ask("refresh");
+      await client.ask("load", port, "validate", connections, plan.wakeUp);
+      const figures = await load(server, client, [port, "validate", connections, window]);
+      record({ kind: "memory http", name, group, runtime, inFlight: connections }, figures);
+    },
+    close: async () => {
+      await client.stop();
+      await server.ask("close");
+      await server.stop();
+    },
+  };
+}
+
 /** A server in its process, under load from another process. */
 export async function openServerTurn({ name, runtime, module, options }, url, plan) {
   const { connections, window, requests } = plan.http;
@@ -64,16 +123,8 @@ export async function openServerTurn({ name, runtime, module, options }, url, pl
         await client.ask("load", port, operation, connections, plan.wakeUp);
       }
       for (const operation of OPERATIONS) {
-        const before = await server.ask("usage");
-        const figures = await client.ask("load", port, operation, connections, window);
-        const after = await server.ask("usage");
-        const spent = after.user + after.system - before.user - before.system;
-        record({ kind: "http", name, runtime, operation, inFlight: connections }, {
-          perSecond: figures.perSecond,
-          p50: figures.p50,
-          p99: figures.p99,
-          cpu: spent / figures.requests,
-        });
+        const figures = await load(server, client, [port, operation, connections, window]);
+        record({ kind: "http", name, runtime, operation, inFlight: connections }, figures);
       }
     },
     close: async () => {
@@ -82,6 +133,14 @@ export async function openServerTurn({ name, runtime, module, options }, url, pl
       await server.stop();
     },
   };
+}
+
+async function load(server, client, args) {
+  const before = await server.ask("usage");
+  const { perSecond, p50, p99, requests } = await client.ask("load", ...args);
+  const after = await server.ask("usage");
+  const spent = after.user + after.system - before.user - before.system;
+  return { perSecond, p50, p99, cpu: spent / requests };
 }
 
 /** PostgreSQL's own load generator. */
@@ -117,13 +176,14 @@ export async function openPgbenchTurn(path, url, plan) {
  * With `--against` and no `--only`, that is coatcheck in both versions and "from scratch".
  *
  * @param {{ isWanted: (name: string) => boolean, filtered: boolean }} options
- * @param {{ hasBatched: boolean, other?: Other, pgbench: string | null }} found
+ * @param {{ hasBatched: boolean, hasCache: boolean, other?: Other, pgbench: string | null }} found
  *
  * @typedef {{ checkout: string, label: string, hasDist: boolean, hasBatched: boolean }} Other The version of
  * `--against`.
  */
-export function choose({ isWanted, filtered }, { hasBatched, other, pgbench }, plan) {
-  const isPossible = ({ options }) => !options.batched || hasBatched;
+export function choose({ isWanted, filtered }, { hasBatched, hasCache, other, pgbench }, plan) {
+  const isPossible = ({ options }) =>
+    (!options.batched || hasBatched) && (!options.cached || hasCache);
   const isCompared = ({ module }) => filtered || module === "coatcheck" || module === "scratch";
   const all = other ? [...contestants.filter(isCompared), ...comparisonContestants] : contestants;
   // A contestant and its counterpart share a seed, so that both validate the same sessions.
@@ -139,13 +199,27 @@ export function choose({ isWanted, filtered }, { hasBatched, other, pgbench }, p
     servers: onlyFunctions
       ? []
       : servers.filter((it) => isWanted(`HTTP ${it.name}`) && isPossible(it)),
+    memory: onlyFunctions
+      ? []
+      : memoryContestants.filter((it) => isWanted(`memory ${it.name}`) && isPossible(it))
+        .map((it, index) => ({ ...it, seed: index + 1 })),
+    memoryServers: onlyFunctions
+      ? []
+      : memoryServers.filter((it) => isWanted(`memory HTTP ${it.name}`) && isPossible(it)),
     pgbench: pgbench !== null && !onlyFunctions && isWanted("pgbench") ? pgbench : null,
   };
-  const pools = [...chosen.contestants, ...chosen.servers].map(({ options }) => options.pool);
-  const connections = pools.reduce((sum, pool) => sum + pool, 10) +
+  const withPools = [
+    ...chosen.contestants,
+    ...chosen.servers,
+    ...chosen.memory,
+    ...chosen.memoryServers,
+  ];
+  const connections = withPools.reduce((sum, { options }) => sum + connectionsOf(options), 10) +
     (chosen.pgbench ? Math.max(...plan.pgbench.clients) : 0);
   return { ...chosen, connections };
 }
+
+const connectionsOf = ({ pool, cached }) => pool + (cached ? 1 : 0);
 
 function isPossibleThere({ runtime, options }, { hasDist, hasBatched }) {
   return (runtime !== "Node" || hasDist) && (!options.batched || hasBatched);
