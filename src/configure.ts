@@ -169,9 +169,11 @@ export function configure<Data extends object = Record<string, unknown>>(
       readOwnOptions("getUserId", options, []);
       return await findUser(on("getUserId", sql), username);
     },
+    // Without an await, which takes a turn although what is in memory is no promise.
+    // deno-lint-ignore require-await
     validateSession: async (headers, sql, options) => {
       const own = readOwnOptions("validateSession", options, VALIDATE_OPTIONS);
-      return await validate<Data>(on("validateSession", sql), headers, own);
+      return validate<Data>(on("validateSession", sql), headers, own);
     },
     rotateSession: async (headers, sql, options?: object) => {
       readOwnOptions("rotateSession", options, []);

@@ -122,11 +122,15 @@ export function granted<Data extends object>(
 ): GrantedResult<Data> {
   const { caller, policy } = context;
   const owned = lowered(context, stored);
-  const sent = issued ? issue(policy, owned, issued) : { headers: new Headers() };
-  if (owned.userId !== null) {
-    return { session: toSession(caller, owned, policy.idleTimeout), ...sent };
-  }
-  return { session: null, guest: toGuest(owned, policy.idleTimeout), reason: "guest", ...sent };
+  const result = owned.userId !== null
+    ? { session: toSession<Data>(caller, owned, policy.idleTimeout), headers: new Headers() }
+    : {
+      session: null,
+      guest: toGuest<Data>(owned, policy.idleTimeout),
+      reason: "guest" as const,
+      headers: new Headers(),
+    };
+  return issued ? { ...result, ...issue(policy, owned, issued) } : result;
 }
 
 function issue(

@@ -137,11 +137,19 @@ export function toSession<Data extends object>(
 ): Session<Data> {
   const { userId, username } = stored;
   if (userId === null || username === null) throw unexpectedRow(caller);
+  const { id, persistent, version, data } = stored;
   return {
-    ...withDates<Data>(stored),
+    id,
     userId,
     username,
+    createdAt: toDate(stored.createdAt),
+    authenticatedAt: toDate(stored.authenticatedAt),
+    lastSeenAt: toDate(stored.lastSeenAt),
+    expiresAt: toDate(stored.expiresAt),
     idleExpiresAt: idleEnd(stored, idleTimeout),
+    persistent,
+    version,
+    data: data as Data,
   };
 }
 

@@ -64,7 +64,7 @@ function scripted() {
     new Promise((resolve, reject) => {
       statements.push({
         beat: `beat:${beat}`,
-        answer: (triggers) => resolve([{ call, sent: "", triggers }]),
+        answer: (triggers) => resolve([{ call, sent: "", queue_usage: "0", triggers }]),
         answerNone: () => resolve([]),
         fail: () => reject(Object.assign(new Error("gone"), { code: "ECONNRESET" })),
       });
@@ -95,6 +95,8 @@ function open(options: Partial<NotificationOptions> = {}) {
   const tick = ticks.at(-1)!;
   const ready = own.ready.then(() => "ready", ({ code, message }) => `${code}: ${message}`);
   opened.push(own);
+  const last = () => script.statements.at(-1)!;
+  const at = (index: number) => script.listenings.at(index)!;
   const it = {
     ...script,
     ...own,
@@ -110,10 +112,10 @@ function open(options: Partial<NotificationOptions> = {}) {
       tick();
       await settled();
     },
-    last: () => script.statements.at(-1)!,
-    at: (index: number) => script.listenings.at(index)!,
+    last,
+    at,
     /** The last statement is answered, and its beat is heard. */
-    async comesBack(sent = it.last(), listening = it.at(-1), triggers = F) {
+    async comesBack(sent = last(), listening = at(-1), triggers = F) {
       sent.answer(triggers);
       listening.hear(sent.beat);
       await settled();
