@@ -136,7 +136,11 @@ export async function createSessionCache(options: SessionCacheOptions): Promise<
     clock,
     onMessage(payload) {
       const [, event, id] = /^(revoked|changed):(.+)$/.exec(payload) ?? [];
-      if (id === undefined) return onGap(); // The table was truncated, or a newer version says something else.
+      if (id === undefined) {
+        // The table was truncated, or a newer version says something else.
+        onGap();
+        return checkWatches();
+      }
       entries.forget(id);
       if (event === "revoked") watches.end(id);
     },
@@ -152,6 +156,10 @@ export async function createSessionCache(options: SessionCacheOptions): Promise<
 
   function onTick(): void {
     watches.expire();
+    checkWatches();
+  }
+
+  function checkWatches(): void {
     if (isFresh()) void watches.check();
   }
 
@@ -191,7 +199,9 @@ export async function createSessionCache(options: SessionCacheOptions): Promise<
       requireSessionId("watch: session.id", id);
       requireDate("watch: session.expiresAt", expiresAt);
       requireFunction("watch: onEnd", onEnd);
-      return watches.add(id.toLowerCase(), expiresAt, onEnd);
+      const stop = watches.add(id.toLowerCase(), expiresAt, onEnd);
+      checkWatches();
+      return stop;
     },
     stats: (): SessionCacheStats => ({
       hits,

@@ -42,15 +42,17 @@ export function openWatches(call: Call): Watches {
     for (const { onEnd } of ended) notify(onEnd);
   }
 
-  async function ask(ids: string[]): Promise<void> {
+  async function ask(ids: string[]): Promise<boolean> {
     for (const id of ids) doubtful.delete(id);
     try {
       const [[isStandby, live] = []] = await query(call, FIND_LIVE, [arrayOf(ids)]);
       if (isStandby !== "false") throw new Error("A standby may not know yet");
       const found = new Set(live?.split(" "));
       for (const id of ids) if (!found.has(id)) end(id);
+      return true;
     } catch {
       for (const id of ids) if (watches.has(id)) doubtful.add(id);
+      return false;
     }
   }
 
@@ -81,9 +83,10 @@ export function openWatches(call: Call): Watches {
     async check() {
       if (isChecking) return;
       isChecking = true;
-      const ids = [...doubtful];
-      for (let from = 0; from < ids.length; from += MAX_ASKED) {
-        await ask(ids.slice(from, from + MAX_ASKED));
+      // Also about what is added meanwhile. What failed waits for the next call.
+      let isAnswered = true;
+      while (isAnswered && doubtful.size > 0) {
+        isAnswered = await ask([...doubtful].slice(0, MAX_ASKED));
       }
       isChecking = false;
     },
