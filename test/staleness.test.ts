@@ -188,7 +188,10 @@ const revocations: Record<string, (it: Session) => Promise<unknown>> = {
   "TRUNCATE": () => sql`truncate coatcheck.sessions`,
 };
 
-async function switchTriggers(sql: postgres.Sql, how: "enable always" | "disable"): Promise<void> {
+async function switchTriggers(
+  sql: Pick<postgres.Sql, "unsafe">,
+  how: "enable always" | "disable",
+): Promise<void> {
   for (const name of ["update", "delete", "truncate"]) {
     await sql.unsafe(
       `alter table coatcheck.sessions ${how} trigger coatcheck_notify_${name}`,
