@@ -188,7 +188,10 @@ const revocations: Record<string, (it: Session) => Promise<unknown>> = {
   "TRUNCATE": () => sql`truncate coatcheck.sessions`,
 };
 
-async function switchTriggers(sql: postgres.ISql, how: "enable always" | "disable"): Promise<void> {
+async function switchTriggers(
+  sql: Pick<postgres.Sql, "unsafe">,
+  how: "enable always" | "disable",
+): Promise<void> {
   for (const name of ["update", "delete", "truncate"]) {
     await sql.unsafe(
       `alter table coatcheck.sessions ${how} trigger coatcheck_notify_${name}`,
@@ -250,6 +253,8 @@ function change(sessions: Session[]): void {
   changing = own;
 }
 
+const stalling: NodeJS.Timeout[] = [];
+
 const faults: Fault[] = [
   { name: "nothing", begin: () => {}, end: () => {} },
   { name: "nothing, while the table is emptied", begin: () => {}, end: () => {}, by: ["TRUNCATE"] },
@@ -300,6 +305,17 @@ const faults: Fault[] = [
     name: "a listener that is late, and is within maxStaleness now and then",
     begin: each(({ listener }) => listener.delay(50, 800 * MAX_STALENESS)),
     end: mend,
+  },
+  {
+    name: "a listener that is late, and then half open with what is under way",
+    begin: each(({ listener }) => {
+      listener.delay(600 * MAX_STALENESS);
+      stalling.push(setTimeout(listener.stall, 1000 * MAX_STALENESS));
+    }),
+    end: async () => {
+      for (const timer of stalling.splice(0)) clearTimeout(timer);
+      await mend();
+    },
   },
   {
     name: "a listener that the server ends",

@@ -65,9 +65,9 @@ const KEYS = ["sql", "listen", "maxStaleness", "maxSessions", "maxAge", "queryTi
  * `migrate(sql, { notify: true })` makes. In this process it counts at once.
  *
  * The staleness is bounded: the cache sends a notification to itself four times in `maxStaleness`. PostgreSQL
- * delivers in the order of the commits, so when it comes back, all earlier revocations have arrived. If the
- * last one that came back was sent longer ago than `maxStaleness`, as after a lost connection, a failover or a
- * pause of the process, each validation asks the database.
+ * delivers in the order of the commits, so when it comes back, all earlier revocations have arrived. It counts
+ * when the next one has come back, too. If the last one that counts was sent longer ago than `maxStaleness`, as
+ * after a lost connection, a failover or a pause of the process, each validation asks the database.
  *
  * The database is also asked if something must be written (a use, a rotation), if the secret is not the current
  * one, and before each refusal. Secrets are not kept, but their digests.

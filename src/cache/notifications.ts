@@ -7,7 +7,8 @@ import { BEAT, BEAT_PREFIX, CHANNEL } from "./statements.ts";
 /**
  * Listens to a channel: sends `listen`, and passes each payload on, in order.
  *
- * It needs a connection of its own to the primary, which is no pooler in transaction mode.
+ * It needs a connection of its own to the primary, without a pooler: a client or a pooler that connects again and
+ * does not call `onListen` loses revocations unnoticed.
  *
  * @param channel The channel's name, to be written as an identifier.
  * @param onMessage To be called with the payload of each notification.
