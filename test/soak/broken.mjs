@@ -109,7 +109,9 @@ const brokenCaches = {
   boundless: {
     listen: (listen) => async (channel, onMessage, onListen) => {
       const began = performance.now();
-      const hear = (payload) => performance.now() - began < 3000 && onMessage(payload);
+      // Three seconds of eight.
+      const hears = () => (performance.now() - began) % 8000 < 3000;
+      const hear = (payload) => hears() && onMessage(payload);
       return await listen(channel, hear, onListen);
     },
     cache: (own) => ({
