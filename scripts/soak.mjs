@@ -1,5 +1,6 @@
 // npm run test:soak: ten minutes of mixed calls from several processes, with faults, each answer checked.
 // npm run test:soak -- --seconds 60 --faults none --workers 2 --seed 7
+// npm run test:soak -- --cache all: each process has a cache; by default, half of them; or none.
 // npm run test:soak -- --broken revoked: one process has a library that is wrong, which must be found.
 import process from "node:process";
 import { install } from "./install.mjs";

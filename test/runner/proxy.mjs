@@ -44,7 +44,8 @@ export async function openProxy(target) {
       due = Math.max(due, performance.now() + latency());
       const own = due;
       then(async () => {
-        if (own > performance.now()) await sleep(own - performance.now());
+        const left = own - performance.now();
+        if (left > 0) await sleep(left);
         await write(to, chunk);
         held -= chunk.length;
         if (held <= HELD) from.resume();

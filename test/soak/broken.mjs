@@ -1,4 +1,5 @@
 // Libraries that are wrong on purpose: the soak must find each of them. See --broken in run.mjs.
+import { VALIDATION_CACHE } from "../../src/cached.ts";
 
 /** What each gets wrong, by name: a function that wraps the functions of a policy. */
 const broken = {
@@ -96,8 +97,63 @@ const broken = {
   }),
 };
 
+/** Caches that are wrong: how each listens, and what it does with what the functions ask. */
+const brokenCaches = {
+  /** It hears its beats, and no revocation. */
+  deaf: {
+    listen: (listen) => (channel, onMessage, onListen) =>
+      listen(channel, (payload) => payload.startsWith("beat:") && onMessage(payload), onListen),
+  },
+
+  /** It answers from memory also when it has heard nothing for long. */
+  boundless: {
+    listen: (listen) => async (channel, onMessage, onListen) => {
+      const began = performance.now();
+      // Three seconds of eight.
+      const hears = () => (performance.now() - began) % 8000 < 3000;
+      const hear = (payload) => hears() && onMessage(payload);
+      return await listen(channel, hear, onListen);
+    },
+    cache: (own) => ({
+      find(key, sql, isEnough) {
+        const state = own.find(key, sql, isEnough);
+        if (state) seen.set(key.id, { digest: key.digest, state });
+        const known = seen.get(key.id);
+        return state ?? (known?.digest === key.digest ? known.state : undefined);
+      },
+      hearing: (onEvent) =>
+        own.hearing((event) => {
+          if (event.type !== "refused") seen.delete(event.id);
+          onEvent?.(event);
+        }),
+    }),
+  },
+
+  /** It hears late of what its own process has revoked, as of any other. */
+  late: {
+    listen: (listen) => (channel, onMessage, onListen) =>
+      listen(channel, (payload) => void setTimeout(onMessage, 400, payload), onListen),
+    cache: () => ({ hearing: (onEvent) => onEvent ?? (() => {}) }),
+  },
+};
+
+/** The wrong ones that need a cache. */
+export const isCacheBroken = (name) => Object.hasOwn(brokenCaches, name);
+
+/** The way to listen, broken or as it is. */
+export const breakListen = (name, listen) => brokenCaches[name]?.listen?.(listen) ?? listen;
+
+/** The cache, broken or as it is. */
+export function breakCache(name, cache) {
+  const own = cache[VALIDATION_CACHE];
+  return { ...cache, [VALIDATION_CACHE]: { ...own, ...brokenCaches[name]?.cache?.(own) } };
+}
+
 /** What the oracle says of each. */
 export const findings = {
+  deaf: /^granted from memory \d+ ms after .+ had ended it$/,
+  boundless: /^granted from memory \d+ ms after .+ had ended it$/,
+  late: /^granted from memory, and this process had ended it: /,
   revoked: /^granted \d+ ms after .+ had ended it$/,
   stranger: /^another (session|user)/,
   cookie: /^a property headers$/,
@@ -126,5 +182,5 @@ function remembering(validateSession, milliseconds) {
 
 /** The functions of a policy, some of them broken. */
 export function breakFunctions(name, functions) {
-  return { ...functions, ...broken[name](functions) };
+  return { ...functions, ...broken[name]?.(functions) };
 }

@@ -1,4 +1,5 @@
 // What goes wrong while the calls are made: on the network, in the server, and by other users of the database.
+import process from "node:process";
 import { setTimeout as sleep } from "node:timers/promises";
 import postgres from "postgres";
 
@@ -10,9 +11,14 @@ export const LONGEST_STALL = 4;
  * @param {string} context.url The database, without a proxy.
  * @param {Awaited<ReturnType<typeof import("../runner/proxy.mjs").openProxy>>[]} context.proxies One a worker.
  * @param {((signal: string) => Promise<void>) | undefined} context.restart Unset: the server is not ours.
+ * @param {{ name: string, child: import("node:child_process").ChildProcess, stoppedFor: number }[]} context.workers
+ * @param {(sql: import("postgres").Sql) => Promise<void>} context.revokeSilently Revokes while no trigger notifies.
+ * @param {(name: string) => void} context.onEnd Is told of each fault that is over.
  * @param {AbortSignal} context.signal Ends the faults.
  */
-export function createFaults({ url, proxies, restart, signal }) {
+export function createFaults(
+  { url, proxies, restart, workers, revokeSilently, onEnd, signal },
+) {
   const counts = {};
   /** The last ones, for what they may have caused. */
   const last = [];
@@ -82,6 +88,15 @@ export function createFaults({ url, proxies, restart, signal }) {
           where datname = current_database() and application_name <> 'faults' and random() < 0.5`
         ),
     ],
+    "listeners terminated": [
+      4,
+      () =>
+        directly((sql) =>
+          sql`select pg_terminate_backend(pid) from pg_stat_activity
+          where datname = current_database() and query ilike 'listen %'`
+        ),
+    ],
+    "triggers switched off": [3, () => directly(revokeSilently)],
     "statements cancelled": [
       3,
       () =>
@@ -128,6 +143,27 @@ export function createFaults({ url, proxies, restart, signal }) {
     }),
   };
 
+  const processes = {
+    "a worker stopped": [
+      1,
+      async () => {
+        // The ones with a cache more often: a proof gets old meanwhile.
+        const cached = workers.filter((it) => it.cached);
+        const worker = pick(cached.length > 0 && Math.random() < 0.7 ? cached : workers);
+        if (worker.hasExited) return;
+        const began = Date.now();
+        // The group, as a program may have been started by another one.
+        process.kill(-worker.child.pid, "SIGSTOP");
+        try {
+          await wait(between(1, 4));
+        } finally {
+          worker.stoppedFor += Date.now() - began;
+          if (!worker.hasExited) process.kill(-worker.child.pid, "SIGCONT");
+        }
+      },
+    ],
+  };
+
   function choose(faults) {
     let left = Math.random() * Object.values(faults).reduce((sum, [weight]) => sum + weight, 0);
     return Object.entries(faults).find(([, [weight]]) => (left -= weight) < 0);
@@ -144,6 +180,7 @@ export function createFaults({ url, proxies, restart, signal }) {
       try {
         await run();
         counts[name] = (counts[name] ?? 0) + 1;
+        onEnd(name);
       } catch {
         // What another fault has cut, such as a lock by a crash.
         counts[`${name}, broken off`] = (counts[`${name}, broken off`] ?? 0) + 1;
@@ -152,7 +189,12 @@ export function createFaults({ url, proxies, restart, signal }) {
   }
 
   /** Runs until the signal; what it has disturbed passes again by then. */
-  const run = () => Promise.all([inject(network, [0.3, 3]), inject(database, [0.3, 3])]);
+  const run = () =>
+    Promise.all([
+      inject(network, [0.3, 3]),
+      inject(database, [0.3, 3]),
+      inject(processes, [2, 6]),
+    ]);
 
   return { run, counts, last };
 }

@@ -5,6 +5,12 @@
 // noted when its answer has come. If one call ended before another began, the second must see what the first has
 // done. If they overlap, either order is allowed. A call that failed with an error of the store is open: it may
 // take effect until its statements can no longer reach the server, or never.
+//
+// Each worker also says by the machine's clock when it began a call and when it was answered. A worker that was
+// stopped begins late what was ordered early, and tells late what it was answered early. So a validation that began
+// by the worker's own clock after the end of a revocation, by the clock of the worker that revoked, must see it too.
+// A worker with a cache may answer from memory, without a statement: there the validation must see what ended
+// maxStaleness before it began, and at once what this worker has ended itself.
 import { KEYS, policies, queryTimeoutOf, users } from "./policies.mjs";
 
 /** Milliseconds by which a clock in milliseconds may differ from one in microseconds. */
@@ -39,11 +45,8 @@ const EXPECTED_SQLSTATES = new Set([
  * @property {number | undefined} deadSince When the first call ended that says it is dead.
  */
 
-/**
- * @param {{ faults: boolean, staleness?: number }} options `faults`: whether errors of the store are expected.
- * `staleness`: milliseconds for which a cached session may be granted after its end.
- */
-export function createOracle({ faults, staleness = 0 }) {
+/** @param {{ faults: boolean }} options `faults`: whether errors of the store are expected. */
+export function createOracle({ faults }) {
   const queryTimeout = queryTimeoutOf(faults);
   let tick = 0;
   let numbers = 0;
@@ -57,6 +60,10 @@ export function createOracle({ faults, staleness = 0 }) {
   const failedCreations = new Map();
   /** Sweeps that may have deleted rows: the end of the last one, and those that are open. */
   const sweeps = { lastEnd: -1, open: new Set() };
+  /** Times without triggers. */
+  const silences = { lastEnd: -1, open: 0 };
+  /** Answers from memory, and those that came after the end of their session. */
+  const memory = { answers: 0, stale: 0, longest: 0 };
   const people = new Map(
     users.map((user) => [user.id, { ...user, sessions: new Set(), wide: new Set(), failed: 0 }]),
   );
@@ -80,20 +87,24 @@ export function createOracle({ faults, staleness = 0 }) {
    * Notes that a call begins. What it asks for is in `order`, as the worker gets it.
    *
    * @param {object} order
-   * @param {{ worker: string, policy: string, user?: number, token?: object }} about
+   * @param {{ worker: string, policy: string, user?: number, token?: object, staleness?: number }} about
+   * `staleness`: milliseconds, of the worker's cache.
    */
-  function begin(order, { worker, policy, user, token }) {
+  function begin(order, { worker, policy, user, token, staleness = 0 }) {
     const call = {
       n: order.n,
       order,
       worker,
+      staleness,
       policyName: policy,
       policy: policies[policy],
       person: user === undefined ? undefined : people.get(user),
       token,
       session: token?.session,
       begin: ++tick,
+      // When it was ordered, and when the worker began it.
       beginAt: Date.now(),
+      began: Infinity,
       end: Infinity,
       endAt: Infinity,
       state: "open",
@@ -123,6 +134,7 @@ export function createOracle({ faults, staleness = 0 }) {
   function targets({ order, session, person }) {
     switch (order.call) {
       case "revokeSession":
+      case "revokeBySql":
         return session ? [session] : [];
       case "createSession":
         return [
@@ -159,9 +171,22 @@ export function createOracle({ faults, staleness = 0 }) {
 
   // ── The end ────────────────────────────────────────────────────────────────────────────────────
 
-  /** Notes what a call was answered, and checks it. */
+  /**
+   * Notes what a call was answered, and checks it.
+   *
+   * @param {{ began: number, ended: number, turns?: [number, number], cache?: number }} answer Among others:
+   * by the machine's clock, and by a count of the worker, when it began and ended; and the number of its cache.
+   */
   function end(call, answer) {
-    Object.assign(call, { end: ++tick, endAt: Date.now() });
+    const { began, ended, turns: [beganTurn, endedTurn] = [0, 0], cache = 0 } = answer;
+    Object.assign(call, { end: ++tick, endAt: ended, began, beganTurn, endedTurn });
+    call.cache = `${call.worker} ${cache}`;
+    const isGranted = answer.session || answer.guest;
+    call.isFromMemory = isGranted && answer.statements === 0 && !answer.error;
+    if (call.isFromMemory) {
+      memory.answers++;
+      check("from memory", call, cache > 0, "an answer without a statement and without a cache");
+    }
     open.delete(call);
     call.session?.open.delete(call);
     noteEvents(call, answer.events);
@@ -240,9 +265,21 @@ export function createOracle({ faults, staleness = 0 }) {
     },
     sweepSessions() {},
     migrate(call, { value }) {
-      check("migrate", call, value === 0, `migrate has applied ${value} steps`);
+      // It makes triggers again that are switched off.
+      const isSilent = silences.open > 0 || silences.lastEnd > call.begin;
+      check("migrate", call, value === 0 || isSilent, `migrate has applied ${value} steps`);
     },
+    revokeBySql() {},
   };
+
+  /** Notes that the triggers are switched off; returns a function that notes that they are on again. */
+  function silence() {
+    silences.open++;
+    return () => {
+      silences.open--;
+      silences.lastEnd = ++tick;
+    };
+  }
 
   function settle(call) {
     if (call.order.call !== "sweepSessions") return;
@@ -298,6 +335,7 @@ export function createOracle({ faults, staleness = 0 }) {
           () => `revoked twice, before by #${known.revokedBy.n}`,
         );
         known.revokedBy = call;
+        endIn(known, call);
         if (type === "reused") known.wasReused = true;
         if (reason === "limit") checkLimit(call, known);
         kill(known, call, `the event ${type}`);
@@ -325,8 +363,9 @@ export function createOracle({ faults, staleness = 0 }) {
     if (session.deadSince === undefined) Object.assign(session, { deadBy: call, deadWhy: why });
     session.deadSince = Math.min(session.deadSince ?? Infinity, call.end);
     session.deadAt = Math.min(session.deadAt ?? Infinity, call.endAt);
+    checkGrant(session);
     recent.push(session);
-    if (recent.length > 40) recent.shift();
+    if (recent.length > 400) recent.shift();
   }
   /** Sessions that have just ended: what asks for them finds the most. */
   const recent = [];
@@ -335,6 +374,22 @@ export function createOracle({ faults, staleness = 0 }) {
   function die(token, call, why) {
     if (token.deadSince !== undefined) return;
     Object.assign(token, { deadSince: call.end, deadAt: call.endAt, deadWhy: why });
+    checkGrant(token);
+  }
+
+  /** Checks what was granted before it was told that it had ended. */
+  function checkGrant({ grant, deadAt, deadWhy }) {
+    if (!grant) return;
+    const isLate = grant.mustSee > deadAt + CLOCK;
+    check("dead stays dead", grant.call, !isLate, () => granted(grant.call, deadAt, deadWhy));
+  }
+
+  const granted = ({ began, isFromMemory }, deadAt, why) =>
+    `granted ${isFromMemory ? "from memory " : ""}${began - deadAt} ms after ${why} had ended it`;
+
+  /** In the process of this call, a cache forgets the session, or the token, before the call is answered. */
+  function endIn(it, { cache, endedTurn }) {
+    it.endedIn.set(cache, Math.min(it.endedIn.get(cache) ?? Infinity, endedTurn));
   }
 
   // ── A session is created ───────────────────────────────────────────────────────────────────────
@@ -356,12 +411,15 @@ export function createOracle({ faults, staleness = 0 }) {
       since: call.end,
       createdAt: seen.createdAt,
       enders: new Map(),
+      endedIn: new Map(),
+      updatedIn: new Map(),
       open: new Set(),
       ambiguous: new Set(),
       reauthentications: new Set(),
       tokens: [],
       versions: new Map(),
       versionLow: 0,
+      seenVersions: [],
       updates: 0,
       begun: 0,
       lastSeen: 0,
@@ -415,7 +473,16 @@ export function createOracle({ faults, staleness = 0 }) {
       check("one lineage", call, known.parent === parent, "a secret of another lineage");
       return known;
     }
-    const token = { value, session, parent, how, children: [], call, since: call.end };
+    const token = {
+      value,
+      session,
+      parent,
+      how,
+      children: [],
+      endedIn: new Map(),
+      call,
+      since: call.end,
+    };
     tokens.set(value, token);
     session.tokens.push(token);
     if (parent) {
@@ -444,19 +511,18 @@ export function createOracle({ faults, staleness = 0 }) {
     }
     notDead(call);
     const { idleTimeout, rotationGrace } = call.policy;
-    const isOver = seen.expiresAt <= call.beginAt - CLOCK - staleness ||
-      seen.lastSeenAt + idleTimeout * 1000 <= call.beginAt - CLOCK - staleness;
+    // From memory as well: what is remembered has the same deadlines, and each maxStaleness is shorter than
+    // the grace period.
+    const isOver = seen.expiresAt <= call.began - CLOCK ||
+      seen.lastSeenAt + idleTimeout * 1000 <= call.began - CLOCK;
     check("timeouts", call, !isOver, "granted after a timeout");
     const settledAt = token.sightAt + rotationGrace * 1000;
-    const isLate = call.beginAt > settledAt + CLOCK + staleness;
+    const isLate = call.began > settledAt + CLOCK;
     check("rotation grace", call, !isLate, "the previous secret opens after the grace period");
-    // It was live after them, so they have not ended it.
-    for (const it of session.enders.values()) {
-      if (it.state === "closed" && it.end < call.begin) session.enders.delete(it.n);
-    }
-    for (const it of session.ambiguous) {
-      if (it.state === "closed" && it.end < call.begin) session.ambiguous.delete(it);
-    }
+    // It was live after them, so they have not ended it. What comes from memory does not know.
+    const isPast = (it) => !call.isFromMemory && it.state === "closed" && it.end < call.begin;
+    for (const it of session.enders.values()) if (isPast(it)) session.enders.delete(it.n);
+    for (const it of session.ambiguous) if (isPast(it)) session.ambiguous.delete(it);
     if (order.call === "updateSession") updated(call, answer, seen);
     see(call, session, seen);
     if (answer.token) renewed(call, answer.token);
@@ -466,12 +532,21 @@ export function createOracle({ faults, staleness = 0 }) {
 
   /** Whether nothing has ended it before this call began. */
   function notDead(call) {
-    const { token, session, beginAt } = call;
+    const { token, session, began, beganTurn, cache, isFromMemory, staleness } = call;
+    const mustSee = isFromMemory ? began - staleness : began;
     for (const it of [token, session]) {
-      const isDead = it.deadSince < call.begin && it.deadAt + staleness < beginAt;
-      check("dead stays dead", call, !isDead, () => {
-        return `granted ${beginAt - it.deadAt} ms after ${it.deadWhy} had ended it`;
+      const isDead = it.deadAt + CLOCK < mustSee || !isFromMemory && it.deadSince < call.begin;
+      const kind = isFromMemory ? "dead within maxStaleness" : "dead stays dead";
+      check(kind, call, !isDead, () => granted(call, it.deadAt, it.deadWhy));
+      if (!(it.grant?.mustSee >= mustSee)) it.grant = { call, mustSee };
+      if (!isFromMemory) continue;
+      const isOwn = it.endedIn.get(cache) < beganTurn;
+      check("dead at once in its process", call, !isOwn, () => {
+        return `granted from memory, and this process had ended it: ${it.deadWhy}`;
       });
+      if (!(began > it.deadAt)) continue;
+      memory.stale++;
+      memory.longest = Math.max(memory.longest, began - it.deadAt);
     }
   }
 
@@ -487,6 +562,7 @@ export function createOracle({ faults, staleness = 0 }) {
       for (const it of session.tokens) {
         if (it === added) continue;
         die(it, call, "a reauthentication");
+        endIn(it, call);
         const { deadSince, deadAt, deadWhy } = it;
         it.deadByReauthentication = { deadSince, deadAt, deadWhy };
       }
@@ -514,6 +590,7 @@ export function createOracle({ faults, staleness = 0 }) {
     check("conflicts", call, isGiven, "written in spite of a conflict");
     check("versions", call, !session.versions.has(seen.version), "a version that was given before");
     session.versions.set(seen.version, call);
+    session.updatedIn.set(call.cache, { turn: call.endedTurn, version: seen.version });
     for (const writes of session.writes.values()) {
       for (const it of writes) if (it.call === call) it.version = seen.version;
     }
@@ -532,14 +609,12 @@ export function createOracle({ faults, staleness = 0 }) {
   /** Checks a session that was shown, and remembers what it says. */
   function see(call, session, seen) {
     checkOwner(call, session, seen);
-    const low = call.versionLow ?? 0;
+    const low = call.isFromMemory ? rememberedLow(call, session) : call.versionLow ?? 0;
     check(
-      "versions",
+      call.isFromMemory ? "versions within maxStaleness" : "versions",
       call,
-      seen.version >= low || staleness > 0,
-      () => {
-        return `version ${seen.version} after ${low}`;
-      },
+      seen.version >= low,
+      () => `version ${seen.version} after ${low}`,
     );
     const most = session.updates;
     check(
@@ -552,10 +627,20 @@ export function createOracle({ faults, staleness = 0 }) {
     for (const key of KEYS) checkKey(call, session, key, seen.data[key], seen.version, "the");
     const strange = Object.keys(seen.data).filter((key) => key !== "op" && !KEYS.includes(key));
     check("own data", call, strange.length === 0, () => `data of nobody: ${strange}`);
-    session.versionLow = Math.max(session.versionLow, seen.version);
+    if (seen.version > session.versionLow) {
+      session.versionLow = seen.version;
+      session.seenVersions.push({ version: seen.version, at: call.endAt });
+    }
     session.lastSeen = Math.max(session.lastSeen, seen.lastSeenAt);
     session.expires = Math.max(session.expires, seen.expiresAt);
     session.authenticated = Math.max(session.authenticated, seen.authenticatedAt ?? 0);
+  }
+
+  /** The version that an answer from memory must have reached. */
+  function rememberedLow({ began, staleness, cache, beganTurn }, session) {
+    const seen = session.seenVersions.findLast(({ at }) => at + CLOCK < began - staleness);
+    const own = session.updatedIn.get(cache);
+    return Math.max(seen?.version ?? 0, own?.turn < beganTurn ? own.version : 0);
   }
 
   function checkOwner(call, session, seen) {
@@ -720,7 +805,7 @@ export function createOracle({ faults, staleness = 0 }) {
 
   function checkTime(call, { took, statements }) {
     const timeout = call.order.call === "migrate" ? 60 : queryTimeout;
-    const most = timeout * 1000 * Math.max(statements, 1) + SLACK;
+    const most = timeout * 1000 * Math.max(statements, 1) + SLACK + (call.stoppedFor ?? 0);
     check("in time", call, took <= most, () => `took ${took} ms for ${statements} statements`);
     check("statements", call, statements <= MAX_STATEMENTS, () => `${statements} statements`);
   }
@@ -752,6 +837,8 @@ export function createOracle({ faults, staleness = 0 }) {
     begin,
     end,
     close,
+    silence,
+    memory,
     check,
     fail,
     violations,
@@ -773,11 +860,14 @@ const MAX_STATEMENTS = 24;
 
 /** A call in a line, without a token. */
 export function describe(
-  { n, order, worker, state, session, begin, end, beginAt, endAt, policyName },
+  { n, order, worker, state, session, begin, end, beginAt, began, endAt, isFromMemory, policyName },
 ) {
   const { call, token: _, replaces, headers, expected: __, ...rest } = order;
   const args = JSON.stringify({ ...rest, ...((replaces || headers) && { presents: true }) });
-  const took = Number.isFinite(endAt) ? `${endAt - beginAt} ms` : state;
+  const took = Number.isFinite(endAt)
+    ? `ordered at ${beginAt}, began ${began - beginAt} ms later, took ${endAt - began} ms` +
+      `${isFromMemory ? ", from memory" : ""}`
+    : state;
   return `#${n} ${call} ${policyName} on ${worker}, ${session?.id ?? "no session"}, ${args}, ` +
     `${begin} to ${end}, ${took}`;
 }

@@ -7,7 +7,8 @@ export const LONGEST_IDLE = 60;
 const ordinary = {
   idleTimeout: LONGEST_IDLE,
   absoluteTimeout: 3600,
-  touchInterval: 1,
+  // Longer than the staleness of a cache: what must be touched is not answered from memory.
+  touchInterval: 20,
   rotationGrace: 5,
 };
 
@@ -16,7 +17,12 @@ export const policies = {
   plain: ordinary,
   rotating: { ...ordinary, touchInterval: 0, rotateAfter: 6 },
   short: { ...ordinary, idleTimeout: 3, absoluteTimeout: 10, touchInterval: 0 },
-  limited: { ...ordinary, maxSessions: 3, cookie: { name: "limited", sameSite: "Strict" } },
+  limited: {
+    ...ordinary,
+    touchInterval: 1,
+    maxSessions: 3,
+    cookie: { name: "limited", sameSite: "Strict" },
+  },
   bearer: { ...ordinary, touchInterval: false, transport: "bearer" },
 };
 

@@ -12,10 +12,11 @@ import { migrate } from "../../mod.ts";
 import { startPostgres } from "../../scripts/postgres.mjs";
 import { bin, root, stop } from "../../scripts/run.mjs";
 import { openProxy } from "../runner/proxy.mjs";
-import { findings } from "./broken.mjs";
+import { findings, isCacheBroken } from "./broken.mjs";
 import { createFaults, LONGEST_STALL } from "./faults.mjs";
 import { createOracle } from "./oracle.mjs";
 import { queryTimeoutOf, TAKEN, users } from "./policies.mjs";
+import { createSilence } from "./silence.mjs";
 import { createTraffic } from "./traffic.mjs";
 
 const { values } = parseArgs({
@@ -25,6 +26,7 @@ const { values } = parseArgs({
     workers: { type: "string", default: "8" },
     seed: { type: "string", default: String(Math.floor(Math.random() * 1e6)) },
     broken: { type: "string" },
+    cache: { type: "string", default: "half" },
   },
 });
 const seconds = number("seconds", 1, 86_400);
@@ -33,6 +35,8 @@ const hasFaults = values.faults !== "none";
 if (values.broken && !findings[values.broken]) {
   exit(`--broken must be one of ${Object.keys(findings).join(", ")}`);
 }
+
+if (!["none", "half", "all"].includes(values.cache)) exit("--cache must be none, half or all");
 
 /** Calls at a time in each worker, and connections of its pool. */
 const SLOTS = 6;
@@ -48,6 +52,8 @@ const CLOSED_AFTER = LONGEST_STALL + STATEMENT_TIMEOUT + 1;
 const STUCK_AFTER = 12;
 /** Seconds within which each call must be answered, whatever happens: that of checkTime is sharper. */
 const LOST_AFTER = 90;
+/** Seconds within which the lost connections of listeners are closed. */
+const SETTLED_AFTER = 30;
 
 const node = [bin("node"), "--expose-gc", "--import=./test/runner/node.mjs"];
 const deno = [
@@ -59,13 +65,34 @@ const deno = [
   "--v8-flags=--expose-gc",
 ];
 const bun = [bin("bun")];
-// The first one has the broken library, if there is one.
+// The first one has the broken library, if there is one. Half of them have a cache.
 const kinds = [
   { name: "Bun, postgres.js", command: bun, client: "postgres.js" },
-  { name: "Node, postgres.js", command: node, client: "postgres.js" },
-  { name: "Bun, Bun.SQL", command: bun, client: "Bun.SQL" },
-  { name: "Deno, postgres.js", command: deno, client: "postgres.js" },
-  { name: "Node, postgres.js, batched", command: node, client: "postgres.js", isBatched: true },
+  {
+    name: "Node, postgres.js, cached",
+    command: node,
+    client: "postgres.js",
+    cached: { listen: "own subscription", maxStaleness: 1 },
+  },
+  {
+    name: "Bun, Bun.SQL, cached",
+    command: bun,
+    client: "Bun.SQL",
+    cached: { listen: "own subscription", maxStaleness: 2 },
+  },
+  {
+    name: "Deno, postgres.js, cached",
+    command: deno,
+    client: "postgres.js",
+    cached: { listen: "own client", maxStaleness: 2 },
+  },
+  {
+    name: "Node, postgres.js, batched, cached",
+    command: node,
+    client: "postgres.js",
+    isBatched: true,
+    cached: { listen: "own subscription", maxStaleness: 1 },
+  },
   { name: "Bun, Bun.SQL, batched", command: bun, client: "Bun.SQL", isBatched: true },
   { name: "Deno, postgres.js, batched", command: deno, client: "postgres.js", isBatched: true },
   {
@@ -75,6 +102,11 @@ const kinds = [
     isLazy: true,
   },
 ].slice(0, number("workers", 1, 8));
+if (values.cache === "none") { for (const kind of kinds) delete kind.cached; }
+if (values.cache === "all" || isCacheBroken(values.broken)) {
+  const some = values.cache === "all" ? kinds : kinds.slice(0, 1);
+  for (const kind of some) kind.cached ??= { listen: "own subscription", maxStaleness: 1 };
+}
 
 const figures = {
   calls: {},
@@ -86,11 +118,15 @@ const figures = {
   answers: 0,
   longestStall: 0,
   longestCall: 0,
+  /** Milliseconds after a fault until a cache answered again, by the fault. */
+  recoveries: {},
 };
 let isOrdering = true;
 let lastSuccess = Date.now();
 // Negative, so that they are no number of a call.
 let asks = 0;
+/** Milliseconds between the two clocks of this process. */
+let clockOffset;
 const MEGABYTE = 2 ** 20;
 const add = (counts, key) => counts[key] = (counts[key] ?? 0) + 1;
 
@@ -125,6 +161,11 @@ report();
 // What a driver has left open does not keep it.
 process.exit();
 
+/** The workers with a cache. */
+function cachedWorkers() {
+  return workers.filter((it) => it.cached);
+}
+
 // ── Before ─────────────────────────────────────────────────────────────────────────────────────────
 
 async function createDatabase() {
@@ -141,7 +182,7 @@ async function createDatabase() {
   });
   await sql`create table users (id integer primary key, username text not null unique)`;
   for (const { id, name } of users) await sql`insert into users values (${id}, ${name})`;
-  await migrate(sql, { users: { table: "users", id: "id" } });
+  await migrate(sql, { users: { table: "users", id: "id" }, notify: true });
   await sql`insert into users values (0, 'nobody of the soak')`;
   await sql`insert into coatcheck.sessions
       (id, user_id, digest, created_at, authenticated_at, last_seen_at, expires_at, persistent, data)
@@ -172,6 +213,7 @@ async function openWorker(kind, index) {
     isBatched: kind.isBatched ?? false,
     isLazy: kind.isLazy ?? false,
     queryTimeout: queryTimeoutOf(hasFaults),
+    cached: kind.cached,
     ...(index === 0 && values.broken && { broken: values.broken }),
   };
   const [program, ...args] = [...kind.command, "test/soak/worker.mjs", JSON.stringify(setup)];
@@ -182,7 +224,16 @@ async function openWorker(kind, index) {
     // Ctrl-C reaches this process, which ends them.
     detached: true,
   });
-  const worker = { ...kind, child, calls: new Map(), asked: new Map(), lastSuccess: Date.now() };
+  const worker = {
+    ...kind,
+    child,
+    calls: new Map(),
+    asked: new Map(),
+    lastSuccess: Date.now(),
+    stoppedFor: 0,
+    disturbed: undefined,
+    remembered: [],
+  };
   workers[index] = worker;
   let log = "";
   child.stderr.setEncoding("utf8").on("data", (text) => log = (log + text).slice(-4000));
@@ -220,6 +271,9 @@ async function soak() {
     url: database.url,
     proxies,
     restart: server.restart,
+    workers,
+    revokeSilently: createSilence(oracle, closeLater),
+    onEnd: noteFault,
     signal: faultsOver.signal,
   });
   figures.faults = faults.counts;
@@ -245,8 +299,7 @@ async function soak() {
 async function measure() {
   // The answer of a process comes behind the calls that it has in hand.
   return await eachWorker(async (worker) => {
-    const { rss, heap, pending, unsettled } = await ask(worker, "inspect");
-    return { rss, heap, pending, unsettled };
+    return await ask(worker, "inspect");
   });
 }
 
@@ -264,12 +317,14 @@ function hasFound() {
 /** Orders the next call of one of a worker's slots. */
 function order(worker) {
   if (!isOrdering || worker.hasExited) return;
-  const { order, about } = traffic.next(worker.isLazy);
+  const { order, about } = traffic.next(worker);
   send(worker, order, about);
 }
 
 function send(worker, order, about) {
-  const call = oracle.begin(order, { worker: worker.name, ...about });
+  const staleness = (worker.cached?.maxStaleness ?? 0) * 1000;
+  const call = oracle.begin(order, { worker: worker.name, staleness, ...about });
+  call.stoppedBefore = worker.stoppedFor;
   worker.calls.set(order.n, call);
   worker.child.stdin.write(`${JSON.stringify(order)}\n`);
   return call;
@@ -286,10 +341,10 @@ function hear(worker, message) {
   if (!call) return;
   if (message.settled) {
     worker.calls.delete(message.n);
-    // It may still be at the server, or held by a proxy.
-    setTimeout(() => oracle.close(call), CLOSED_AFTER * 1000).unref();
+    closeLater(call);
   }
   if (message.took === undefined) return;
+  call.stoppedFor = worker.stoppedFor - call.stoppedBefore;
   count(worker, call, message);
   const before = oracle.sessions.size;
   oracle.end(call, message);
@@ -298,12 +353,33 @@ function hear(worker, message) {
     if (!session.user) traffic.addGuest(session);
   }
   if (message.token && Math.random() < 0.05) void sample(call, message.token);
+  if (worker.cached) traffic.remember(worker, call, message);
+  if (call.isFromMemory) noteRecovery(worker, call);
   call.onEnd?.(message);
   if (oracle.violations.length > 0) figures.onFinding?.();
   if (call.isLast) return;
   // A refused connection is told at once, and would be told a thousand times a second.
   if (message.error) setTimeout(order, 50, worker);
   else order(worker);
+}
+
+/** Notes that a failed call can have no effect any more, once that is so. */
+function closeLater(call) {
+  // It may still be at the server, or held by a proxy.
+  setTimeout(() => oracle.close(call), CLOSED_AFTER * 1000).unref();
+}
+
+/** Notes that a fault is over, after which each cache must answer again. */
+function noteFault(name) {
+  for (const worker of workers) worker.disturbed ??= { name, at: Date.now() };
+}
+
+function noteRecovery(worker, { began, endAt }) {
+  const { disturbed } = worker;
+  if (!disturbed || began < disturbed.at) return;
+  worker.disturbed = undefined;
+  const took = endAt - disturbed.at;
+  (figures.recoveries[disturbed.name] ??= []).push({ took, worker: worker.name });
 }
 
 function count(worker, call, { error, reason, took }) {
@@ -342,6 +418,7 @@ function hearStray(worker, text) {
 /** Makes a new pool where one answers no more, and notes calls that were lost. */
 function watchWorkers() {
   oracle.prune();
+  checkClock();
   const now = Date.now();
   for (const worker of workers) {
     if (worker.hasExited) continue;
@@ -351,6 +428,18 @@ function watchWorkers() {
       void ask(worker, "renew");
     }
   }
+}
+
+/** The oracle compares what the processes say by the machine's clock, which must not be set meanwhile. */
+function checkClock() {
+  const before = performance.now();
+  const offset = Date.now() - before;
+  // Another process may have run between the two.
+  if (performance.now() - before > 1) return;
+  clockOffset ??= offset;
+  const isSet = Math.abs(offset - clockOffset) > 3;
+  oracle.check("the clock was not set", undefined, !isSet, `by ${offset - clockOffset} ms`);
+  clockOffset = offset;
 }
 
 function ask(worker, what) {
@@ -414,6 +503,7 @@ async function finish() {
   if (hasFaults) await sleep(CLOSED_AFTER * 1000 + 500);
   lastSuccess = Date.now();
   await requireAnswers();
+  await requireCaches();
   await presentAll();
   await compareTable();
   figures.after = await measure();
@@ -424,12 +514,13 @@ async function finish() {
     const most = Math.max(...Object.values(prepared));
     oracle.check("prepared statements", undefined, most <= 80, `${name}: ${most} on a connection`);
   }
+  await checkListeners();
   const [{ connections }] = await database.sql`select count(*)::int as connections
     from pg_stat_activity where datname = current_database()
       and application_name not in ('coordinator', 'faults')`;
   figures.connections = connections;
   // Of a pool that was made anew, the old one may still be closing.
-  const most = workers.length * CONNECTIONS * 2;
+  const most = workers.length * CONNECTIONS * 2 + cachedWorkers().length;
   oracle.check("connections", undefined, connections <= most, `${connections} of ${most}`);
   await eachWorker(async (worker) => {
     worker.isEnding = true;
@@ -466,6 +557,32 @@ async function requireAnswers() {
       `${worker.name}: ${answer.error?.text}`,
     );
   });
+}
+
+/** After the faults, each cache answers again. */
+async function requireCaches() {
+  await Promise.all(
+    cachedWorkers().map(async (worker) => {
+      const { isFresh, ...stats } = await ask(worker, "fresh");
+      const text = () => `${worker.name}: not after 30 s: ${JSON.stringify(stats)}`;
+      oracle.check("caches answer after the faults", undefined, isFresh, text);
+    }),
+  );
+}
+
+/** Each cache has one connection that listens. */
+async function checkListeners() {
+  const began = Date.now();
+  let listeners;
+  do {
+    [{ listeners }] = await database.sql`select count(*)::int as listeners from pg_stat_activity
+      where datname = current_database() and query ilike 'listen %'`;
+    if (listeners === cachedWorkers().length) break;
+    await sleep(200);
+  } while (Date.now() - began < SETTLED_AFTER * 1000);
+  figures.listeners = listeners;
+  const most = cachedWorkers().length;
+  oracle.check("listeners", undefined, listeners === most, `${listeners} listen, of ${most}`);
 }
 
 /** Presents each newest token once more: what nothing has ended is live, and what has ended stays so. */
@@ -532,7 +649,7 @@ async function compareTable() {
 }
 
 function checkGrowth() {
-  for (const [index, { rss, heap, pending, unsettled }] of figures.after.entries()) {
+  for (const [index, { rss, heap, pending, unsettled, ofCache }] of figures.after.entries()) {
     const before = figures.before[index];
     const { name } = workers[index];
     const most = before.rss * 1.5 + 150 * MEGABYTE;
@@ -547,6 +664,14 @@ function checkGrowth() {
     oracle.check("pending calls", undefined, pending === 0, `${name}: ${pending} pending`);
     // What a client that was closed never settles.
     const mostUnsettled = hasFaults ? 200 : 0;
+    // Beats and a question about watches may be under way.
+    const mostBeside = hasFaults ? 20 : 4;
+    oracle.check(
+      "statements of caches",
+      undefined,
+      ofCache.unsettled <= mostBeside,
+      `${name}: ${ofCache.unsettled}`,
+    );
     oracle.check(
       "unsettled statements",
       undefined,
@@ -592,6 +717,7 @@ function report() {
       );
     }
   }
+  reportCaches();
   table("Checks", oracle.checks);
   const { violations } = oracle;
   const kinds = new Set();
@@ -608,6 +734,44 @@ function report() {
       `(${Math.round((Date.now() - startedAt) / 1000)} s)`,
   );
   process.exitCode = violations.length > 0 || calls === 0 || stop.aborted ? 1 : 0;
+}
+
+function reportCaches() {
+  const { answers, stale, longest } = oracle.memory;
+  if (!figures.after || cachedWorkers().length === 0) return;
+  console.log(
+    "\nCaches: hits, misses, % from memory; sessions; the oldest proof that was relied on, s; caches made; " +
+      "attempts that failed",
+  );
+  for (const [index, { ofCache }] of figures.after.entries()) {
+    const { name, cached } = workers[index];
+    if (!cached) continue;
+    const { hits, misses, sessions, oldestProof, generation, failedOpenings } = ofCache;
+    const share = Math.round(100 * hits / (hits + misses));
+    const cells = [
+      hits,
+      misses,
+      share,
+      sessions,
+      oldestProof.toFixed(2),
+      generation,
+      failedOpenings,
+    ];
+    console.log(`  ${name.padEnd(42)}${cells.map((it) => String(it).padStart(8)).join("")}`);
+  }
+  console.log(
+    `  Of ${answers} answers from memory, ${stale} began after their session had ended: ` +
+      `${longest} ms after it at most. ${figures.listeners} connections listen.`,
+  );
+  console.log("\nFrom the end of a fault until a cache answers, ms: median, longest; count");
+  for (const [name, all] of Object.entries(figures.recoveries)) {
+    all.sort((a, b) => a.took - b.took);
+    const { took, worker } = all.at(-1);
+    const cells = [all[all.length >> 1].took, took, all.length];
+    console.log(
+      `${cells.map((it) => String(it).padStart(8)).join("")}  ${name}, the longest: ${worker}`,
+    );
+  }
 }
 
 function number(name, low, high) {

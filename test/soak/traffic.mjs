@@ -5,6 +5,9 @@ import { KEYS, LONGEST_IDLE, policies, TAKEN, users } from "./policies.mjs";
 /** Sessions of one user, and guests of one policy, below which a new one is made. */
 const FEW = 8;
 
+/** Tokens that a worker presents again and again. */
+const MANY = 20;
+
 /** What a guest's data has that a sign-in keeps. */
 const KEPT = ["cart", "a"];
 
@@ -62,7 +65,10 @@ export function createTraffic(oracle, seed) {
 
   /** A session to present, of any user, of a guest, or one that has just ended. */
   function anySession() {
-    if (oracle.recent.length > 0 && chance(0.15)) return pick(oracle.recent);
+    // Just now, or longer ago than the staleness of a cache.
+    if (oracle.recent.length > 0 && chance(0.15)) {
+      return pick(chance(0.5) ? oracle.recent.slice(-40) : oracle.recent);
+    }
     if (chance(0.15) && liveGuests().length > 0) return pick(guests);
     const live = liveOf(pick(users));
     // The first ones are asked for most, so that calls meet there.
@@ -77,13 +83,36 @@ export function createTraffic(oracle, seed) {
   /**
    * The next call: what the worker gets, and what the oracle knows besides.
    *
-   * @param {boolean} isLazy Only revocations, which survive a crash also where synchronous_commit is off, and reads.
+   * @param {{ isLazy?: boolean, remembered: object[] }} worker `isLazy`: only revocations, which survive a crash also
+   * where synchronous_commit is off, and reads.
    */
-  function next(isLazy) {
+  function next({ isLazy, remembered }) {
     const n = oracle.next();
+    if (remembered.length > 0 && chance(0.7)) return again(n, pick(remembered));
     const chosen = isLazy ? pick(DURABLE) : choose();
     const { order, call = chosen, ...about } = (makers[chosen] ?? presenting)(n, chosen);
     return { order: { n, call, policy: about.policy, ...order }, about };
+  }
+
+  /** A token that a cache has in memory, or had: also when its session has ended, until it is refused. */
+  function again(n, token) {
+    const policy = token.session.policyName;
+    const order = { n, call: "validateSession", policy, token: token.value };
+    return { order, about: { policy, token } };
+  }
+
+  /** Notes what a worker with a cache was answered. */
+  function remember({ remembered }, { order, token }, { session, guest, error }) {
+    if (order.call !== "validateSession" || !token || error) return;
+    // Each use is written, so it is never answered from memory.
+    if (token.session.policy.touchInterval === 0) return;
+    const index = remembered.indexOf(token);
+    if (!session && !guest) {
+      if (index >= 0) remembered.splice(index, 1);
+    } else if (index < 0) {
+      remembered.push(token);
+      if (remembered.length > MANY) remembered.shift();
+    }
   }
 
   const makers = {
@@ -216,5 +245,5 @@ export function createTraffic(oracle, seed) {
   /** Adds a guest that was created. */
   const addGuest = (session) => void guests.push(session);
 
-  return { next, addGuest };
+  return { next, remember, addGuest };
 }

@@ -1,15 +1,18 @@
 // One process of an app: performs the calls that the coordinator orders, a line of JSON each, and answers each with
 // a line. It runs on Bun, Deno and Node.
+import { AsyncLocalStorage } from "node:async_hooks";
 import { createHash } from "node:crypto";
 import process from "node:process";
 import { createInterface } from "node:readline";
+import { setTimeout as sleep } from "node:timers/promises";
 import { inspect } from "node:util";
 import postgres from "postgres";
+import { createSessionCache } from "../../cache.ts";
 import * as coatcheck from "../../mod.ts";
-import { breakFunctions } from "./broken.mjs";
+import { breakCache, breakFunctions, breakListen } from "./broken.mjs";
 import { policies } from "./policies.mjs";
 
-const { url, client, connections, isBatched, isLazy, queryTimeout, broken } = JSON.parse(
+const { url, client, connections, isBatched, isLazy, queryTimeout, cached, broken } = JSON.parse(
   process.argv[2],
 );
 
@@ -38,23 +41,25 @@ let pool;
 let sql;
 function openPool() {
   pool = clients[client]();
-  sql = isBatched ? coatcheck.batched(pool.sql) : pool.sql;
+  sql = counting(isBatched ? coatcheck.batched(pool.sql) : pool.sql);
 }
-openPool();
 
-/** The client for one call, which counts its statements, and tells when the last one is settled. */
-function counting(call) {
-  const base = sql;
+/** The call that a statement belongs to; none for the statements of a cache. */
+const calls = new AsyncLocalStorage();
+
+/** A client that counts the statements of each call, and tells when the last one is settled. */
+function counting(base) {
   return (strings, ...values) => {
+    const call = calls.getStore() ?? beside;
     call.statements++;
     call.unsettled++;
-    unsettled++;
     const pending = base(strings, ...values);
     const settle = () => {
-      unsettled--;
       call.unsettled--;
       if (call.isAnswered && call.unsettled === 0) send({ n: call.n, settled: true });
+      if (call !== beside) unsettled--;
     };
+    if (call !== beside) unsettled++;
     pending.then(settle, settle);
     return pending;
   };
@@ -62,13 +67,77 @@ function counting(call) {
 
 let pending = 0;
 let unsettled = 0;
+/** What the caches send. */
+const beside = { statements: 0, unsettled: 0, isAnswered: false };
+openPool();
+
+// ── The cache ──────────────────────────────────────────────────────────────────────────────────────
+
+const listens = {
+  "own subscription": () => (...args) => pool.sql.listen(...args),
+  "own client": () => async (...args) => {
+    const listener = postgres(url, {
+      max: 1,
+      connect_timeout: 5,
+      fetch_types: false,
+      onnotice: () => {},
+    });
+    try {
+      await listener.listen(...args);
+    } catch (error) {
+      void listener.end({ timeout: 0 }).catch(() => {});
+      throw error;
+    }
+    return () => listener.end({ timeout: 0 });
+  },
+};
+
+let cache;
+/** The number of the cache, which is new with each pool. */
+let generation = 0;
+const figures = { hits: 0, misses: 0, oldestProof: 0, failedOpenings: 0 };
+
+/** Opens a cache on the pool; tries again until it succeeds, as during a fault. */
+async function openCache() {
+  const own = pool;
+  const { listen, maxStaleness } = cached;
+  while (own === pool) {
+    try {
+      const opened = await createSessionCache({
+        sql,
+        listen: broken ? breakListen(broken, listens[listen]()) : listens[listen](),
+        maxStaleness,
+      });
+      if (own !== pool) return await opened.close();
+      generation++;
+      cache = broken ? breakCache(broken, opened) : opened;
+      return;
+    } catch (error) {
+      if (!(error instanceof coatcheck.SessionError)) stray(error);
+      if (leakOf(error, {})) stray(new Error(`createSessionCache: ${leakOf(error, {})}`));
+      figures.failedOpenings++;
+      await sleep(200);
+    }
+  }
+}
+
+function closeCache() {
+  const old = cache;
+  cache = undefined;
+  if (!old) return;
+  const { hits, misses } = old.stats();
+  figures.hits += hits;
+  figures.misses += misses;
+  return old.close();
+}
 
 // ── The calls ──────────────────────────────────────────────────────────────────────────────────────
 
 /** The functions of each policy, and where they put their events: into the call that is being made. */
 const bound = Object.fromEntries(
   Object.entries(policies).map(([name, policy]) => [name, (onEvent) => {
-    const functions = coatcheck.configure({ ...policy, queryTimeout, onEvent });
+    const options = { ...policy, queryTimeout, onEvent, ...(cache && { cache }) };
+    const functions = coatcheck.configure(options);
     return broken ? breakFunctions(broken, functions) : functions;
   }]),
 );
@@ -140,21 +209,37 @@ const performers = {
   }),
 };
 
+/** Counts the beginnings and the ends of calls. */
+let turn = 0;
+
 async function perform(order) {
   const { n, policy: name } = order;
   const policy = policies[name];
   const events = [];
   const call = { n, statements: 0, unsettled: 0, isAnswered: false };
-  const answer = { n, events };
-  const begin = performance.now();
+  const answer = { n, events, cache: cache ? generation : 0 };
+  const own = cache;
+  const functions = bound[name]((event) => events.push(event));
+  const client = sql;
+  const perform = performers[order.call];
   pending++;
+  const beganTurn = ++turn;
+  answer.began = Date.now();
+  const begin = performance.now();
+  const end = () => {
+    answer.took = Math.round(performance.now() - begin);
+    answer.ended = Date.now();
+    answer.turns = [beganTurn, ++turn];
+  };
   try {
-    const functions = bound[name]((event) => events.push(event));
-    const result = await performers[order.call](functions, counting(call), order, policy);
-    answer.took = Math.round(performance.now() - begin);
+    const result = await calls.run(call, () => perform(functions, client, order, policy));
+    end();
     Object.assign(answer, show(result, policy));
+    if (call.statements === 0 && own && (answer.session || answer.guest)) {
+      figures.oldestProof = Math.max(figures.oldestProof, own.stats().staleness);
+    }
   } catch (error) {
-    answer.took = Math.round(performance.now() - begin);
+    end();
     const { code, sqlstate, message } = error;
     const isOurs = error instanceof coatcheck.SessionError;
     answer.error = { code: isOurs ? code : "ANOTHER ERROR", sqlstate, text: message };
@@ -227,13 +312,25 @@ const asked = {
       await new Promise((resolve) => setTimeout(resolve, 50));
     }
     const { rss, heapUsed } = process.memoryUsage();
-    return { rss, heap: heapUsed, pending, unsettled };
+    const { hits = 0, misses = 0, ...stats } = cache?.stats() ?? {};
+    const ofCache = { ...figures, ...stats, generation, unsettled: beside.unsettled };
+    ofCache.hits += hits;
+    ofCache.misses += misses;
+    return { rss, heap: heapUsed, pending, unsettled, ofCache };
   },
   /** The first call loads what a short queryTimeout has no time for. */
   async warm() {
     const { validateSession } = bound.plain(() => {});
     await validateSession(headersOf(coatcheck.createToken().token, policies.plain), sql);
+    if (cached) await openCache();
     return {};
+  },
+  /** Whether validations are answered from memory again. */
+  async fresh() {
+    const began = performance.now();
+    const isFresh = () => cache?.stats().staleness <= cached.maxStaleness;
+    while (!isFresh() && performance.now() - began < 30_000) await sleep(20);
+    return { isFresh: isFresh(), ...cache?.stats() };
   },
   /** The prepared statements of each connection of the pool. */
   async prepared() {
@@ -248,12 +345,15 @@ const asked = {
   /** A new pool, as docs/clients.md advises if STORE_TIMEOUT does not end. */
   renew() {
     const old = pool;
+    Promise.resolve(closeCache()).catch(() => {});
     openPool();
+    if (cached) void openCache();
     Promise.resolve(old.end()).catch(() => {});
     return {};
   },
   async end() {
-    await Promise.race([pool.end(), new Promise((resolve) => setTimeout(resolve, 2000))]);
+    await Promise.race([closeCache(), sleep(2000)]);
+    await Promise.race([pool.end(), sleep(2000)]);
     return {};
   },
 };
