@@ -24,7 +24,7 @@ export interface ValidateSessionOptions {
 /**
  * Finds the live session that a request's cookie opens, and touches it when due.
  *
- * - If the cookie is absent or malformed, no SQL is sent.
+ * - If the cookie is absent or malformed, no SQL is sent; nor if the session is in the `cache` of the policy.
  * - Otherwise it sends one SELECT, by id and digest. The database's clock decides what is idle or expired.
  * - A second statement follows only if something is due: it records a use (once in `touchInterval`, and when
  *   a new secret is first presented), rotates a secret that is `rotateAfter` seconds old, or revokes the
