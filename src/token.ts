@@ -108,7 +108,7 @@ function digestOf(secret: string): string {
     const { process } = globalThis as {
       process?: { getBuiltinModule?: (name: string) => { hash?: NativeHash } | undefined };
     };
-    nativeHash = process?.getBuiltinModule?.("node:crypto")?.hash ?? null;
+    nativeHash = process?.getBuiltinModule?.("crypto")?.hash ?? null;
   }
   fromBase64url(secret, bytes);
   const digest = nativeHash ? nativeHash("sha256", bytes, "hex") : toHex(sha256(bytes));

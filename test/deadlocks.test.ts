@@ -193,16 +193,17 @@ describe("a batch of sign-ins", () => {
     await db.sql`insert into users select n, 'user' || n from generate_series(11, 13) n`;
     const sql = batched(db.sql);
     for (let round = 0; round < 3; round++) {
-      const calls = await app.begin(async (tx) => {
+      const { settled } = await app.begin(async (tx) => {
         await tx`set local deadlock_timeout = '150ms'`;
         await tx`select from users where id = 12 for update`;
         // The first two are sent at once; the others wait, and are one statement.
         const calls = [13, 13, 11, 12].map((userId) => createSession({ userId }, sql));
+        const settled = Promise.allSettled(calls);
         await db.waiting();
         await tx`delete from users where id = 11`;
-        return calls;
+        return { settled };
       });
-      await Promise.allSettled(calls);
+      await settled;
       await db.sql`insert into users values (11, 'user11')`;
     }
   });

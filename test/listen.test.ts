@@ -64,7 +64,7 @@ const listeners = async () => {
 
 describe("docs/cache.md", () => {
   test("has the recipes that are tested here, and no other file", () => {
-    assert.deepEqual([...files.keys()], ["postgres.ts", "own.ts", "bun.ts", "pg.ts"]);
+    assert.deepEqual([...files.keys()], ["own.ts", "postgres.ts", "bun.ts", "pg.ts"]);
   });
 });
 

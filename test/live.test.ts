@@ -184,6 +184,7 @@ if ("Bun" in globalThis) {
 
       /** A browser that is signed in, without a password: its hash takes a second of a busy core. */
       async function signIn(username: string): Promise<Browser> {
+        [{ now: signedInAt }] = await db.sql<[{ now: Date }]>`select clock_timestamp() as now`;
         const browser = openBrowser(server);
         const { headers } = await createSession(username, db.sql);
         const [name = "", value = ""] = headers.get("set-cookie")!.split(";")[0]!.split("=");
@@ -191,15 +192,14 @@ if ("Bun" in globalThis) {
         return browser;
       }
 
-      /** Resolves when the server has asked about its new watches, as it does until then by itself. */
+      let signedInAt: Date;
+
+      /** Resolves when the server has asked about the watches of those who have signed in last. */
       async function checked(): Promise<void> {
-        const [row] = await db.sql`select clock_timestamp() as now`;
         await until(async () => {
           const asked = await db.sql`select from pg_stat_activity
             where datname = current_database() and query like '%string_agg(s.id::text%'
-              and query not like '%pg_stat_activity%' and state = 'idle' and query_start > ${
-            row!.now
-          }`;
+              and query not like '%pg_stat_activity%' and state = 'idle' and query_start > ${signedInAt}`;
           return asked.length > 0;
         }, "a check of the watches");
       }

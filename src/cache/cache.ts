@@ -125,7 +125,7 @@ export async function createSessionCache(options: SessionCacheOptions): Promise<
 
   const call: Call = { caller, sql, queryTimeout };
   const entries = openEntries({ maxSessions, maxAge });
-  const watches = openWatches(call);
+  const watches = openWatches(call, entries.forget);
   let hits = 0;
   let misses = 0;
 

@@ -24,8 +24,12 @@ interface Watch {
 
 const MAX_ASKED = 1000;
 
-/** Makes an empty list of watches. */
-export function openWatches(call: Call): Watches {
+/**
+ * Makes an empty list of watches.
+ *
+ * @param onFound Gets each session whose end the database has told, perhaps before the notification.
+ */
+export function openWatches(call: Call, onFound: (id: string) => void): Watches {
   const watches = new Map<string, Set<Watch>>();
   // A new one is among them, as its session may have ended before it was watched.
   const doubtful = new Set<string>();
@@ -48,7 +52,11 @@ export function openWatches(call: Call): Watches {
       const [[isStandby, live] = []] = await query(call, FIND_LIVE, [arrayOf(ids)]);
       if (isStandby !== "false") throw new Error("A standby may not know yet");
       const found = new Set(live?.split(" "));
-      for (const id of ids) if (!found.has(id)) end(id);
+      for (const id of ids) {
+        if (found.has(id)) continue;
+        onFound(id);
+        end(id);
+      }
       return true;
     } catch {
       for (const id of ids) if (watches.has(id)) doubtful.add(id);
