@@ -48,14 +48,11 @@ const ON_BUN = [
   "bridge",
   "browser",
   "decoys",
-  "failover",
-  "live",
   "migrations",
-  "pressure",
   "repair",
-  "soak",
-  "staleness",
 ].map(file);
+// These start servers and processes of their own, and load them: after the others, one at a time, on Bun.
+const ALONE = ["failover", "live", "pressure", "soak", "staleness"].map(file);
 const CITUS = file("citus");
 const { CITUS_URL } = process.env;
 
@@ -79,25 +76,27 @@ if (asked.includes(file("clients"))) installExtra("prisma");
 const BROWSER = file("browser");
 const needsBrowser = asked.includes(BROWSER);
 const chromium = needsBrowser ? findChromium() : undefined;
-const files = asked.filter((name) => !ON_BUN.includes(name)).map((name) => `test/${name}`);
+const files = asked.filter((name) => ![...ON_BUN, ...ALONE].includes(name))
+  .map((name) => `test/${name}`);
+const alone = asked.filter((name) => ALONE.includes(name)).map((name) => `test/${name}`);
 // The browser first, as it takes longest.
 const onBun = asked.filter((name) => ON_BUN.includes(name) && (name !== BROWSER || chromium))
   .sort().map((name) => `test/${name}`);
 
 const report = (name) => join(reports, `${name}.xml`);
+const bun = (name, atOnce, ...files) => [
+  bin("bun"),
+  "test",
+  // For each test. The slowest starts Deno on every example of the documents.
+  "--timeout=180000",
+  `--parallel=${atOnce}`,
+  `--max-concurrency=${atOnce}`,
+  "--reporter=junit",
+  `--reporter-outfile=${report(name)}`,
+  ...files,
+];
 const runtimes = {
-  Bun: [
-    bin("bun"),
-    "test",
-    // For each test. The slowest starts Deno on every example of the documents.
-    "--timeout=180000",
-    `--parallel=${AT_ONCE}`,
-    `--max-concurrency=${AT_ONCE}`,
-    "--reporter=junit",
-    `--reporter-outfile=${report("Bun")}`,
-    ...onBun,
-    ...files,
-  ],
+  Bun: bun("Bun", AT_ONCE, ...onBun, ...files),
   Deno: [
     bin("deno"),
     "test",
@@ -119,6 +118,7 @@ const runtimes = {
     `--test-reporter-destination=${report("Node")}`,
     ...files,
   ],
+  "Bun, one file at a time": bun("Bun, one file at a time", 1, ...alone),
 };
 
 const NO_BROWSER = `!! The tests in a real browser did NOT run: there is no Chromium here.
