@@ -88,7 +88,7 @@ const bun = (name, atOnce, ...files) => [
   bin("bun"),
   "test",
   // For each test. The slowest starts Deno on every example of the documents.
-  "--timeout=180000",
+  "--timeout=400000",
   `--parallel=${atOnce}`,
   `--max-concurrency=${atOnce}`,
   "--reporter=junit",
