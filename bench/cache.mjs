@@ -33,12 +33,11 @@ const { startChild, stopChildren, watch } = await import("./children.mjs");
 const { cacheReport } = await import("./cachetables.mjs");
 const { describeServer, openServer, requireConnections } = await import("./database.mjs");
 const { describeMachine, describeVersions } = await import("./machine.mjs");
-const { insert, keep } = await import("./publish.mjs");
+const { publishReport } = await import("./publish.mjs");
 const { runRounds } = await import("./rounds.mjs");
 const { openServerCpu, spentBetween } = await import("./servercpu.mjs");
 const { seedAll } = await import("./seeding.mjs");
 const { startPostgres } = await import("../scripts/postgres.mjs");
-const { root } = await import("../scripts/run.mjs");
 
 const server = await openServer();
 const ended = watch(server, plan.stopsAfter);
@@ -89,10 +88,7 @@ try {
   await closeAll();
   results.fullQueue = await fullQueue();
   results.seconds = Math.round(performance.now() / 1000);
-  const text = cacheReport(results);
-  console.log(`\n${text}\n`);
-  keep(quick ? "quick-cache.json" : "cache.json", `${JSON.stringify(results, null, 1)}\n`);
-  if (!quick) insert(join(root, "docs", "performance.md"), "cache", text);
+  publishReport("cache", quick, results, cacheReport(results));
 } catch (error) {
   console.error(error instanceof UsageError ? error.message : error);
   process.exitCode = 1;

@@ -1,7 +1,6 @@
 // npm run bench:growth: create and validate as the table grows, and during a sweep.
 import { statfsSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { performance } from "node:perf_hooks";
 import process from "node:process";
 import { installAll } from "./install.mjs";
@@ -27,11 +26,10 @@ await installAll();
 const { startChild, stopChildren, watch } = await import("./children.mjs");
 const { describeServer, openServer } = await import("./database.mjs");
 const { describeMachine, describeVersions } = await import("./machine.mjs");
-const { insert, keep } = await import("./publish.mjs");
+const { publishReport } = await import("./publish.mjs");
 const { runRounds } = await import("./rounds.mjs");
 const { openContestant } = await import("./turns.mjs");
 const { growthReport } = await import("./growthtables.mjs");
-const { root } = await import("../scripts/run.mjs");
 const { default: postgres } = await import("postgres");
 
 if (process.env.DATABASE_URL === undefined) requireDisk();
@@ -63,10 +61,7 @@ try {
   results.sweep = await sweep(largest, urls.get(largest));
   results.day = await day();
   results.seconds = Math.round(performance.now() / 1000);
-  const text = growthReport(results);
-  console.log(`\n${text}\n`);
-  keep(quick ? "quick-growth.json" : "growth.json", `${JSON.stringify(results, null, 1)}\n`);
-  if (!quick) insert(join(root, "docs", "performance.md"), "growth", text);
+  publishReport("growth", quick, results, growthReport(results));
 } catch (error) {
   console.error(error instanceof UsageError ? error.message : error);
   process.exitCode = 1;

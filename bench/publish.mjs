@@ -23,14 +23,21 @@ export function publish(measured) {
   if (isFull) insert(join(root, "docs", "performance.md"), "bench", text);
 }
 
-export function keep(name, text) {
+/** Prints the report of a bench of its own, and keeps its results; its place in the page only if it was run in full. */
+export function publishReport(name, quick, results, text) {
+  console.log(`\n${text}\n`);
+  keep(`${quick ? "quick-" : ""}${name}.json`, `${JSON.stringify(results, null, 1)}\n`);
+  if (!quick) insert(join(root, "docs", "performance.md"), name, text);
+}
+
+function keep(name, text) {
   mkdirSync(folder, { recursive: true });
   writeFileSync(join(folder, name), text);
   console.log(`Written: bench/results/${name}`);
 }
 
 /** Replaces the text between two marks of a page; prints a note if a mark is missing. */
-export function insert(file, mark, text) {
+function insert(file, mark, text) {
   const [begin, end] = [`<!-- ${mark}:begin -->`, `<!-- ${mark}:end -->`];
   const old = existsSync(file) ? readFileSync(file, "utf8") : "";
   const from = old.indexOf(begin);

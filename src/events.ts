@@ -85,9 +85,13 @@ export function idsOf(
  * and the user must get its cookie.
  */
 export function emit(listener: SessionEventListener | undefined, event: SessionEvent): void {
-  if (listener === undefined) return;
+  if (listener !== undefined) notify(() => listener(event));
+}
+
+/** Calls a listener. What it throws, and a promise that rejects, change nothing. */
+export function notify(listener: () => unknown): void {
   try {
-    Promise.resolve(listener(event)).catch(() => {});
+    Promise.resolve(listener()).catch(() => {});
   } catch {
     // As said above.
   }

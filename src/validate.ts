@@ -1,6 +1,6 @@
 import { type Context, contextOf } from "./context.ts";
 import type { RequestHeaders } from "./cookie.ts";
-import { evaluate, hasPassed, readState, type StoredState } from "./evaluate.ts";
+import { evaluate, type Evaluation, hasPassed, readState, type StoredState } from "./evaluate.ts";
 import { requireSeconds } from "./input.ts";
 import { MAX_COOKIE_AGE, type Policy, readOptions } from "./policy.ts";
 import { findToken, type Found } from "./presented.ts";
@@ -118,9 +118,9 @@ async function validateStored<Data extends object>(
 ): Promise<SessionResult<Data>> {
   const { policy } = context;
   const mayWrite = policy.touchInterval !== false;
-  const state = await readPresented(context, presented);
-  if (!state) return refused(policy, { reason: "unknown", id: presented.id });
-  const { refusal, due } = evaluate(state, policy);
+  const found = await readPresented(context, presented);
+  if (!found) return refused(policy, { reason: "unknown", id: presented.id });
+  const { state, evaluation: { refusal, due } } = found;
   const refusedState = await refuseState(context, state, refusal, mayWrite);
   if (refusedState) return refusedState;
   const result = due !== null && mayWrite
@@ -134,22 +134,23 @@ async function validateStored<Data extends object>(
   return { ...stale, headers: result.headers, ...(token !== undefined && { token }) };
 }
 
-/** Reads the row of a token; for the cache, too, if it answers the next validation as well. */
+/** Reads and evaluates the row of a token; for the cache, too, if it answers the next validation as well. */
 async function readPresented(
   context: Context,
   presented: PresentedToken,
-): Promise<StoredState | undefined> {
+): Promise<{ state: StoredState; evaluation: Evaluation } | undefined> {
   const { caller, sql, policy } = context;
   const reading = policy.cache?.read(presented.id, sql);
   try {
     const cells = await queryPresented(context, presented, VALIDATE);
     if (!cells) return undefined;
     const state = readState(caller, cells, presented.id);
-    const { refusal, due, isSettled } = evaluate(state, policy);
+    const evaluation = evaluate(state, policy);
+    const { refusal, due, isSettled } = evaluation;
     // Until a rotation is settled, the database must see each use of either secret.
     const isKept = refusal === null && due === null && isSettled && state.isCurrent;
     if (isKept) reading?.keep(presented, state);
-    return state;
+    return { state, evaluation };
   } finally {
     reading?.end();
   }

@@ -1,3 +1,4 @@
+import { notify } from "../events.ts";
 import { arrayOf, type Call, query } from "../sql.ts";
 import { FIND_LIVE } from "./statements.ts";
 
@@ -99,13 +100,4 @@ export function openWatches(call: Call, onFound: (id: string) => void): Watches 
       isChecking = false;
     },
   };
-}
-
-/** Calls a listener. What it throws changes nothing: the others must be called too. */
-function notify(onEnd: () => unknown): void {
-  try {
-    Promise.resolve(onEnd()).catch(() => {});
-  } catch {
-    // As said above.
-  }
 }
