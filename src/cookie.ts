@@ -37,11 +37,17 @@ export function readCookies(header: string, names: readonly string[]): Presented
   const values: string[] = [];
   const tokens: PresentedToken[] = [];
   let count = 0;
-  for (const pair of header.split(";")) {
-    const equals = pair.indexOf("=");
-    if (equals === -1 || !names.includes(trim(pair.slice(0, equals)))) continue;
+  // Not by split: a string for each pair takes longer than the token.
+  let equals = -1;
+  for (let start = 0, end = 0; start < header.length; start = end + 1) {
+    end = header.indexOf(";", start);
+    if (end === -1) end = header.length;
+    // Searched once, also in a header of many pairs without one.
+    if (equals < start) equals = header.indexOf("=", start);
+    if (equals === -1) break;
+    if (equals > end || !names.includes(trimmed(header, start, equals))) continue;
     count++;
-    const value = trim(pair.slice(equals + 1));
+    const value = trimmed(header, equals + 1, end);
     // One more than are accepted says that there are too many.
     const token = values.includes(value) || tokens.length > MAX_TOKENS ? null : parseToken(value);
     if (!token) continue;
@@ -55,9 +61,8 @@ export function readCookies(header: string, names: readonly string[]): Presented
   };
 }
 
-function trim(text: string): string {
-  let start = 0;
-  let end = text.length;
+/** Returns a part of a text, without space and tab at its ends. */
+function trimmed(text: string, start: number, end: number): string {
   while (start < end && isBlank(text.charCodeAt(start))) start++;
   while (end > start && isBlank(text.charCodeAt(end - 1))) end--;
   return text.slice(start, end);
