@@ -1448,16 +1448,21 @@ from given g
 left join s on s.id = g.id
 where g.user_id is not null;
 
--- BEAT
+-- PROBE
 --
--- Sends a beat to every listener of the channel. Returns a fingerprint of the triggers, which changes if one
--- of them is switched off and on again; null if one is missing. On the connection that listens, it sends
--- nothing and returns no row: behind a pooler, a beat comes back there while other notifications are lost.
--- pg_notification_queue_usage also frees what all have read: without it, a queue that was full stays full.
+-- Asks how far the transactions have come, and sends a beat to all that listen, if told to. `xmax` is one
+-- more than the newest transaction that has ended, so a beat of that one or a later one is committed
+-- afterwards. As each server and database has transactions of its own, `server` names both.
 --
--- $1 the call; $2 the beat.
+-- `triggers` is a fingerprint of the triggers, which changes if one of them is switched off and on again;
+-- null if one is missing. On the connection that listens, it sends nothing and returns no row: behind a
+-- pooler, a beat comes back there while other notifications are lost. pg_notification_queue_usage also
+-- frees what all have read: without it, a queue that was full stays full.
+--
+-- $1 the call; $2 `beat`, or null.
 select $1::text as call,
-  pg_catalog.pg_notify('coatcheck', 'beat:' || $2::text)::text as sent,
+  pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())::text as xmax,
+  here.server,
   pg_catalog.pg_notification_queue_usage()::text as queue_usage,
   (
     select case when count(*) = 3 then
@@ -1468,7 +1473,15 @@ select $1::text as call,
     where t.tgrelid = pg_catalog.to_regclass('coatcheck.sessions')::oid
       and p.oid = pg_catalog.to_regprocedure('coatcheck.notify()')::oid
       and t.tgenabled = 'A'
-  ) as triggers
+  ) as triggers,
+  case when $2::text = 'beat' then pg_catalog.pg_notify(
+    'coatcheck',
+    'beat:' || pg_catalog.pg_current_xact_id()::text || ' ' || here.server
+  )::text end as sent
+from (
+  select extract(epoch from pg_catalog.pg_postmaster_start_time())::text || ' '
+    || pg_catalog.current_database()::text as server
+) here
 where not exists (
   select from pg_catalog.pg_listening_channels() c where c = 'coatcheck'
 );

@@ -21,6 +21,8 @@ import {
   updateSession,
   validateSession,
 } from "../mod.ts";
+import { PROBE } from "../src/cache/statements.ts";
+import { query } from "../src/sql.ts";
 import { counted, type Database, openDatabase, withCookie } from "./runner/database.ts";
 
 let db: Database;
@@ -584,6 +586,111 @@ describe("createSessionCache", () => {
         message: /^configure: cache must be made by createSessionCache, got /,
       });
     }
+  });
+});
+
+describe("the proof", () => {
+  test("rests on what PostgreSQL does: before a beat that a probe waits for come all changes that it must", async () => {
+    const clients = Array.from({ length: 10 }, () => postgres(db.url, { max: 1 }));
+    const [prober, beater, ...writers] = clients.map((sql) => ({
+      sql,
+      ask: async (beat: "beat" | null) => {
+        const [row] = await query(
+          { caller: "test", sql: sql as unknown as Sql, queryTimeout: 60 },
+          PROBE,
+          [
+            beat,
+          ],
+        );
+        return { xmax: Number(row![0]), server: row![1] };
+      },
+    }));
+    const committed: number[] = [];
+    const heard = new Set<number>();
+    /** Probes that wait; those of the changes before them that had not come when a beat did. */
+    const waiting = new Set<{ xmax?: number; until: number; beats: Map<number, number> }>();
+    let reached = 0;
+    const missing: number[] = [];
+    const settle = () => {
+      for (const probe of waiting) {
+        const { xmax, beats } = probe;
+        const own = [...beats].find(([transaction]) => xmax !== undefined && transaction >= xmax);
+        if (!own) continue;
+        waiting.delete(probe);
+        reached++;
+        if (own[1] > 0) missing.push(own[1]);
+      }
+    };
+    const { unlisten } = await db.sql.listen("coatcheck", (payload) => {
+      const [, change] = /^change (\d+)$/.exec(payload) ?? [];
+      if (change !== undefined) heard.add(Number(change));
+      const [, transaction] = /^beat:(\d+) /.exec(payload) ?? [];
+      if (transaction === undefined) return;
+      for (const { until, beats } of waiting) {
+        beats.set(
+          Number(transaction),
+          committed.slice(0, until).filter((it) => !heard.has(it)).length,
+        );
+      }
+      settle();
+    });
+    const end = performance.now() + 2000;
+    const during = async (step: () => Promise<unknown>) => {
+      while (performance.now() < end) await step();
+    };
+    let next = 0;
+    await Promise.all([
+      during(async () => {
+        const probe: Parameters<typeof waiting.add>[0] = {
+          until: committed.length,
+          beats: new Map(),
+        };
+        waiting.add(probe);
+        probe.xmax = (await prober!.ask(null)).xmax;
+        settle();
+      }),
+      during(() => beater!.ask("beat")),
+      ...writers.map(({ sql }, index) =>
+        during(async () => {
+          const change = next++;
+          await sql.begin(async (tx) => {
+            await tx`set local synchronous_commit = off`;
+            await tx`select pg_notify('coatcheck', ${`change ${change}`}), pg_current_xact_id()::text`;
+            // Others begin later, and are committed before.
+            await tx`select pg_sleep(${(change * 7 + index) % 5 / 1000})`;
+          });
+          committed.push(change);
+        })
+      ),
+    ]);
+    await unlisten();
+    await Promise.all(clients.map((sql) => sql.end()));
+    assert.deepEqual(missing, []);
+    assert.ok(reached > 100 && committed.length > 300, `${reached} of ${committed.length}`);
+  });
+
+  test("of ten processes takes no more beats than that of two", async () => {
+    const clients = Array.from({ length: 10 }, () => postgres(db.url, { max: 1 }));
+    let beats = 0;
+    const { unlisten } = await db.sql.listen("coatcheck", () => beats++);
+    const processes: Awaited<ReturnType<typeof open>>[] = [];
+    const counts = [];
+    for (const count of [2, 10]) {
+      while (processes.length < count) {
+        const sql = clients[processes.length] as unknown as Sql;
+        processes.push(await open({ sql, maxStaleness: 2 }));
+      }
+      beats = 0;
+      await new Promise((resolve) => setTimeout(resolve, 4000));
+      counts.push(beats);
+      for (const { cache } of processes) assert.ok(cache.stats().staleness < 2);
+    }
+    await unlisten();
+    for (const { cache } of processes) await cache.close();
+    await Promise.all(clients.map((sql) => sql.end()));
+    const [ofTwo = 0, ofTen = 0] = counts;
+    // Eight in maxStaleness are the most if their turns are even; each process alone would send four.
+    assert.ok(ofTwo >= 6 && ofTen >= 6 && ofTen <= 24, `${counts}`);
   });
 });
 

@@ -64,10 +64,11 @@ const KEYS = ["sql", "listen", "maxStaleness", "maxSessions", "maxAge", "queryTi
  * revocation by any process, by SQL or by a deleted user is pushed by triggers, which
  * `migrate(sql, { notify: true })` makes. In this process it counts at once.
  *
- * The staleness is bounded: the cache sends a notification to itself four times in `maxStaleness`. PostgreSQL
- * delivers in the order of the commits, so when it comes back, all earlier revocations have arrived. It counts
- * when the next one has come back, too. If the last one that counts was sent longer ago than `maxStaleness`, as
- * after a lost connection, a failover or a pause of the process, each validation asks the database.
+ * The staleness is bounded: eight times in `maxStaleness`, the cache asks which transactions have ended, and the
+ * processes send a notification to all, the beat. PostgreSQL delivers in the order of the commits, so when a beat
+ * of a later transaction has arrived, all earlier revocations have, too. If the last moment that is proven so is longer
+ * ago than `maxStaleness`, as after a lost connection, a failover or a pause of the process, each validation asks
+ * the database.
  *
  * The database is also asked if something must be written (a use, a rotation), if the secret is not the current
  * one, and before each refusal. Secrets are not kept, but their digests.

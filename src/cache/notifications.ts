@@ -1,8 +1,9 @@
 import { SessionError, storeError } from "../errors.ts";
 import { kindOf } from "../input.ts";
-import { type Call, query } from "../sql.ts";
+import { readNumber } from "../session.ts";
+import { type Call, type Cell, query } from "../sql.ts";
 import { between, type Clock, type Moment } from "./clock.ts";
-import { BEAT, BEAT_PREFIX, CHANNEL } from "./statements.ts";
+import { BEAT_PREFIX, CHANNEL, PROBE } from "./statements.ts";
 
 /**
  * Listens to a channel: sends `listen`, and passes each payload on, in order.
@@ -30,13 +31,13 @@ export type Subscription = (() => unknown) | { readonly unlisten: () => unknown 
 export interface Notifications {
   /** The moment up to which every notification has arrived; undefined if there is none. */
   readonly provenAt: () => Moment | undefined;
-  /** How full the queue of the server was at the last beat: 0 to 1. */
+  /** How full the queue of the server was at the last probe: 0 to 1. */
   readonly queueUsage: () => number;
   readonly isListening: () => boolean;
   /**
-   * Resolves when the first beat has come back.
+   * Resolves when the first moment is proven.
    *
-   * @throws {SessionError} If it does not, within `queryTimeout`. Nothing is open then.
+   * @throws {SessionError} If none is, within `queryTimeout`. Nothing is open then.
    */
   readonly ready: Promise<void>;
   readonly close: () => Promise<void>;
@@ -52,19 +53,28 @@ export interface NotificationOptions extends Call {
   readonly onMessage: (payload: string) => void;
   /** Notifications may have been lost. */
   readonly onGap: () => void;
-  /** Called four times in `maxStaleness`. */
+  /** Called eight times in `maxStaleness`. */
   readonly onTick: () => void;
 }
 
-/** A notification of our own on its way through the database. */
-interface Beat {
+/** A question how far the transactions have come, which the beat of any process answers. */
+interface Probe {
   readonly sentAt: Moment;
-  /** When the newest beat was sent that had come back before; undefined if none had. */
+  /** The newest moment that had been reached when it was sent; undefined if none had. */
   readonly confirms: Moment | undefined;
-  readonly isHeard: boolean;
-  /** The fingerprint of the triggers; undefined until the statement is answered. */
-  readonly triggers?: string;
+  /** What the server has said. */
+  answer?: Place;
+  /** The newest beat that was heard meanwhile. */
+  beat?: Place;
 }
+
+/** A place in the order of the transactions of a server. */
+interface Place {
+  readonly transaction: number;
+  readonly server: Cell | undefined;
+}
+
+const BEAT = new RegExp(`^${BEAT_PREFIX}(\\d+) (.+)$`, "s");
 
 // A statement that hangs keeps a connection of the pool.
 const MAX_UNANSWERED = 2;
@@ -72,24 +82,28 @@ const MAX_UNANSWERED = 2;
 /**
  * Listens to the notifications of the database, and proves how far they have come.
  *
- * The proof: PostgreSQL delivers notifications in the order of their commits. So when a notification that was sent
- * at a moment T comes back, all of the transactions that were committed before T have arrived. It is sent on another
- * connection than the one that listens, and cannot be guessed. One that was sent before the last gap proves nothing.
+ * The proof: at a moment T, a probe asks for the newest transaction that has ended. When a beat of a later transaction
+ * is heard, it was committed after T. PostgreSQL delivers notifications in the order of their commits, so those of all
+ * transactions that were committed before T have arrived. It does not matter whose beat it is. The probe goes by
+ * another connection than the one that listens, and a beat from before the last gap proves nothing.
  *
  * A client that has connected again may pass on a notification before it calls `onListen`, as postgres.js does:
- * the server sends those that are due before it says that `listen` is done. So a beat counts when the next one, sent
- * after it had come back, comes back as well: before that, `onListen` was called.
+ * the server sends those that are due before it says that `listen` is done. So a moment that was reached counts when
+ * a probe that was sent after that has reached its own: before that, `onListen` was called.
  *
- * The timer of the beats keeps no process of Bun or Node from its end.
+ * Each process probes eight times in `maxStaleness`. It sends a beat only if its last probe is still waiting: one
+ * beat serves all processes, so what they cost grows with their number, and not with its square.
+ *
+ * The timer keeps no process of Bun or Node from its end.
  */
 export function openNotifications(options: NotificationOptions): Notifications {
   const { caller, listen, maxStaleness, clock, queryTimeout, onMessage, onGap, onTick } = options;
   const limit = maxStaleness * 1000;
-  let beats = new Map<string, Beat>();
+  let probes = new Set<Probe>();
   let unanswered = 0;
   let provenAt: Moment | undefined;
-  // When the newest beat was sent that has come back.
-  let cameBack: Moment | undefined;
+  // As provenAt, but not confirmed yet.
+  let reached: Moment | undefined;
   let triggers: string | undefined;
   let queueUsage = 0;
   // Of the listening in use, to which late messages of an earlier one do not belong.
@@ -102,8 +116,8 @@ export function openNotifications(options: NotificationOptions): Notifications {
   });
 
   function lose(): void {
-    beats = new Map();
-    provenAt = cameBack = undefined;
+    probes = new Set();
+    provenAt = reached = undefined;
     onGap();
   }
 
@@ -126,7 +140,7 @@ export function openNotifications(options: NotificationOptions): Notifications {
     } catch (error) {
       return settleFirst(storeError(caller, error, kindOf(error)));
     }
-    await beat();
+    await probe("beat");
   }
 
   async function stop(): Promise<void> {
@@ -138,55 +152,58 @@ export function openNotifications(options: NotificationOptions): Notifications {
 
   function hear(payload: string): void {
     if (!payload.startsWith(BEAT_PREFIX)) return onMessage(payload);
-    const id = payload.slice(BEAT_PREFIX.length);
-    const sent = beats.get(id);
-    if (sent) count(id, { ...sent, isHeard: true });
+    const [, transaction, server] = BEAT.exec(payload) ?? [];
+    for (const sent of probes) sent.beat = { transaction: Number(transaction), server };
+    count();
   }
 
-  async function beat(): Promise<void> {
-    const own = beats;
-    const id = crypto.randomUUID();
-    own.set(id, { sentAt: clock(), confirms: cameBack, isHeard: false });
+  async function probe(beat?: "beat"): Promise<void> {
+    const sent: Probe = { sentAt: clock(), confirms: reached };
+    probes.add(sent);
     unanswered++;
     try {
-      const [row] = await query(options, BEAT, [id]);
+      const [row] = await query(options, PROBE, [beat ?? null]);
       if (!row) throw sharedConnection(caller);
-      const [, usage, fingerprint] = row;
+      const [xmax, server, usage, fingerprint] = row;
       queueUsage = Number(usage);
       if (typeof fingerprint !== "string") throw noTriggers(caller);
-      const sent = own.get(id);
-      if (sent && own === beats) count(id, { ...sent, triggers: fingerprint });
+      // A trigger may have been switched off and on again since the last one.
+      if (fingerprint !== triggers) onGap();
+      triggers = fingerprint;
+      sent.answer = { transaction: readNumber(caller, xmax), server };
+      count();
     } catch (error) {
-      own.delete(id);
+      probes.delete(sent);
       settleFirst(error);
     } finally {
       unanswered--;
     }
   }
 
-  /** Counts a beat once it has come back and its statement has seen the triggers. */
-  function count(id: string, sent: Beat): void {
-    beats.set(id, sent);
-    if (!sent.isHeard || sent.triggers === undefined) return;
-    beats.delete(id);
-    // A trigger may have been switched off and on again since the last one.
-    if (sent.triggers !== triggers) onGap();
-    triggers = sent.triggers;
-    cameBack = newer(cameBack, sent.sentAt);
-    provenAt = newer(provenAt, sent.confirms);
+  /** Counts the probes whose moment has been reached. */
+  function count(): void {
+    const before = reached;
+    for (const sent of probes) {
+      if (!isReached(sent)) continue;
+      probes.delete(sent);
+      reached = newer(reached, sent.sentAt);
+      provenAt = newer(provenAt, sent.confirms);
+    }
     if (provenAt) settleFirst();
-    else if (unanswered < MAX_UNANSWERED) void beat();
+    else if (reached !== before && unanswered < MAX_UNANSWERED) void probe("beat");
   }
 
   function tick(): void {
     const now = clock();
-    for (const [id, { sentAt }] of beats) {
-      if (between(sentAt, now) > limit) beats.delete(id);
+    for (const sent of probes) {
+      if (between(sent.sentAt, now) > limit) probes.delete(sent);
     }
     const isLost = [startedAt, provenAt ?? startedAt].every((it) => between(it, now) > 2 * limit);
     // A subscription of the client connects again by itself.
     if (isLost && typeof subscription !== "object") void start();
-    else if (subscription && unanswered < MAX_UNANSWERED) void beat();
+    else if (subscription && unanswered < MAX_UNANSWERED) {
+      void probe(probes.size > 0 ? "beat" : undefined);
+    }
     onTick();
   }
 
@@ -202,7 +219,7 @@ export function openNotifications(options: NotificationOptions): Notifications {
     clearTimeout(last);
   }
 
-  const timer = setInterval(tick, limit / 4);
+  const timer = setInterval(tick, limit / 8);
   (timer as { unref?: () => void }).unref?.();
   const deadline = setTimeout(
     () => settleFirst(unheard(caller, queryTimeout)),
@@ -217,6 +234,12 @@ export function openNotifications(options: NotificationOptions): Notifications {
     ready,
     close,
   };
+}
+
+/** Whether a probe is answered, and a later beat of the same server was heard. */
+function isReached({ answer, beat }: Probe): boolean {
+  return answer !== undefined && beat !== undefined && answer.server === beat.server &&
+    beat.transaction >= answer.transaction;
 }
 
 function newer(one: Moment | undefined, other: Moment | undefined): Moment | undefined {

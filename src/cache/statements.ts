@@ -4,21 +4,26 @@ import { type Statement, statement } from "../sql.ts";
 /** The channel that the triggers of sql/005_notify.sql notify. */
 export const CHANNEL = "coatcheck";
 
-/** What the payload of a beat begins with. */
+/** What the payload of a beat begins with. The transaction that has sent it follows, and its server. */
 export const BEAT_PREFIX = "beat:";
 
 /**
- * Sends a beat to every listener of the channel. Returns a fingerprint of the triggers, which changes if one
- * of them is switched off and on again; null if one is missing. On the connection that listens, it sends
- * nothing and returns no row: behind a pooler, a beat comes back there while other notifications are lost.
- * pg_notification_queue_usage also frees what all have read: without it, a queue that was full stays full.
+ * Asks how far the transactions have come, and sends a beat to all that listen, if told to. `xmax` is one
+ * more than the newest transaction that has ended, so a beat of that one or a later one is committed
+ * afterwards. As each server and database has transactions of its own, `server` names both.
  *
- * $1 the call; $2 the beat.
+ * `triggers` is a fingerprint of the triggers, which changes if one of them is switched off and on again;
+ * null if one is missing. On the connection that listens, it sends nothing and returns no row: behind a
+ * pooler, a beat comes back there while other notifications are lost. pg_notification_queue_usage also
+ * frees what all have read: without it, a queue that was full stays full.
+ *
+ * $1 the call; $2 `beat`, or null.
  */
-export const BEAT: Statement = statement(
-  4,
+export const PROBE: Statement = statement(
+  6,
   `select $1::text as call,
-  pg_catalog.pg_notify('${CHANNEL}', '${BEAT_PREFIX}' || $2::text)::text as sent,
+  pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())::text as xmax,
+  here.server,
   pg_catalog.pg_notification_queue_usage()::text as queue_usage,
   (
     select case when count(*) = 3 then
@@ -29,7 +34,15 @@ export const BEAT: Statement = statement(
     where t.tgrelid = pg_catalog.to_regclass('coatcheck.sessions')::oid
       and p.oid = pg_catalog.to_regprocedure('coatcheck.notify()')::oid
       and t.tgenabled = 'A'
-  ) as triggers
+  ) as triggers,
+  case when $2::text = 'beat' then pg_catalog.pg_notify(
+    '${CHANNEL}',
+    '${BEAT_PREFIX}' || pg_catalog.pg_current_xact_id()::text || ' ' || here.server
+  )::text end as sent
+from (
+  select extract(epoch from pg_catalog.pg_postmaster_start_time())::text || ' '
+    || pg_catalog.current_database()::text as server
+) here
 where not exists (
   select from pg_catalog.pg_listening_channels() c where c = '${CHANNEL}'
 )`,
