@@ -107,7 +107,7 @@ const KEYS = ["sql", "listen", "maxStaleness", "maxSessions", "maxAge", "queryTi
  * @throws {TypeError} If an argument has the wrong type, or an option is unknown.
  * @throws {RangeError} If an option is out of range.
  * @throws {SessionError} If the database cannot be reached or listened to. If the triggers are missing
- * (`SCHEMA_MISSING`). If no notification comes back in time (`STORE_TIMEOUT`), as behind a pooler.
+ * (`SCHEMA_MISSING`). If no notification arrives in time (`STORE_TIMEOUT`), as behind a pooler.
  */
 export async function createSessionCache(options: SessionCacheOptions): Promise<SessionCache> {
   const caller = "createSessionCache";
