@@ -1,7 +1,6 @@
-import type { StoredState } from "./evaluate.ts";
 import type { SessionEventListener } from "./events.ts";
 import { kindOf, refuse } from "./input.ts";
-import type { Session } from "./session.ts";
+import type { Session, StoredState } from "./session.ts";
 import type { Sql } from "./sql.ts";
 import type { TokenKey } from "./token.ts";
 

@@ -1,6 +1,7 @@
 import type { Context } from "./context.ts";
 import type { RequestHeaders } from "./cookie.ts";
-import { evaluate, readState } from "./evaluate.ts";
+import { evaluate } from "./evaluate.ts";
+import { readState } from "./session.ts";
 import { requireSql } from "./sql.ts";
 import { VALIDATE } from "./statements.ts";
 import type { PresentedToken } from "./token.ts";

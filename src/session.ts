@@ -80,6 +80,47 @@ export function readSession(caller: string, cells: readonly Cell[], id?: string)
   };
 }
 
+/** A session, and what its row says about its end and its rotation. Instants as in the session. */
+export interface StoredState extends StoredSession {
+  /** The database's clock. */
+  readonly clock: number;
+  readonly isRevoked: boolean;
+  readonly revokedReason: string | null;
+  /** Whether there is a previous secret. */
+  readonly isRotated: boolean;
+  readonly rotatedAt: number | null;
+  /** When the new secret was first presented. */
+  readonly rotationSeenAt: number | null;
+  /** Whether a standby has answered, which may lag behind. */
+  readonly isStandby: boolean;
+  /** Whether the presented secret is the current one; if not, it is the previous one. */
+  readonly isCurrent: boolean;
+  /** When the user last proved their identity, as the text of the row. */
+  readonly authenticated: Cell;
+}
+
+/** How many cells {@linkcode readState} reads. */
+export const STATE_CELLS: number = SESSION_CELLS + 8;
+
+/** Reads the columns of VALIDATE, which the statements that explain have in the same places. */
+export function readState(caller: string, cells: readonly Cell[], id: string): StoredState {
+  const session = readSession(caller, cells, id);
+  const state = cells.slice(SESSION_CELLS);
+  const [clock, isRevoked, reason, isRotated, rotated, seen, isStandby, isCurrent] = state;
+  return {
+    ...session,
+    clock: readNumber(caller, clock),
+    isRevoked: readBoolean(caller, isRevoked),
+    revokedReason: reason ?? null,
+    isRotated: readBoolean(caller, isRotated),
+    rotatedAt: rotated === null ? null : readNumber(caller, rotated),
+    rotationSeenAt: seen === null ? null : readNumber(caller, seen),
+    isStandby: readBoolean(caller, isStandby),
+    isCurrent: readBoolean(caller, isCurrent),
+    authenticated: cells[5] ?? null,
+  };
+}
+
 /**
  * Refuses a write that a trigger of the app has changed.
  *

@@ -18,9 +18,9 @@ import {
   requireIntact,
   type Session,
   SESSION_CELLS,
+  STATE_CELLS,
 } from "./session.ts";
 import { arrayOf, type Sql } from "./sql.ts";
-import { STATE_CELLS } from "./evaluate.ts";
 import { EXPLAIN_UPDATE, MAX_MERGED_DATA_BYTES, UPDATE } from "./statements.ts";
 import { write } from "./write.ts";
 

@@ -1,12 +1,13 @@
 import { type Context, contextOf } from "./context.ts";
 import type { RequestHeaders } from "./cookie.ts";
-import { evaluate, type Evaluation, hasPassed, readState, type StoredState } from "./evaluate.ts";
+import { evaluate, type Evaluation, hasPassed } from "./evaluate.ts";
 import { requireSeconds } from "./input.ts";
 import { MAX_COOKIE_AGE, type Policy, readOptions } from "./policy.ts";
 import { findToken, type Found } from "./presented.ts";
 import { idsOf } from "./events.ts";
 import { granted, refused, type SessionResult } from "./result.ts";
 import { rotateDue } from "./rotate.ts";
+import { readState, type StoredState } from "./session.ts";
 import type { Sql } from "./sql.ts";
 import { VALIDATE } from "./statements.ts";
 import type { PresentedToken } from "./token.ts";

@@ -1,10 +1,10 @@
 import { type Context, requireOne } from "./context.ts";
 import { SessionError, unexpectedRow } from "./errors.ts";
-import { evaluate, type Evaluation, readState, type StoredState } from "./evaluate.ts";
+import { evaluate, type Evaluation } from "./evaluate.ts";
 import { emit, idsOf } from "./events.ts";
 import type { ResolvedPolicy } from "./policy.ts";
 import { refused, type RefusedResult } from "./result.ts";
-import { readNumber, requireIntact } from "./session.ts";
+import { readNumber, readState, requireIntact, type StoredState } from "./session.ts";
 import { type Cell, query, type SqlValue, type Statement } from "./sql.ts";
 import { FIND_UNREVOKED, REVOKE_REUSED, TOUCH } from "./statements.ts";
 import type { PresentedToken } from "./token.ts";

@@ -2,7 +2,7 @@ import { describe, test } from "bun:test";
 import assert from "node:assert/strict";
 import { between, clock, type Moment } from "../src/cache/clock.ts";
 import { type Entries, openEntries } from "../src/cache/entries.ts";
-import type { StoredState } from "../src/evaluate.ts";
+import type { StoredState } from "../src/session.ts";
 
 const ID = "9f0c3a52-5d5b-4f0e-9d0a-0c8a4a6e1b11";
 const DIGEST = "5a".repeat(32);

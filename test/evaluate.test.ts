@@ -4,8 +4,9 @@ import { createHash } from "node:crypto";
 import type { Policy } from "../mod.ts";
 import { contextOf } from "../src/context.ts";
 import { unexpectedRow } from "../src/errors.ts";
-import { evaluate, hasPassed, readState, type StoredState } from "../src/evaluate.ts";
+import { evaluate, hasPassed } from "../src/evaluate.ts";
 import { readOptions, type ResolvedPolicy } from "../src/policy.ts";
+import { readState, type StoredState } from "../src/session.ts";
 import type { Statement } from "../src/sql.ts";
 import {
   EXPLAIN,

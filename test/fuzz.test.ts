@@ -22,8 +22,9 @@ import {
 } from "../mod.ts";
 import { fromBase64url, fromHex, toBase64url, toHex } from "../src/bytes.ts";
 import { clearCookie, issueCookie, readCookies } from "../src/cookie.ts";
-import { evaluate, type StoredState } from "../src/evaluate.ts";
+import { evaluate } from "../src/evaluate.ts";
 import { readOptions, type ResolvedCookie, type ResolvedPolicy } from "../src/policy.ts";
+import type { StoredState } from "../src/session.ts";
 import { parseToken } from "../src/token.ts";
 import { readTokens } from "../src/transport.ts";
 import { type Database, openDatabase, withCookie } from "./runner/database.ts";

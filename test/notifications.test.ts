@@ -10,7 +10,7 @@ import {
   openNotifications,
   type Subscription,
 } from "../src/cache/notifications.ts";
-import type { StoredState } from "../src/evaluate.ts";
+import type { StoredState } from "../src/session.ts";
 import type { Sql } from "../mod.ts";
 
 /** A statement that waits for its answer. */

@@ -1,5 +1,5 @@
 import type { Reading } from "../cached.ts";
-import type { StoredState } from "../evaluate.ts";
+import type { StoredState } from "../session.ts";
 import type { TokenKey } from "../token.ts";
 import { between, type Moment } from "./clock.ts";
 
