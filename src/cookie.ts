@@ -37,7 +37,7 @@ export function readCookies(header: string, names: readonly string[]): Presented
   const values: string[] = [];
   const tokens: PresentedToken[] = [];
   let count = 0;
-  // Not by split: a string for each pair takes longer than the token.
+  // Not by split, which makes a string of each other cookie.
   let equals = -1;
   for (let start = 0, end = 0; start < header.length; start = end + 1) {
     end = header.indexOf(";", start);

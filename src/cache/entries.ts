@@ -6,7 +6,10 @@ import { between, type Moment } from "./clock.ts";
 /** The sessions in memory. */
 export interface Entries {
   readonly size: () => number;
-  /** Finds the state that a token opens, with the database's clock as it must be now. It is valid until the next call. */
+  /**
+   * Finds the state that a token opens, with the database's clock as it must be now. The state is valid until
+   * the next call.
+   */
   readonly find: (key: TokenKey, now: Moment) => StoredState | undefined;
   /** Announces that a row will be read. */
   readonly read: (id: string, now: Moment) => Reading;
@@ -23,7 +26,7 @@ interface Entry extends Moment {
   readonly clock: number;
   /** As JSON, so that no caller can change what the next one gets. */
   readonly data: string;
-  /** One object for all answers, as a copy for each would take a fifth of their time. */
+  /** Changed in place for each answer, as a copy would take longer than the look-up. */
   readonly state: { -readonly [Field in keyof StoredState]: StoredState[Field] };
 }
 
