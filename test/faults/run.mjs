@@ -17,8 +17,9 @@ const watch = catchStrays();
 let failed = 0;
 for (const name of asked.length > 0 ? asked : groups) {
   const { faults } = await import(`./${name}.mjs`);
-  for (const { fault, expected, run } of faults) {
+  for (const { fault, expected, clients, run } of faults) {
     if (stop.aborted) process.exit(1);
+    if (clients && !clients.includes(client)) continue;
     const start = performance.now();
     let [outcome, seen] = ["passed", ""];
     try {

@@ -6,6 +6,9 @@ import { pools } from "../runner/pools.ts";
 /** Says that a fault cannot be injected here, and why. */
 export class NotRun extends Error {}
 
+/** The clients that take several servers in a URL, and find the primary. */
+export const TAKES_SEVERAL = ["postgres.js"];
+
 const NAMES = ["ada", "grace", "edsger", "barbara"];
 
 /** The user of a worker. */
