@@ -95,7 +95,8 @@ export const faults = [
     run: (client) => losesNothing(client, { pooler: EAGER, reload: true }),
   },
   {
-    fault: "F11: synchronous standby promoted, PgBouncer by RELOAD, with its own server_login_retry",
+    fault:
+      "F11: synchronous standby promoted, PgBouncer by RELOAD, with its own server_login_retry",
     expected: "nothing lost, no restart",
     run: (client) => losesNothing(client, { pooler: {}, reload: true }),
   },

@@ -79,6 +79,8 @@ function openNode(place, name, settings, port) {
     /** Ends it as a power cut ends a process: at once. */
     kill: () => end("SIGKILL"),
     stop: () => end("SIGINT"),
+    /** Resolves when it has ended, by itself or not. */
+    ended: () => running?.exited,
     /** Makes it a standby of another node, when it starts next. */
     follow: (primary) => {
       const from = new URL(primary.url);
