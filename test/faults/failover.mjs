@@ -6,17 +6,12 @@ import {
   errorsOf,
   NotRun,
   requireNone,
+  SYNCHRONOUS,
   TAKES_SEVERAL,
   userOf,
   withCluster,
   withPool,
 } from "./servers.mjs";
-
-const SYNCHRONOUS = [
-  "alter system set synchronous_standby_names = 'any 1 (*)'",
-  "alter system set synchronous_commit = 'remote_apply'",
-  "select pg_reload_conf()",
-];
 
 /**
  * Kills the primary under load and promotes the standby; returns what became of the sessions. With settings for

@@ -5,7 +5,7 @@ import { catchStrays } from "../runner/pools.ts";
 import { stop } from "../../scripts/run.mjs";
 import { NotRun } from "./servers.mjs";
 
-const groups = ["failover", "patroni", "pooler", "disk", "load"];
+const groups = ["failover", "patroni", "pooler", "disk", "citus", "load"];
 const asked = process.argv.slice(2);
 const unknown = asked.filter((name) => !groups.includes(name));
 if (unknown.length > 0) {
