@@ -155,7 +155,6 @@ const REFUSALS = [
   { sqlstate: "42501", code: "STORE_REJECTED" },
   { sqlstate: "P0001", code: "STORE_REJECTED" },
   { sqlstate: "QUOTA", code: "STORE_REJECTED" },
-  { sqlstate: "XX000", code: "STORE_REJECTED" },
   { sqlstate: "3F000", code: "SCHEMA_MISSING" },
   { sqlstate: "42P01", code: "SCHEMA_MISSING" },
   { sqlstate: "42703", code: "SCHEMA_MISSING" },
@@ -167,6 +166,8 @@ const REFUSALS = [
   { sqlstate: "53300", code: "STORE_UNAVAILABLE" },
   { sqlstate: "57P01", code: "STORE_UNAVAILABLE" },
   { sqlstate: "25006", code: "STORE_UNAVAILABLE" },
+  { sqlstate: "58030", code: "STORE_UNAVAILABLE" },
+  { sqlstate: "XX000", code: "STORE_UNAVAILABLE" },
 ] as const;
 
 /** The message of an error of PostgreSQL, as validateSession throws it. */

@@ -14,6 +14,7 @@ const report = join(folder, "report");
 const runtimes = {
   "postgres.js": [bin("node"), "--import=./test/runner/node.mjs"],
   "Bun.SQL": [bin("bun")],
+  "pg": [bin("node"), "--import=./test/runner/node.mjs"],
 };
 try {
   let hasEnded = true;

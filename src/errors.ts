@@ -127,7 +127,8 @@ const isMissing = (sqlstate: string) => /^(3F000|42P01|42703|42704)$/.test(sqlst
 function codeOf(sqlstate: string): SessionErrorCode {
   if (isMissing(sqlstate)) return "SCHEMA_MISSING";
   if (/^(57014|55P03|25P04)$/.test(sqlstate)) return "STORE_TIMEOUT";
-  if (/^(08|53|57P|40|25006|25P03)/.test(sqlstate)) return "STORE_UNAVAILABLE";
+  // 58030 and XX000, an I/O and an internal error, are what Citus reports when a worker is lost in a statement.
+  if (/^(08|53|57P|40|25006|25P03|58030|XX000)/.test(sqlstate)) return "STORE_UNAVAILABLE";
   return "STORE_REJECTED";
 }
 

@@ -1479,7 +1479,8 @@ describe("a failing client", () => {
       { name: "no such database", sqlstate: "3D000", code: "STORE_REJECTED" },
       { name: "a date out of range", sqlstate: "22008", code: "STORE_REJECTED" },
       { name: "a trigger's own code", sqlstate: "P0001", code: "STORE_REJECTED" },
-      { name: "an internal error", sqlstate: "XX000", code: "STORE_REJECTED" },
+      { name: "a disk that fails", sqlstate: "58030", code: "STORE_UNAVAILABLE" },
+      { name: "an internal error", sqlstate: "XX000", code: "STORE_UNAVAILABLE" },
     ] as const).flatMap(({ name, sqlstate, code }) => {
       const message = code === "SCHEMA_MISSING"
         ? `ask: the schema coatcheck is missing or incomplete (SQLSTATE ${sqlstate}); run migrate(sql)`

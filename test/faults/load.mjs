@@ -1,11 +1,12 @@
 // F23, F25, F26 and bursts: networks, tables and callers that are too slow, too large and too many.
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
 import { batched, createSession, validateSession } from "../../mod.ts";
 import { openDatabase, withCookie } from "../runner/database.ts";
 import { sweepExpired } from "../runner/expired.ts";
 import { openProxy } from "../runner/proxy.mjs";
 import { startTraffic } from "../runner/traffic.ts";
-import { errorsOf, requireNone, userOf, withCluster, withPool } from "./servers.mjs";
+import { errorsOf, NotRun, requireNone, userOf, withCluster, withPool } from "./servers.mjs";
 
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
@@ -17,7 +18,7 @@ async function disturb(client, start) {
       return await withPool(client, [proxy.url], async (sql) => {
         const traffic = startTraffic(sql, { userOf, queryTimeout: 2 });
         await traffic.succeeded(200);
-        await start(proxy, server);
+        const done = await start(proxy, server);
         const { slowest } = traffic.seen;
         const mended = performance.now();
         await proxy.resume();
@@ -34,7 +35,7 @@ async function disturb(client, start) {
           const [row] = await admin`select count(*)::integer as count from pg_stat_activity
             where backend_type = 'client backend' and pid <> pg_backend_pid() and state <> 'idle'`;
           assert.equal(row.count, 0);
-          return `slowest call ${
+          return `${done ? `${done}; ` : ""}slowest call ${
             Math.round(slowest)
           } ms, first success ${recovery} ms after the end; ${errorsOf(seen)}`;
         });
@@ -43,6 +44,38 @@ async function disturb(client, start) {
       proxy.cut();
     }
   });
+}
+
+/** Loses so many of 100 packets to and from a port of the loopback address, for 20 s. */
+async function losePackets({ port }, percent) {
+  const nft = (args, input) =>
+    execFileSync("nft", args, { input, encoding: "utf8", stdio: "pipe" });
+  const table = `inet coatcheck_${port}`;
+  const lose = `numgen random mod 100 < ${percent} counter drop`;
+  try {
+    nft(
+      ["-f", "-"],
+      `table ${table} {
+        chain lost {
+          type filter hook input priority 0
+          iif lo tcp dport ${port} ${lose}
+          iif lo tcp sport ${port} ${lose}
+        }
+      }
+      `,
+    );
+  } catch ({ stderr, message }) {
+    throw new NotRun(`nft cannot lose packets here: ${stderr || message}`);
+  }
+  try {
+    await sleep(20_000);
+    const counters = nft(["list", "table", ...table.split(" ")]).matchAll(/packets (\d+)/g);
+    const [sent, received] = Array.from(counters, ([, count]) => Number(count));
+    assert.ok(sent > 0 && received > 0, `${sent} and ${received} packets lost`);
+    return `${sent} and ${received} packets lost`;
+  } finally {
+    nft(["delete", "table", ...table.split(" ")]);
+  }
 }
 
 export const faults = [
@@ -116,6 +149,11 @@ export const faults = [
         await sleep(20_000);
       }),
   },
+  ...[5, 30].map((percent) => ({
+    fault: `F23: ${percent} of 100 packets lost in each direction`,
+    expected: "STORE_TIMEOUT in time, and recovery within seconds",
+    run: (client) => disturb(client, (proxy) => losePackets(new URL(proxy.url), percent)),
+  })),
   {
     fault: "F7: connections cut 40 times",
     expected: "errors of the calls under way alone",

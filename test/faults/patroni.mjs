@@ -10,7 +10,15 @@ import { freePort, nobody, own } from "../../scripts/postgres.mjs";
 import { openProxy } from "../runner/proxy.mjs";
 import { postgres15 } from "../runner/servers.ts";
 import { startTraffic } from "../runner/traffic.ts";
-import { errorsOf, NotRun, prepareUsers, requireNone, userOf, withPool } from "./servers.mjs";
+import {
+  errorsOf,
+  NotRun,
+  prepareUsers,
+  requireNone,
+  TAKES_SEVERAL,
+  userOf,
+  withPool,
+} from "./servers.mjs";
 
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 const PATRONI = "/usr/bin/patroni";
@@ -197,9 +205,7 @@ export const faults = [
   {
     fault: "F11: Patroni fails over, both in the URL",
     expected: "nothing lost, no restart",
-    run: async (client) => {
-      if (client === "postgres.js") return await failOver(client, true);
-      return `${client} takes one host: covered by the address that follows`;
-    },
+    clients: TAKES_SEVERAL,
+    run: (client) => failOver(client, true),
   },
 ];

@@ -5,7 +5,7 @@ import { catchStrays } from "../runner/pools.ts";
 import { stop } from "../../scripts/run.mjs";
 import { NotRun } from "./servers.mjs";
 
-const groups = ["failover", "patroni", "pooler", "disk", "load"];
+const groups = ["failover", "patroni", "pooler", "disk", "citus", "load"];
 const asked = process.argv.slice(2);
 const unknown = asked.filter((name) => !groups.includes(name));
 if (unknown.length > 0) {
@@ -17,8 +17,9 @@ const watch = catchStrays();
 let failed = 0;
 for (const name of asked.length > 0 ? asked : groups) {
   const { faults } = await import(`./${name}.mjs`);
-  for (const { fault, expected, run } of faults) {
+  for (const { fault, expected, clients, run } of faults) {
     if (stop.aborted) process.exit(1);
+    if (clients && !clients.includes(client)) continue;
     const start = performance.now();
     let [outcome, seen] = ["passed", ""];
     try {

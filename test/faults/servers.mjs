@@ -6,6 +6,16 @@ import { pools } from "../runner/pools.ts";
 /** Says that a fault cannot be injected here, and why. */
 export class NotRun extends Error {}
 
+/** The clients that take several servers in a URL, and find the primary. */
+export const TAKES_SEVERAL = ["postgres.js"];
+
+/** A commit waits until a standby has applied it. */
+export const SYNCHRONOUS = [
+  "alter system set synchronous_standby_names = 'any 1 (*)'",
+  "alter system set synchronous_commit = 'remote_apply'",
+  "select pg_reload_conf()",
+];
+
 const NAMES = ["ada", "grace", "edsger", "barbara"];
 
 /** The user of a worker. */

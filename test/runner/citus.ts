@@ -29,7 +29,10 @@ export async function openCluster(coordinator: string): Promise<CitusDatabase> {
   const admins = nodes.map(({ nodename, nodeport }) =>
     postgres(at(nodename, nodeport, "postgres"), { ...quiet, max: 1 })
   );
-  for (const admin of admins) await admin.unsafe(`create database ${name}`);
+  for (const admin of admins) {
+    await admin.unsafe(`create database ${name}`);
+    await admin.unsafe(`alter database ${name} set jit = off`);
+  }
   const own = nodes.map(({ nodename, nodeport }) =>
     postgres(at(nodename, nodeport, name), { ...quiet, max: 1 })
   );

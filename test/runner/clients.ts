@@ -5,12 +5,13 @@ import { sql as drizzleSql } from "drizzle-orm";
 import { drizzle } from "drizzle-orm/node-postgres";
 import { Kysely, PostgresDialect, sql as kyselySql } from "kysely";
 import { existsSync } from "node:fs";
-import pg from "pg";
+import type pg from "pg";
 import postgres from "postgres";
 import { createPool, InvalidInputError, sql as slonikSql } from "slonik";
 import type { Client } from "../../conformance.ts";
 import type { Sql } from "../../mod.ts";
 import { startNeon } from "./neon.ts";
+import { openPgPool } from "./pools.ts";
 
 /** Whether Prisma is there: it is large, so that only `npm test -- clients` installs it. */
 export const hasPrisma: boolean = existsSync(
@@ -150,11 +151,7 @@ export async function openPGlite(): Promise<Client> {
 }
 
 function openPool(url: string): pg.Pool {
-  // A connection that breaks ends the process where nobody listens: an idle one at the pool, and one that
-  // kysely or a transaction has taken out at the client.
-  return new pg.Pool({ connectionString: url, max: 3 })
-    .on("error", () => {})
-    .on("connect", (client) => client.on("error", () => {}));
+  return openPgPool({ connectionString: url, max: 3 });
 }
 
 export function openPostgres(url: string, options: postgres.Options<never> = {}): Client {

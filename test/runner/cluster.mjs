@@ -19,10 +19,10 @@ import { freePort, own, prepare, serve } from "../../scripts/postgres.mjs";
 /**
  * Starts a primary and its standbys, on free ports of the loopback address.
  *
- * @param {{ standbys?: number, settings?: string[], programs?: string }} [options] `settings` are those of
- * every server.
+ * @param {{ standbys?: number, follow?: boolean, settings?: string[], programs?: string }} [options] `settings`
+ * are those of every server. Without `follow`, each is a primary of its own.
  */
-export async function startCluster({ standbys = 1, settings = [], programs } = {}) {
+export async function startCluster({ standbys = 1, follow = true, settings = [], programs } = {}) {
   const folder = mkdtempSync(join(tmpdir(), "coatcheck-cluster-"));
   const nodes = [];
   const stop = async () => {
@@ -39,7 +39,7 @@ export async function startCluster({ standbys = 1, settings = [], programs } = {
     const [primary, ...others] = nodes;
     for (const node of others) {
       node.copy(primary);
-      node.follow(primary);
+      if (follow) node.follow(primary);
     }
     for (const node of nodes) await node.start();
     return { nodes, stop };
@@ -79,6 +79,8 @@ function openNode(place, name, settings, port) {
     /** Ends it as a power cut ends a process: at once. */
     kill: () => end("SIGKILL"),
     stop: () => end("SIGINT"),
+    /** Resolves when it has ended, by itself or not. */
+    ended: () => running?.exited,
     /** Makes it a standby of another node, when it starts next. */
     follow: (primary) => {
       const from = new URL(primary.url);

@@ -1,5 +1,6 @@
 // Pools of the clients that the faults are tested on.
 import process from "node:process";
+import pg from "pg";
 import postgres from "postgres";
 import type { Sql } from "../../mod.ts";
 
@@ -27,7 +28,41 @@ export const pools: Record<string, OpenPool> = {
     });
     return { sql: sql as unknown as Pool["sql"], end: () => sql.end({ timeout: 0 }) };
   },
+  "pg": ([url], max = 4) => {
+    const pool = openPgPool({ connectionString: url!, max, connectionTimeoutMillis: 5000 });
+    const begin = async <T>(mode: string, run: (sql: Sql) => Promise<T>): Promise<T> => {
+      const client = await pool.connect();
+      try {
+        await client.query(`begin ${mode}`);
+        const result = await run(tagOf(client));
+        await client.query("commit");
+        client.release();
+        return result;
+      } catch (error) {
+        // Its connection ends, and the transaction with it.
+        client.release(true);
+        throw error;
+      }
+    };
+    // It is not awaited, as it waits for connections that may never answer.
+    const end = () => Promise.resolve(void pool.end());
+    return { sql: Object.assign(tagOf(pool), { begin }), end };
+  },
 };
+
+const tagOf = (client: pg.Pool | pg.PoolClient): Sql => async (strings, ...values) => {
+  const text = strings.reduce((text, part, i) => `${text}$${i}${part}`);
+  return (await client.query(text, values)).rows;
+};
+
+/** Opens a pool of pg that outlives its connections. */
+export function openPgPool(options: pg.PoolConfig): pg.Pool {
+  // A connection that breaks ends the process where nobody listens: an idle one at the pool, and one that
+  // kysely or a transaction has taken out at the client.
+  return new pg.Pool(options)
+    .on("error", () => {})
+    .on("connect", (client) => client.on("error", () => {}));
+}
 
 // The global of Bun, if there is one; its types would declare all globals of Bun.
 const { Bun } = globalThis as {

@@ -19,6 +19,8 @@ export async function openProxy(target) {
   let passes = Promise.resolve();
   let open = () => {};
   let cutsReply = false;
+  /** @type {string | undefined} */
+  let cutText;
 
   const proxy = createServer((socket) => {
     const upstream = connect(Number(upstreamOf.port || 5432), upstreamOf.hostname);
@@ -26,18 +28,18 @@ export async function openProxy(target) {
       sockets.add(it);
       it.setNoDelay().on("error", () => {}).on("close", () => sockets.delete(it));
     }
-    passOn(socket, upstream);
+    passOn(socket, upstream, (chunk) => cutText !== undefined && chunk.includes(cutText));
     passOn(upstream, socket, () => cutsReply);
   });
 
   /** Passes on in order what comes, each piece after its delay, and then the end. */
-  function passOn(from, to, isCut = () => false) {
+  function passOn(from, to, isCut) {
     let held = 0;
     let due = 0;
     let last = Promise.resolve();
     const then = (step) => last = last.then(step);
     from.on("data", (chunk) => {
-      if (isCut()) return void [from, to].forEach((it) => it.destroy());
+      if (isCut(chunk)) return void [from, to].forEach((it) => it.destroy());
       held += chunk.length;
       if (held > HELD) from.pause();
       // Counted from now: what comes together is delayed together.
@@ -79,7 +81,7 @@ export async function openProxy(target) {
   };
   /** Passes all on again, at once, and listens again after a cut. */
   const resume = async () => {
-    [latency, bytesPerSecond, cutsReply] = [() => 0, Infinity, false];
+    [latency, bytesPerSecond, cutsReply, cutText] = [() => 0, Infinity, false, undefined];
     open();
     await closed;
     if (closed) await listen(port);
@@ -116,6 +118,10 @@ export async function openProxy(target) {
     /** Ends each connection when the server answers on it. */
     cutReply: () => {
       cutsReply = true;
+    },
+    /** Ends each connection on which a client sends a text, before it has passed. */
+    cutRequest: (text) => {
+      cutText = text;
     },
     /** Ends all connections, and leads the next ones to the PostgreSQL of another URL. */
     retarget: (url) => {

@@ -27,14 +27,17 @@ export async function startPgBouncer(
   program: string,
   database: string,
   settings: Readonly<Record<string, string | number>> = {},
-): Promise<{ url: string; close: () => Promise<void> }> {
-  const { hostname, port, username, password } = new URL(database);
+): Promise<
+  { url: string; retarget: (database: string) => Promise<void>; close: () => Promise<void> }
+> {
   const folder = await mkdtemp(join(tmpdir(), "coatcheck-pgbouncer-"));
   const own = await freePort();
   const file = join(folder, "pgbouncer.ini");
-  await writeFile(
-    file,
-    `[databases]
+  const configure = (database: string) => {
+    const { hostname, port, username, password } = new URL(database);
+    return writeFile(
+      file,
+      `[databases]
 * = host=${hostname} port=${port} user=${username} password=${password}
 [pgbouncer]
 listen_addr = 127.0.0.1
@@ -45,7 +48,9 @@ pool_mode = transaction
 default_pool_size = 5
 max_client_conn = 200
 ${Object.entries(settings).map(([name, value]) => `${name} = ${value}\n`).join("")}`,
-  );
+    );
+  };
+  await configure(database);
   // PgBouncer refuses to run as root.
   await chmod(folder, 0o755);
   const user = process.getuid?.() === 0 ? ["-u", "nobody"] : [];
@@ -54,6 +59,11 @@ ${Object.entries(settings).map(([name, value]) => `${name} = ${value}\n`).join("
   await listening(own);
   return {
     url: Object.assign(new URL(database), { hostname: "127.0.0.1", port: String(own) }).href,
+    /** Leads to the server of another database: a changed configuration, and RELOAD. */
+    retarget: async (database) => {
+      await configure(database);
+      child.kill("SIGHUP");
+    },
     close: async () => {
       child.kill("SIGINT");
       await exited;

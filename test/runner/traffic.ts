@@ -37,7 +37,7 @@ export interface Seen {
 
 export interface Traffic {
   readonly seen: Seen;
-  /** Resolves after so many more calls have succeeded. */
+  /** Resolves after so many more calls have succeeded; rejects if that takes longer than three minutes. */
   readonly succeeded: (calls: number) => Promise<void>;
   /** Ends it after the calls that are under way. */
   readonly stop: () => Promise<Seen>;
@@ -156,7 +156,17 @@ export function startTraffic(
   return {
     seen,
     succeeded: (calls) =>
-      new Promise((resolve) => waiting.push({ at: successes + calls, resolve: () => resolve() })),
+      new Promise((resolve, reject) => {
+        const late = new Error(`${calls} calls have not succeeded within three minutes`);
+        const timer = setTimeout(reject, 180_000, late);
+        waiting.push({
+          at: successes + calls,
+          resolve: () => {
+            clearTimeout(timer);
+            resolve();
+          },
+        });
+      }),
     stop: async () => {
       isOver = true;
       await working;
