@@ -12,7 +12,7 @@ import {
   toDate,
   withDates,
 } from "./session.ts";
-import { type Cell, query, requireSql, type Sql } from "./sql.ts";
+import { type Cell, query, requireSql, type Sql, unsupported } from "./sql.ts";
 import {
   MAX_REVOKED,
   REVOKE,
@@ -272,9 +272,9 @@ export async function revokeMany<Data extends object>(
     emitRevoked(context, revoked);
     sessions.push({ ...revoked, userId });
   };
-  let rows: Cell[][];
+  let hasMore: boolean;
   do {
-    rows = await queryUsers(context, [REVOKE_MANY, REVOKE_MANY_UNLOCKED], values);
+    const rows = await queryUsers(context, [REVOKE_MANY, REVOKE_MANY_UNLOCKED], values);
     const isSkipped = (cells: Cell[]) => cells.slice(1).every((cell) => cell === null);
     rows.filter((cells) => !isSkipped(cells)).forEach(take);
     // One by one: each waits for its row with no other lock.
@@ -283,7 +283,10 @@ export async function revokeMany<Data extends object>(
       if (done.length === 0) await requireRevoked(context, [id!, null, null]);
       done.forEach(take);
     }
-  } while (rows.length === MAX_REVOKED);
+    // Citus commits in two phases, and says nothing if the second one fails. The row is locked then: another look
+    // waits for it, or fails.
+    hasMore = rows.length === MAX_REVOKED || rows.length > 0 && unsupported.has(REVOKE_MANY);
+  } while (hasMore);
   return sessions.sort((a, b) => a.id < b.id ? -1 : 1);
 }
 
