@@ -485,10 +485,13 @@ async function readRows(ids) {
 /** Looks whether a cookie that was just issued has its row, unless another call has begun meanwhile. */
 async function sample(call, value) {
   const session = oracle.sessions.get(value.slice(0, 36));
-  const isAlone = () =>
-    session && session.open.size === 0 && session.ambiguous.size === 0 &&
-    session.enders.size === 0 &&
-    session.deadSince === undefined && session.tokens.at(-1).value === value;
+  const isAlone = () => {
+    if (!session || session.deadSince !== undefined) return false;
+    const last = session.tokens.at(-1);
+    // Dead: a reauthentication has followed a rotation that was answered later.
+    return last.value === value && last.deadSince === undefined &&
+      session.open.size === 0 && session.ambiguous.size === 0 && session.enders.size === 0;
+  };
   if (!isAlone()) return;
   const begun = session.begun;
   let row;
