@@ -5,14 +5,8 @@ import { once } from "node:events";
 import process from "node:process";
 import { age } from "../testing.ts";
 import { type Database, openDatabase } from "./runner/database.ts";
-import {
-  type Browser,
-  openBrowser,
-  openWay,
-  type Server,
-  startServer,
-  type Way,
-} from "./runner/server.ts";
+import { openProxy, type Proxy } from "./runner/proxy.mjs";
+import { type Browser, openBrowser, type Server, startServer } from "./runner/server.ts";
 
 // The demo runs on Bun, whatever runtime the tests are on.
 const command = ["bun", "examples/demo/server.ts"];
@@ -20,18 +14,18 @@ const ada = { username: "ada", password: "ada-demo" };
 
 describe("the demo", () => {
   let database: Database;
-  let way: Way;
+  let proxy: Proxy;
   let server: Server;
 
   beforeAll(async () => {
     database = await openDatabase({ bare: true });
-    way = await openWay(database.url);
-    server = await startServer(command, { DATABASE_URL: way.url });
+    proxy = await openProxy(database.url);
+    server = await startServer(command, { DATABASE_URL: proxy.url });
   });
 
   afterAll(async () => {
     await server?.close();
-    await way?.cut();
+    proxy?.cut();
     await database?.close();
   });
 
@@ -371,7 +365,7 @@ describe("the demo", () => {
 
   test("answers 503 while the database is unreachable, and keeps the user signed in", async () => {
     const browser = await signIn();
-    await way.cut();
+    proxy.cut();
     const answers = [
       await browser.get("/"),
       await browser.get("/session"),
@@ -380,7 +374,7 @@ describe("the demo", () => {
       await browser.post("/sign-out"),
       await browser.post("/sign-in", ada),
     ];
-    await way.mend();
+    await proxy.resume();
     assert.deepEqual(answers.map(({ status }) => status), Array(6).fill(503));
     assert.deepEqual(answers.flatMap(({ headers }) => headers.getSetCookie()), []);
     assert.ok((await home(browser)).includes("<h1>ada</h1>"));

@@ -6,16 +6,9 @@ import { readFile } from "node:fs/promises";
 import { createUsers } from "../examples/users.ts";
 import { migrate } from "../mod.ts";
 import { type Database, openDatabase } from "./runner/database.ts";
+import { openProxy, type Proxy } from "./runner/proxy.mjs";
 import { npmNode, runtime } from "./runner/runtime.ts";
-import {
-  type Browser,
-  openBrowser,
-  openWay,
-  sendLines,
-  type Server,
-  startServer,
-  type Way,
-} from "./runner/server.ts";
+import { type Browser, openBrowser, sendLines, type Server, startServer } from "./runner/server.ts";
 
 interface Example {
   readonly name: string;
@@ -55,21 +48,21 @@ if (runtime.name === "Bun") {
 for (const example of examples) {
   describe(example.name, () => {
     let database: Database;
-    let way: Way;
+    let proxy: Proxy;
     let server: Server;
 
     beforeAll(async () => {
       database = await openDatabase({ bare: true });
       // The example creates its own.
       await database.sql`drop table users`;
-      way = await openWay(database.url);
+      proxy = await openProxy(database.url);
       await example.prepare?.(database);
-      server = await startServer(example.command, { DATABASE_URL: way.url });
+      server = await startServer(example.command, { DATABASE_URL: proxy.url });
     });
 
     afterAll(async () => {
       await server?.close();
-      await way?.cut();
+      proxy?.cut();
       await database?.close();
     });
 
@@ -202,14 +195,14 @@ for (const example of examples) {
 
     test("answers 503 while the database is unreachable, and keeps the user signed in", async () => {
       const browser = await signIn();
-      await way.cut();
+      proxy.cut();
       const form = { username: "ada", password: "ada-demo" };
       const answers = [
         await browser.get("/session"),
         await browser.post("/sign-out"),
         await browser.post("/sign-in", form),
       ];
-      await way.mend();
+      await proxy.resume();
       assert.deepEqual(answers.map(({ status }) => status), [503, 503, 503]);
       assert.deepEqual(answers.flatMap(({ headers }) => headers.getSetCookie()), []);
       assert.equal((await browser.ask()).session?.username, "ada");

@@ -1,12 +1,6 @@
 import { afterAll, beforeAll, describe, test } from "bun:test";
 import assert from "node:assert/strict";
-import {
-  type AddressInfo,
-  connect as dial,
-  createServer,
-  type Server,
-  type Socket,
-} from "node:net";
+import { type AddressInfo, createServer, type Server, type Socket } from "node:net";
 import process from "node:process";
 import postgres from "postgres";
 import {
@@ -28,6 +22,7 @@ import {
   validateSession,
 } from "../mod.ts";
 import { type Database, openDatabase, withCookie } from "./runner/database.ts";
+import { openProxy, type Proxy } from "./runner/proxy.mjs";
 
 /** A client with one connection, so that what happens to it happens to the next call. */
 interface Client {
@@ -194,26 +189,17 @@ function at(server: Server): string {
   return Object.assign(new URL(db.url), { hostname: "127.0.0.1", port: String(port) }).href;
 }
 
-/** A proxy in front of the database, whose `mode` says what it does to what passes. */
-function proxy(): { server: Server; mode: "pass" | "silence" | "cut the reply" } {
-  const { hostname, port } = new URL(db.url);
-  const control: ReturnType<typeof proxy> = {
-    mode: "pass",
-    server: createServer((client) => {
-      const upstream = dial(Number(port || 5432), hostname);
-      upstream.on("error", () => {});
-      upstream.on("close", () => client.destroy());
-      client.on("close", () => upstream.destroy());
-      client.on("data", (data) => {
-        if (control.mode !== "silence") upstream.write(data);
-      });
-      upstream.on("data", (data) => {
-        if (control.mode === "pass") client.write(data);
-        if (control.mode === "cut the reply") client.destroy();
-      });
-    }),
-  };
-  return control;
+/** Connects to the database through a proxy while a test runs. */
+async function between(
+  connect: Connect,
+  run: (client: Client, proxy: Proxy) => Promise<void>,
+): Promise<void> {
+  const proxy = await openProxy(db.url);
+  try {
+    await using(connect, proxy.url, (client) => run(client, proxy));
+  } finally {
+    proxy.cut();
+  }
 }
 
 /** Holds an exclusive lock on both tables while a test runs. */
@@ -271,44 +257,35 @@ for (const [driver, connect] of Object.entries(drivers)) {
 
     test("that goes silent after a call is abandoned in time by every function", async () => {
       await Promise.all(functions.map(async ({ call }) => {
-        const between = proxy();
-        await serving(between.server, async (url) => {
-          await using(connect, url, async ({ sql }) => {
-            await call(sql, {});
-            between.mode = "silence";
-            await fails(call(sql), "STORE_TIMEOUT");
-          });
+        await between(connect, async ({ sql }, proxy) => {
+          await call(sql, {});
+          proxy.stall();
+          await fails(call(sql), "STORE_TIMEOUT");
         });
       }));
     });
 
     test("whose reply is lost after the INSERT issues no cookie, and leaves at most one row", async () => {
-      const between = proxy();
-      await serving(between.server, async (url) => {
-        await using(connect, url, async ({ sql }) => {
-          await createSession("ada", sql);
-          const rows = await countRows();
-          between.mode = "cut the reply";
-          await fails(createSession("ada", sql, SLOW), UNREACHED);
-          between.mode = "pass";
-          assert.ok([rows, rows + 1].includes(await countRows()));
-          const { headers } = await createSession("ada", sql);
-          assert.ok((await validateSession(withCookie(headers), sql)).session);
-        });
+      await between(connect, async ({ sql }, proxy) => {
+        await createSession("ada", sql);
+        const rows = await countRows();
+        proxy.cutReply();
+        await fails(createSession("ada", sql, SLOW), UNREACHED);
+        await proxy.resume();
+        assert.ok([rows, rows + 1].includes(await countRows()));
+        const { headers } = await createSession("ada", sql);
+        assert.ok((await validateSession(withCookie(headers), sql)).session);
       });
     });
 
     test("whose reply is lost after a sign-out leaves the cookie alone, and the session revoked", async () => {
       const headers = await signedIn();
-      const between = proxy();
-      await serving(between.server, async (url) => {
-        await using(connect, url, async ({ sql }) => {
-          await revokeSession(await signedIn(), sql);
-          between.mode = "cut the reply";
-          await fails(revokeSession(headers, sql, SLOW), UNREACHED);
-          between.mode = "pass";
-          assert.equal((await validateSession(headers, sql)).reason, "revoked");
-        });
+      await between(connect, async ({ sql }, proxy) => {
+        await revokeSession(await signedIn(), sql);
+        proxy.cutReply();
+        await fails(revokeSession(headers, sql, SLOW), UNREACHED);
+        await proxy.resume();
+        assert.equal((await validateSession(headers, sql)).reason, "revoked");
       });
     });
 
@@ -317,13 +294,10 @@ for (const [driver, connect] of Object.entries(drivers)) {
       call: (headers: Headers, sql: Sql, policy?: Policy) => Promise<unknown>,
       headers: Headers,
     ) {
-      const between = proxy();
-      await serving(between.server, async (url) => {
-        await using(connect, url, async ({ sql }) => {
-          await call(await signedIn(), sql);
-          between.mode = "cut the reply";
-          await fails(call(headers, sql, SLOW), UNREACHED);
-        });
+      await between(connect, async ({ sql }, proxy) => {
+        await call(await signedIn(), sql);
+        proxy.cutReply();
+        await fails(call(headers, sql, SLOW), UNREACHED);
       });
     }
 
@@ -358,19 +332,16 @@ for (const [driver, connect] of Object.entries(drivers)) {
       const username = `one of ${driver}`;
       await db.sql`insert into users values (${userId}, ${username})`;
       const limited = { maxSessions: 1 };
-      const between = proxy();
-      await serving(between.server, async (url) => {
-        await using(connect, url, async ({ sql }) => {
-          await createSession(username, sql, limited);
-          let sent = 0;
-          const losing: Sql = (strings, ...values) => {
-            if (++sent === 2) between.mode = "cut the reply";
-            return sql(strings, ...values);
-          };
-          await fails(createSession(username, losing, { ...SLOW, ...limited }), UNREACHED);
-          // The INSERT, the limit, and the DELETE of the new session, which fails too.
-          assert.equal(sent, 3);
-        });
+      await between(connect, async ({ sql }, proxy) => {
+        await createSession(username, sql, limited);
+        let sent = 0;
+        const losing: Sql = (strings, ...values) => {
+          if (++sent === 2) proxy.cutReply();
+          return sql(strings, ...values);
+        };
+        await fails(createSession(username, losing, { ...SLOW, ...limited }), UNREACHED);
+        // The INSERT, the limit, and the DELETE of the new session, which fails too.
+        assert.equal(sent, 3);
       });
       const { session } = await createSession(username, db.sql, limited);
       const live = await listSessions(userId, db.sql);

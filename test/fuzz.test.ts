@@ -1380,6 +1380,15 @@ describe("in the database", () => {
     return isBad;
   };
 
+  // V8 takes a key with an escape for one it has read before (nodejs/node #63785): here, `"` for a backslash.
+  JSON.parse(String.raw`{"known":[],"\\":0}`);
+  const misreadsKeys = !('"' in JSON.parse(String.raw`{"known":0,"\"":0}`));
+  const hasEscapedKey = (value: unknown): boolean =>
+    typeof value === "object" && value !== null &&
+    Object.entries(value).some(([key, it]) =>
+      JSON.stringify(key).includes("\\") || hasEscapedKey(it)
+    );
+
   test("data of any JSON comes back the same from create, validate and update, or is refused", async () => {
     let stored = 0;
     const patches = objectOf(fc.oneof(fc.jsonValue(), fc.constant(undefined), texts));
@@ -1388,6 +1397,7 @@ describe("in the database", () => {
         if (cannotBeHeld(data)) {
           return await assert.rejects(createSession("ada", db.sql, { data }), RangeError);
         }
+        fc.pre(!misreadsKeys || !hasEscapedKey(data) && !hasEscapedKey(patch));
         const { session, headers } = await createSession("ada", db.sql, { data });
         assert.equal(canonical(session.data), canonical(data));
         const request = withCookie(headers);

@@ -731,6 +731,7 @@ describe("data", () => {
     { name: "U+D7FF and U+E000, which stand beside the surrogates", data: { a: "\uD7FF\uE000" } },
     { name: "65,536 bytes of JSON", data: { a: "x".repeat(65_528) } },
     { name: "100 levels deep", data: nested(100) },
+    { name: "200 objects beside each other", data: { a: Array.from({ length: 200 }, () => ({})) } },
     { name: "brackets in a text", data: { a: "[{".repeat(200), b: `\\"${"[".repeat(200)}` } },
     { name: "numbers in a text", data: { a: "1e999999", "2E999999": ["-1.5e-99999", true] } },
     { name: "a text that is escapes", data: { a: `"\\\n`.repeat(10_000) } },

@@ -68,6 +68,16 @@ describe("docs/cache.md", () => {
   });
 });
 
+// As of a standby before its promotion, which refuses: each attempt opens a connection of its own.
+for (const name of ["own.ts", "pg.ts"]) {
+  test(`${name} of docs/cache.md leaves no connection if the server refuses to listen`, async () => {
+    const { listen } = loaded.get(name)!;
+    const noName = "";
+    await assert.rejects(async () => await listen(noName, () => {}, () => {}), { code: "42601" });
+    await until("the connection is closed", async () => (await listeners()).length === 0);
+  });
+}
+
 for (const name of recipes) {
   describe(`${name} of docs/cache.md`, () => {
     let cache: SessionCache;

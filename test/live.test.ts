@@ -4,15 +4,8 @@ import assert from "node:assert/strict";
 import { createUsers } from "../examples/users.ts";
 import { createSession, migrate } from "../mod.ts";
 import { type Database, openDatabase } from "./runner/database.ts";
-import {
-  type Browser,
-  openBrowser,
-  openWay,
-  sendLines,
-  type Server,
-  startServer,
-  type Way,
-} from "./runner/server.ts";
+import { openProxy, type Proxy } from "./runner/proxy.mjs";
+import { type Browser, openBrowser, sendLines, type Server, startServer } from "./runner/server.ts";
 
 /** A connection of a signed-in browser. */
 interface Connection {
@@ -102,7 +95,7 @@ const examples: Example[] = [
 /** What ends the sessions of ada. */
 const ends: {
   name: string;
-  end: (all: { db: Database; other: Server; way: Way; browser: Browser }) => Promise<unknown>;
+  end: (all: { db: Database; other: Server; proxy: Proxy; browser: Browser }) => Promise<unknown>;
 }[] = [
   {
     name: "revokeSessions in another process",
@@ -125,11 +118,11 @@ const ends: {
   },
   {
     name: "a revocation while the server has no connection to the database, once it has one again",
-    end: async ({ db, way }) => {
-      await way.cut();
+    end: async ({ db, proxy }) => {
+      proxy.cut();
       await db.sql`update coatcheck.sessions set revoked_at = now() where user_id =
         (select id from users where username = 'ada')`;
-      await way.mend();
+      await proxy.resume();
     },
   },
 ];
@@ -156,7 +149,7 @@ async function until(holds: () => boolean | Promise<boolean>, what: string): Pro
 
 if ("Bun" in globalThis) {
   let db: Database;
-  let way: Way;
+  let proxy: Proxy;
   let other: Server;
 
   beforeAll(async () => {
@@ -164,12 +157,12 @@ if ("Bun" in globalThis) {
     await db.sql`drop table users`;
     await createUsers(db.sql);
     await migrate(db.sql, { users: { table: "users", id: "id", username: "username" } });
-    way = await openWay(db.url);
+    proxy = await openProxy(db.url);
     other = await startServer(examples[0]!.command, { DATABASE_URL: db.url });
   });
   afterAll(async () => {
     await other?.close();
-    await way?.cut();
+    proxy?.cut();
     await db?.close();
   });
 
@@ -178,7 +171,7 @@ if ("Bun" in globalThis) {
       let server: Server;
 
       beforeAll(async () => {
-        server = await startServer(command, { DATABASE_URL: way.url });
+        server = await startServer(command, { DATABASE_URL: proxy.url });
       });
       afterAll(() => server?.close());
 
@@ -250,7 +243,7 @@ if ("Bun" in globalThis) {
           assert.equal(await watched(), 2);
           if (cause.includes("no connection")) await checked();
           const start = performance.now();
-          await end({ db, other, way, browser });
+          await end({ db, other, proxy, browser });
           const saw = await within(Promise.all(connections.map(({ ended }) => ended)), cause);
           console.info(`${name}, ${cause}: ${Math.round(performance.now() - start)} ms`);
           assert.deepEqual(saw, [expected, expected]);

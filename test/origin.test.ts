@@ -398,6 +398,8 @@ describe("isCrossOrigin", () => {
     "tauri:localhost",
     "Tauri://localhost",
     "app://a b",
+    "app://b\u00fccher",
+    "app://localhost:080",
     "file:///",
     "//app.example",
   ];

@@ -27,6 +27,8 @@ describe("a soak without faults", () => {
     // The caches were asked, and have answered.
     const [, answers] = /Of (\d+) answers from memory/.exec(output) ?? [];
     assert.ok(Number(answers) > 50, output);
+    const [, ends] = /, (\d+) were told of an end/.exec(output) ?? [];
+    assert.ok(Number(ends) > 50, output);
     assert.match(output, /\. 4 connections listen\.$/m);
   });
 });

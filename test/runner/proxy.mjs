@@ -6,8 +6,10 @@ import { setTimeout as sleep } from "node:timers/promises";
 // What a connection holds before it stops reading, as the buffers of a network do.
 const HELD = 256 * 1024;
 
+/** @typedef {Awaited<ReturnType<typeof openProxy>>} Proxy */
+
 /**
- * Opens a proxy on the loopback address to the PostgreSQL of a URL..
+ * Opens a proxy on the loopback address to the PostgreSQL of a URL.
  *
  * @param {string | URL} target
  */

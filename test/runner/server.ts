@@ -1,8 +1,7 @@
-// What the tests of the examples need beside a database: a program that serves, a browser, and a way
-// to cut the program off from the database.
+// What the tests of the examples need beside a database: a program that serves, and a browser.
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { type AddressInfo, connect, createServer, type Socket } from "node:net";
+import { connect } from "node:net";
 import { resolve } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
@@ -114,45 +113,6 @@ export function openBrowser({ url }: Server): Browser {
     ask: async () => {
       const response = await send("/session", {});
       return { status: response.status, ...await response.json() as object };
-    },
-  };
-}
-
-/** A way to the database that can be cut, and mended. */
-export interface Way {
-  /** The database's URL by this way. */
-  readonly url: string;
-  readonly cut: () => Promise<void>;
-  readonly mend: () => Promise<void>;
-}
-
-export async function openWay(database: string): Promise<Way> {
-  const { hostname, port } = new URL(database);
-  const sockets = new Set<Socket>();
-  const server = createServer((near) => {
-    const far = connect(Number(port), hostname);
-    for (const [from, to] of [[near, far], [far, near]] as const) {
-      sockets.add(from);
-      from.on("error", () => {}).on("close", () => to.destroy()).pipe(to);
-    }
-  });
-  const listen = async (port: number) => {
-    server.listen(port, "127.0.0.1");
-    await once(server, "listening");
-    return (server.address() as AddressInfo).port;
-  };
-  const own = await listen(0);
-  return {
-    url: Object.assign(new URL(database), { hostname: "127.0.0.1", port: String(own) }).href,
-    cut: async () => {
-      const closed = once(server, "close");
-      server.close();
-      for (const socket of sockets) socket.destroy();
-      sockets.clear();
-      await closed;
-    },
-    mend: async () => {
-      await listen(own);
     },
   };
 }

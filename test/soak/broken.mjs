@@ -97,7 +97,7 @@ const broken = {
   }),
 };
 
-/** Caches that are wrong: how each listens, and what it does with what the functions ask. */
+/** Caches that are wrong: how each listens, what it does with what the functions ask, and how it watches. */
 const brokenCaches = {
   /** It hears its beats, and no revocation. */
   deaf: {
@@ -135,7 +135,42 @@ const brokenCaches = {
       listen(channel, (payload) => void setTimeout(onMessage, 400, payload), onListen),
     cache: () => ({ hearing: (onEvent) => onEvent ?? (() => {}) }),
   },
+
+  /** It connects again every 3 s, and a watch from before that is told nothing. */
+  forgetful: {
+    listen: (listen) => (channel, onMessage, onListen) => {
+      setInterval(() => {
+        connections++;
+        onListen();
+      }, 3000);
+      return listen(channel, onMessage, onListen);
+    },
+    watch: (watch) => (session, onEnd) => {
+      const own = connections;
+      return watch(session, () => own === connections && onEnd());
+    },
+  },
+
+  /** It tells the watch that was begun before. */
+  mistaken: {
+    watch: (watch) => (session, onEnd) => {
+      const other = previous ?? onEnd;
+      previous = onEnd;
+      return watch(session, other);
+    },
+  },
+
+  /** A watch that was stopped is told all the same. */
+  unstoppable: {
+    watch: (watch) => (...args) => {
+      watch(...args);
+      return () => {};
+    },
+  },
 };
+
+let connections = 0;
+let previous;
 
 /** The wrong ones that need a cache. */
 export const isCacheBroken = (name) => Object.hasOwn(brokenCaches, name);
@@ -146,13 +181,21 @@ export const breakListen = (name, listen) => brokenCaches[name]?.listen?.(listen
 /** The cache, broken or as it is. */
 export function breakCache(name, cache) {
   const own = cache[VALIDATION_CACHE];
-  return { ...cache, [VALIDATION_CACHE]: { ...own, ...brokenCaches[name]?.cache?.(own) } };
+  const { cache: breakOwn, watch = (it) => it } = brokenCaches[name] ?? {};
+  return {
+    ...cache,
+    watch: watch(cache.watch),
+    [VALIDATION_CACHE]: { ...own, ...breakOwn?.(own) },
+  };
 }
 
 /** What the oracle says of each. */
 export const findings = {
   deaf: /^granted from memory \d+ ms after .+ had ended it$/,
   boundless: /^granted from memory \d+ ms after .+ had ended it$/,
+  forgetful: /^not told of an end for \d+ ms: /,
+  mistaken: /^told of an end, and nothing ended it: /,
+  unstoppable: /^told of an end when stopped: /,
   late: /^granted from memory, and this process had ended it: /,
   revoked: /^granted \d+ ms after .+ had ended it$/,
   stranger: /^another (session|user)/,

@@ -43,6 +43,8 @@ const EXPECTED_SQLSTATES = new Set([
  * @property {object} policy
  * @property {Map<number, object>} enders The calls that have ended it, or may have.
  * @property {number | undefined} deadSince When the first call ended that says it is dead.
+ * @property {number} endedAt Milliseconds since 1970, when a call was answered that says its row has ended: it was
+ * revoked. Being idle does not count.
  */
 
 /** @param {{ faults: boolean }} options `faults`: whether errors of the store are expected. */
@@ -335,6 +337,7 @@ export function createOracle({ faults }) {
           () => `revoked twice, before by #${known.revokedBy.n}`,
         );
         known.revokedBy = call;
+        endRow(known, call);
         endIn(known, call);
         if (type === "reused") known.wasReused = true;
         if (reason === "limit") checkLimit(call, known);
@@ -369,6 +372,11 @@ export function createOracle({ faults }) {
   }
   /** Sessions that have just ended: what asks for them finds the most. */
   const recent = [];
+
+  /** From the end of this call on, its watches must be told. */
+  function endRow(session, { endAt }) {
+    session.endedAt = Math.min(session.endedAt, endAt);
+  }
 
   /** From the end of this call on, this token opens nothing. */
   function die(token, call, why) {
@@ -424,9 +432,11 @@ export function createOracle({ faults }) {
       begun: 0,
       lastSeen: 0,
       expires: 0,
+      firstExpires: Infinity,
       authenticated: 0,
       wasReused: false,
       deadSince: undefined,
+      endedAt: Infinity,
       writes: new Map(
         KEYS.map((key) => [key, [{ call, value: order.data[key], version: 0 }]]),
       ),
@@ -447,6 +457,7 @@ export function createOracle({ faults }) {
     if (early) {
       session.enders.set(early.n, early);
       session.revokedBy = early;
+      endRow(session, early);
       kill(session, call, "an event before its answer");
     }
     lateDeaths.delete(session.id);
@@ -633,6 +644,7 @@ export function createOracle({ faults }) {
     }
     session.lastSeen = Math.max(session.lastSeen, seen.lastSeenAt);
     session.expires = Math.max(session.expires, seen.expiresAt);
+    session.firstExpires = Math.min(session.firstExpires, seen.expiresAt);
     session.authenticated = Math.max(session.authenticated, seen.authenticatedAt ?? 0);
   }
 
@@ -691,7 +703,10 @@ export function createOracle({ faults }) {
     else if (reason === "reused") {
       session.wasReused ||= call.policy.touchInterval !== false;
       die(token, call, "reused");
-    } else kill(session, call, `a refusal as ${reason}`);
+    } else {
+      if (reason === "revoked") endRow(session, call);
+      kill(session, call, `a refusal as ${reason}`);
+    }
   }
 
   /** Whether something can have caused a refusal by now. */
@@ -753,6 +768,20 @@ export function createOracle({ faults }) {
     return [...session.open, ...session.ambiguous].some((it) =>
       isRotation(it) && token.children.includes(it.token)
     );
+  }
+
+  /** Notes what a watch was told: its session has ended, also in the memory of that process. */
+  function endWatch({ worker, session, cache }, at, turn) {
+    // A watch keeps its deadline if a re-authentication has moved that of the session.
+    if (at >= session.firstExpires - CLOCK && at < session.expires) return;
+    const mayHaveEnded = session.enders.size > 0 || session.endedAt < Infinity ||
+      mayBeReused(session) || at >= session.expires - CLOCK || mayBeSwept(session);
+    check("watches", undefined, mayHaveEnded, () => {
+      return `told of an end, and nothing ended it: ${worker.name}, ${tell(session)}`;
+    });
+    const end = { end: ++tick, endAt: at, cache, endedTurn: turn };
+    endIn(session, end);
+    kill(session, end, "the end that a watch was told");
   }
 
   function mayBeSwept(session) {
@@ -840,6 +869,7 @@ export function createOracle({ faults }) {
     begin,
     end,
     close,
+    endWatch,
     silence,
     memory,
     check,

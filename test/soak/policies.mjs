@@ -16,7 +16,7 @@ const ordinary = {
 export const policies = {
   plain: ordinary,
   rotating: { ...ordinary, touchInterval: 0, rotateAfter: 6 },
-  short: { ...ordinary, idleTimeout: 3, absoluteTimeout: 10, touchInterval: 0 },
+  short: { ...ordinary, idleTimeout: 3, absoluteTimeout: 4, touchInterval: 0 },
   limited: {
     ...ordinary,
     touchInterval: 1,

@@ -18,6 +18,7 @@ import { createOracle } from "./oracle.mjs";
 import { queryTimeoutOf, TAKEN, users } from "./policies.mjs";
 import { createSilence } from "./silence.mjs";
 import { createTraffic } from "./traffic.mjs";
+import { createWatches } from "./watches.mjs";
 
 const { values } = parseArgs({
   options: {
@@ -91,7 +92,7 @@ const kinds = [
     command: node,
     client: "postgres.js",
     isBatched: true,
-    cached: { listen: "own subscription", maxStaleness: 1 },
+    cached: { listen: "pg", maxStaleness: 1 },
   },
   { name: "Bun, Bun.SQL, batched", command: bun, client: "Bun.SQL", isBatched: true },
   { name: "Deno, postgres.js, batched", command: deno, client: "postgres.js", isBatched: true },
@@ -104,8 +105,9 @@ const kinds = [
 ].slice(0, number("workers", 1, 8));
 if (values.cache === "none") { for (const kind of kinds) delete kind.cached; }
 if (values.cache === "all" || isCacheBroken(values.broken)) {
-  const some = values.cache === "all" ? kinds : kinds.slice(0, 1);
-  for (const kind of some) kind.cached ??= { listen: "own subscription", maxStaleness: 1 };
+  const isAll = values.cache === "all";
+  const listen = isAll ? "pg" : "own subscription";
+  for (const kind of isAll ? kinds : kinds.slice(0, 1)) kind.cached ??= { listen, maxStaleness: 1 };
 }
 
 const figures = {
@@ -132,6 +134,7 @@ const add = (counts, key) => counts[key] = (counts[key] ?? 0) + 1;
 
 const oracle = createOracle({ faults: hasFaults });
 const traffic = createTraffic(oracle, seed);
+const watches = createWatches(oracle, hasFaults);
 const startedAt = Date.now();
 console.log(`${seconds} s, seed ${seed}, ${kinds.length} workers, faults: ${values.faults}`);
 
@@ -233,6 +236,7 @@ async function openWorker(kind, index) {
     stoppedFor: 0,
     disturbed: undefined,
     remembered: [],
+    freshSince: Infinity,
   };
   workers[index] = worker;
   let log = "";
@@ -337,6 +341,11 @@ function hear(worker, message) {
     return;
   }
   if (message.stray) return hearStray(worker, message.stray);
+  if (message.watch) {
+    watches.hear(worker, message.watch);
+    if (oracle.violations.length > 0) figures.onFinding?.();
+    return;
+  }
   const call = worker.calls.get(message.n);
   if (!call) return;
   if (message.settled) {
@@ -476,10 +485,13 @@ async function readRows(ids) {
 /** Looks whether a cookie that was just issued has its row, unless another call has begun meanwhile. */
 async function sample(call, value) {
   const session = oracle.sessions.get(value.slice(0, 36));
-  const isAlone = () =>
-    session && session.open.size === 0 && session.ambiguous.size === 0 &&
-    session.enders.size === 0 &&
-    session.deadSince === undefined && session.tokens.at(-1).value === value;
+  const isAlone = () => {
+    if (!session || session.deadSince !== undefined) return false;
+    const last = session.tokens.at(-1);
+    // Dead: a reauthentication has followed a rotation that was answered later.
+    return last.value === value && last.deadSince === undefined &&
+      session.open.size === 0 && session.ambiguous.size === 0 && session.enders.size === 0;
+  };
   if (!isAlone()) return;
   const begun = session.begun;
   let row;
@@ -506,6 +518,7 @@ async function finish() {
   await requireCaches();
   await presentAll();
   await compareTable();
+  await requireWatches();
   figures.after = await measure();
   checkGrowth();
   figures.prepared = await eachWorker((worker) => ask(worker, "prepared"));
@@ -648,6 +661,21 @@ async function compareTable() {
   }
 }
 
+/** A watch is open if its session has a live row; otherwise it was told, or will be in time. */
+async function requireWatches() {
+  const opened = [...watches.open];
+  const until = Date.now() + watches.longestBound();
+  const rows = await database.sql`select id::text from coatcheck.sessions
+    where revoked_at is null and expires_at > now()`;
+  const live = new Set(rows.map(({ id }) => id));
+  const isRight = (watch) => live.has(watch.session.id) || !watches.open.has(watch);
+  while (!opened.every(isRight) && Date.now() < until) await sleep(50);
+  for (const watch of opened) {
+    const text = () => `no live row, and not told: ${watches.tell(watch)}`;
+    oracle.check("watches after the faults", undefined, isRight(watch), text);
+  }
+}
+
 function checkGrowth() {
   for (const [index, { rss, heap, pending, unsettled, ofCache }] of figures.after.entries()) {
     const before = figures.before[index];
@@ -671,6 +699,14 @@ function checkGrowth() {
       undefined,
       ofCache.unsettled <= mostBeside,
       `${name}: ${ofCache.unsettled}`,
+    );
+    const { watched = 0, sockets } = ofCache;
+    const isAll = watched === sockets;
+    oracle.check(
+      "watches are kept",
+      undefined,
+      isAll,
+      `${name}: ${watched} of ${sockets} sessions`,
     );
     oracle.check(
       "unsettled statements",
@@ -763,6 +799,8 @@ function reportCaches() {
     `  Of ${answers} answers from memory, ${stale} began after their session had ended: ` +
       `${longest} ms after it at most. ${figures.listeners} connections listen.`,
   );
+  const { begun, told, longest: latest } = watches.figures;
+  console.log(`  Of ${begun} watches, ${told} were told of an end: ${latest} ms after it at most.`);
   console.log("\nFrom the end of a fault until a cache answers, ms: median, longest; count");
   for (const [name, all] of Object.entries(figures.recoveries)) {
     all.sort((a, b) => a.took - b.took);

@@ -6,6 +6,7 @@ import process from "node:process";
 import { createInterface } from "node:readline";
 import { setTimeout as sleep } from "node:timers/promises";
 import { inspect } from "node:util";
+import pg from "pg";
 import postgres from "postgres";
 import { createSessionCache } from "../../cache.ts";
 import * as coatcheck from "../../mod.ts";
@@ -90,6 +91,19 @@ const listens = {
     }
     return () => listener.end({ timeout: 0 });
   },
+  "pg": () => async (channel, onMessage) => {
+    const listener = new pg.Client({ connectionString: url });
+    listener.on("error", () => {});
+    listener.on("notification", ({ payload }) => onMessage(payload ?? ""));
+    try {
+      await listener.connect();
+      await listener.query(`listen ${listener.escapeIdentifier(channel)}`);
+    } catch (error) {
+      void listener.end();
+      throw error;
+    }
+    return () => listener.end();
+  },
 };
 
 let cache;
@@ -128,8 +142,55 @@ function closeCache() {
   const { hits, misses } = old.stats();
   figures.hits += hits;
   figures.misses += misses;
+  for (const n of watched.keys()) send({ watch: { has: "closed", n } });
+  watched = new Map();
   return old.close();
 }
+
+// ── The watches ────────────────────────────────────────────────────────────────────────────────────
+
+/** What the cache watches, as for the sockets of an app: the id of the session, by the number of the watch. */
+let watched = new Map();
+let watches = 0;
+const MAX_WATCHES = 100;
+/** Milliseconds after which a socket closes by itself, if it does. */
+const LONGEST_SOCKET = 20_000;
+
+function watchSome({ id, expiresAt }) {
+  if (watched.size >= MAX_WATCHES) return;
+  const n = ++watches;
+  const own = watched;
+  own.set(n, id);
+  const opened = { has: "opened", n, id, expiresAt: expiresAt.getTime(), at: Date.now() };
+  send({ watch: { ...opened, cache: generation } });
+  const stop = cache.watch({ id, expiresAt }, () => {
+    own.delete(n);
+    send({ watch: { has: "told", n, at: Date.now(), turn: ++turn } });
+  });
+  if (Math.random() < 0.5) return;
+  setTimeout(() => {
+    if (own !== watched || !own.delete(n)) return;
+    stop();
+    send({ watch: { has: "stopped", n } });
+  }, Math.random() * LONGEST_SOCKET);
+}
+
+const SAMPLE_EVERY = 250;
+let sampledAt = 0;
+let freshSince;
+
+/** Tells since when the cache has known of all that is older than its staleness. */
+function sample() {
+  const at = Date.now();
+  const isFresh = cache?.stats().staleness <= cached.maxStaleness;
+  // This process was stopped meanwhile.
+  const isLate = at - sampledAt > 4 * SAMPLE_EVERY;
+  freshSince = isFresh ? (isLate ? at : freshSince ?? at) : undefined;
+  sampledAt = at;
+  send({ watch: { has: "sampled", at, freshSince } });
+}
+
+if (cached) setInterval(sample, SAMPLE_EVERY);
 
 // ── The calls ──────────────────────────────────────────────────────────────────────────────────────
 
@@ -235,6 +296,9 @@ async function perform(order) {
     const result = await calls.run(call, () => perform(functions, client, order, policy));
     end();
     Object.assign(answer, show(result, policy));
+    const seen = result.session ?? result.guest;
+    const isNoted = order.call === "validateSession" && own && own === cache;
+    if (isNoted && seen && Math.random() < 0.3) watchSome(seen);
     if (call.statements === 0 && own && (answer.session || answer.guest)) {
       figures.oldestProof = Math.max(figures.oldestProof, own.stats().staleness);
     }
@@ -314,6 +378,7 @@ const asked = {
     const { rss, heapUsed } = process.memoryUsage();
     const { hits = 0, misses = 0, ...stats } = cache?.stats() ?? {};
     const ofCache = { ...figures, ...stats, generation, unsettled: beside.unsettled };
+    ofCache.sockets = new Set(watched.values()).size;
     ofCache.hits += hits;
     ofCache.misses += misses;
     return { rss, heap: heapUsed, pending, unsettled, ofCache };
