@@ -745,6 +745,37 @@ describe("watch", () => {
     assert.equal(cache.stats().watched, 0);
   });
 
+  for (
+    const { name, stored } of [
+      { name: "the deadline of its row", stored: 2 },
+      { name: "the deadline of a policy", stored: 3600 },
+    ]
+  ) {
+    test(`calls at ${name}, which a re-authentication moves, and each at its own`, async () => {
+      const { cache, validateSession, reauthenticateSession } = await open({ maxStaleness: 1 }, {
+        absoluteTimeout: 2,
+      });
+      const { headers } = await createSession("ada", db.sql, { absoluteTimeout: stored });
+      const { session } = await validateSession(withCookie(headers), db.sql);
+      assert.ok(session);
+      const calls: string[] = [];
+      cache.watch(session, () => calls.push("moved"));
+      cache.watch({ ...session, expiresAt: new Date(Date.now() + 300) }, () => calls.push("own"));
+      await until(() => calls.length === 1);
+      assert.deepEqual([calls, cache.stats().watched], [["own"], 1]);
+      await new Promise((resolve) => setTimeout(resolve, 700));
+      const renewed = await reauthenticateSession(withCookie(headers), db.sql);
+      assert.ok(renewed.session);
+      await new Promise((resolve) =>
+        setTimeout(resolve, session.expiresAt.getTime() - Date.now() + 300)
+      );
+      assert.deepEqual(calls, ["own"]);
+      await until(() => calls.length === 2);
+      assert.ok(Date.now() >= renewed.session.expiresAt.getTime() - 50);
+      assert.deepEqual([calls, cache.stats().watched], [["own", "moved"], 0]);
+    });
+  }
+
   test("calls all that watch, also if one throws; and none that has stopped, or whose session is changed", async () => {
     const { cache } = await open({ maxStaleness: 1 });
     const { session, headers } = await createSession("ada", db.sql);

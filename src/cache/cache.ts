@@ -156,7 +156,8 @@ export async function createSessionCache(options: SessionCacheOptions): Promise<
   }
 
   function onTick(): void {
-    watches.expire();
+    // A deadline is over, whether notifications arrive or not.
+    if (watches.expire()) void watches.check();
     checkWatches();
   }
 

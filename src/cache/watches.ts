@@ -1,4 +1,5 @@
 import { notify } from "../events.ts";
+import { readNumber, toDate } from "../session.ts";
 import { arrayOf, type Call, query } from "../sql.ts";
 import { FIND_LIVE } from "./statements.ts";
 
@@ -11,15 +12,17 @@ export interface Watches {
   readonly end: (id: string) => void;
   /** Reports that any session may have ended unnoticed. */
   readonly doubt: () => void;
-  /** Ends the watches of sessions that are past their deadline. */
-  readonly expire: () => void;
-  /** Asks the database about the sessions that may have ended. To be called while notifications arrive. */
+  /** Whether sessions are past their deadline, unless a re-authentication has moved it: they may have ended. */
+  readonly expire: () => boolean;
+  /** Asks the database about the sessions that may have ended. */
   readonly check: () => Promise<void>;
 }
 
+/** A watch. Instants in milliseconds since 1970. */
 interface Watch {
-  /** Milliseconds since 1970. */
-  readonly expiresAt: number;
+  expiresAt: number;
+  /** When the user last proved their identity; unset until the database is asked. */
+  authenticatedAt?: number;
   readonly onEnd: () => unknown;
 }
 
@@ -47,16 +50,43 @@ export function openWatches(call: Call, onFound: (id: string) => void): Watches 
     for (const { onEnd } of ended) notify(onEnd);
   }
 
+  /** Moves the deadlines as far as the last proof of identity has moved, and ends what is past its own. */
+  function move(id: string, expiresAt: number, authenticatedAt: number): void {
+    for (const watch of watches.get(id) ?? []) {
+      const by = authenticatedAt - (watch.authenticatedAt ?? authenticatedAt);
+      // A policy may have lowered it.
+      watch.expiresAt = Math.min(expiresAt, watch.expiresAt + by);
+      watch.authenticatedAt = authenticatedAt;
+      if (watch.expiresAt > Date.now()) continue;
+      stop(id, watch);
+      notify(watch.onEnd);
+    }
+  }
+
+  function stop(id: string, watch: Watch): void {
+    const own = watches.get(id);
+    if (own?.delete(watch) && own.size === 0) remove(id);
+  }
+
   async function ask(ids: string[]): Promise<boolean> {
     for (const id of ids) doubtful.delete(id);
     try {
       const [[isStandby, live] = []] = await query(call, FIND_LIVE, [arrayOf(ids)]);
       if (isStandby !== "false") throw new Error("A standby may not know yet");
-      const found = new Set(live?.split(" "));
+      const found = new Map(
+        live?.split(",").map((it) => {
+          const [id, ...instants] = it.split(" ");
+          return [id, instants.map((instant) => Number(toDate(readNumber(call.caller, instant))))];
+        }),
+      );
       for (const id of ids) {
-        if (found.has(id)) continue;
-        onFound(id);
-        end(id);
+        const [expiresAt, authenticatedAt] = found.get(id) ?? [];
+        if (expiresAt !== undefined && authenticatedAt !== undefined) {
+          move(id, expiresAt, authenticatedAt);
+        } else {
+          onFound(id);
+          end(id);
+        }
       }
       return true;
     } catch {
@@ -68,14 +98,11 @@ export function openWatches(call: Call, onFound: (id: string) => void): Watches 
   return {
     size: () => watches.size,
     add(id, expiresAt, onEnd) {
-      const watch = { expiresAt: expiresAt.getTime(), onEnd };
+      const watch: Watch = { expiresAt: expiresAt.getTime(), onEnd };
       const own = watches.get(id) ?? new Set();
       watches.set(id, own.add(watch));
       doubtful.add(id);
-      return () => {
-        own.delete(watch);
-        if (own.size === 0 && watches.get(id) === own) remove(id);
-      };
+      return () => stop(id, watch);
     },
     end,
     doubt() {
@@ -83,11 +110,10 @@ export function openWatches(call: Call, onFound: (id: string) => void): Watches 
     },
     expire() {
       const now = Date.now();
-      for (const [id, own] of watches) {
-        for (const { expiresAt } of own) {
-          if (expiresAt <= now) end(id);
-        }
-      }
+      const isOver = ({ expiresAt }: Watch) => !(expiresAt > now);
+      const ids = [...watches.keys()].filter((id) => [...watches.get(id)!].some(isOver));
+      for (const id of ids) doubtful.add(id);
+      return ids.length > 0;
     },
     async check() {
       if (isChecking) return;

@@ -432,7 +432,6 @@ export function createOracle({ faults }) {
       begun: 0,
       lastSeen: 0,
       expires: 0,
-      firstExpires: Infinity,
       authenticated: 0,
       wasReused: false,
       deadSince: undefined,
@@ -644,7 +643,6 @@ export function createOracle({ faults }) {
     }
     session.lastSeen = Math.max(session.lastSeen, seen.lastSeenAt);
     session.expires = Math.max(session.expires, seen.expiresAt);
-    session.firstExpires = Math.min(session.firstExpires, seen.expiresAt);
     session.authenticated = Math.max(session.authenticated, seen.authenticatedAt ?? 0);
   }
 
@@ -772,8 +770,6 @@ export function createOracle({ faults }) {
 
   /** Notes what a watch was told: its session has ended, also in the memory of that process. */
   function endWatch({ worker, session, cache }, at, turn) {
-    // A watch keeps its deadline if a re-authentication has moved that of the session.
-    if (at >= session.firstExpires - CLOCK && at < session.expires) return;
     const mayHaveEnded = session.enders.size > 0 || session.endedAt < Infinity ||
       mayBeReused(session) || at >= session.expires - CLOCK || mayBeSwept(session);
     check("watches", undefined, mayHaveEnded, () => {
