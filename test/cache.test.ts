@@ -669,28 +669,25 @@ describe("the proof", () => {
     assert.ok(reached > 100 && committed.length > 300, `${reached} of ${committed.length}`);
   });
 
-  test("of ten processes takes no more beats than that of two", async () => {
+  test("of ten processes takes the beats of one or two", async () => {
     const clients = Array.from({ length: 10 }, () => postgres(db.url, { max: 1 }));
+    const processes: Awaited<ReturnType<typeof open>>[] = [];
+    // A second between two probes, in which a machine under load answers.
+    const maxStaleness = 8;
+    for (const sql of clients) {
+      processes.push(await open({ sql: sql as unknown as Sql, maxStaleness }));
+    }
     let beats = 0;
     const { unlisten } = await db.sql.listen("coatcheck", () => beats++);
-    const processes: Awaited<ReturnType<typeof open>>[] = [];
-    const counts = [];
-    for (const count of [2, 10]) {
-      while (processes.length < count) {
-        const sql = clients[processes.length] as unknown as Sql;
-        processes.push(await open({ sql, maxStaleness: 2 }));
-      }
-      beats = 0;
-      await new Promise((resolve) => setTimeout(resolve, 4000));
-      counts.push(beats);
-      for (const { cache } of processes) assert.ok(cache.stats().staleness < 2);
-    }
+    await new Promise((resolve) => setTimeout(resolve, maxStaleness * 1000));
     await unlisten();
-    for (const { cache } of processes) await cache.close();
+    for (const { cache } of processes) {
+      assert.ok(cache.stats().staleness < maxStaleness);
+      await cache.close();
+    }
     await Promise.all(clients.map((sql) => sql.end()));
-    const [ofTwo = 0, ofTen = 0] = counts;
-    // Eight in maxStaleness are the most if their turns are even; each process alone would send four.
-    assert.ok(ofTwo >= 6 && ofTen >= 6 && ofTen <= 24, `${counts}`);
+    // Each by itself would send four.
+    assert.ok(beats >= 3 && beats <= 20, `${beats}`);
   });
 });
 
