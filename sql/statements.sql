@@ -1488,14 +1488,19 @@ where not exists (
 
 -- FIND_LIVE
 --
--- Finds which of some sessions have not ended. Takes no lock. One row, which says too whether a standby has
--- answered: it may not know of a session or of its end.
+-- Finds which of some sessions have not ended, with their deadline and the last proof of identity. Takes no
+-- lock. One row, which says too whether a standby has answered: it may not know of a session or of its end.
 --
 -- $1 the call; $2 the session ids, as an array.
 select $1::text as call,
   pg_is_in_recovery()::text as is_standby,
   (
-    select pg_catalog.string_agg(s.id::text, ' ')
+    select pg_catalog.string_agg(
+      pg_catalog.concat_ws(
+        ' ', s.id, extract(epoch from s.expires_at), extract(epoch from s.authenticated_at)
+      ),
+      ','
+    )
     from coatcheck.sessions s
     where s.id = any($2::text::uuid[])
       and s.revoked_at is null

@@ -60,7 +60,9 @@ export const FIND_LIVE: Statement = statement(
   pg_is_in_recovery()::text as is_standby,
   (
     select pg_catalog.string_agg(
-      pg_catalog.concat_ws(' ', s.id, extract(epoch from s.expires_at), extract(epoch from s.authenticated_at)),
+      pg_catalog.concat_ws(
+        ' ', s.id, extract(epoch from s.expires_at), extract(epoch from s.authenticated_at)
+      ),
       ','
     )
     from coatcheck.sessions s
