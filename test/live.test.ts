@@ -191,7 +191,7 @@ if ("Bun" in globalThis) {
       async function checked(): Promise<void> {
         await until(async () => {
           const asked = await db.sql`select from pg_stat_activity
-            where datname = current_database() and query like '%string_agg(s.id::text%'
+            where datname = current_database() and query like '%concat_ws(%'
               and query not like '%pg_stat_activity%' and state = 'idle' and query_start > ${signedInAt}`;
           return asked.length > 0;
         }, "a check of the watches");
