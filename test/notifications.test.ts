@@ -432,6 +432,15 @@ describe("a gap", () => {
 });
 
 describe("listening anew", () => {
+  test("ends with a gap: what was sent until then is lost, whatever was asked meanwhile", async () => {
+    const it = await open().started();
+    await it.tick(2 * LIMIT + 1);
+    it.log.length = 0;
+    it.at(1).resolve(() => {});
+    await settled();
+    assert.deepEqual(it.log, ["gap"]);
+  });
+
   test("is done if no beat comes back for twice maxStaleness, and a closing function was returned", async () => {
     const it = open();
     let closed = 0;

@@ -157,8 +157,7 @@ export async function createSessionCache(options: SessionCacheOptions): Promise<
 
   function onTick(): void {
     // A deadline is over, whether notifications arrive or not.
-    if (watches.expire()) void watches.check();
-    checkWatches();
+    if (watches.expire() || isFresh()) void watches.check();
   }
 
   function checkWatches(): void {

@@ -137,6 +137,8 @@ export function openNotifications(options: NotificationOptions): Notifications {
       const opened = await listen(CHANNEL, receive, relisten);
       if (current !== own) return await unsubscribe(opened);
       subscription = opened;
+      // What was sent before it listens is lost, also to what was asked meanwhile.
+      lose();
     } catch (error) {
       return settleFirst(storeError(caller, error, kindOf(error)));
     }
