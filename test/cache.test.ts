@@ -24,6 +24,7 @@ import {
 import { PROBE } from "../src/cache/statements.ts";
 import { query } from "../src/sql.ts";
 import { counted, type Database, openDatabase, withCookie } from "./runner/database.ts";
+import { until } from "./runner/until.ts";
 
 let db: Database;
 const opened: SessionCache[] = [];
@@ -67,15 +68,6 @@ async function open(
 }
 
 const isValidation = (text: string) => text.includes("is_current") && !text.includes("for share");
-
-/** Resolves when a condition holds: a notification has arrived. */
-async function until(holds: () => boolean | Promise<boolean>): Promise<void> {
-  const start = performance.now();
-  while (!await holds()) {
-    if (performance.now() - start > 10_000) throw new Error("It has not come to hold in 10 s");
-    await new Promise((resolve) => setTimeout(resolve, 2));
-  }
-}
 
 /** A signed-in browser, whose session is in memory. */
 async function known(process: Awaited<ReturnType<typeof open>>, user = "ada") {
@@ -192,10 +184,10 @@ describe("the database is asked", () => {
     assert.ok(Date.now() - start < 60_000);
     await db.sql`update coatcheck.sessions set authenticated_at = authenticated_at - interval '31 s'
       where id = ${session.id}`;
-    await until(async () => await process.validate(request, 30) === "stale");
+    await until("stale", async () => await process.validate(request, 30) === "stale");
     await db.sql`update coatcheck.sessions set last_seen_at = last_seen_at - interval '61 s'
       where id = ${session.id}`;
-    await until(async () => await process.validate(request) === "idle");
+    await until("idle", async () => await process.validate(request) === "idle");
   });
 
   test("about a session that it will have to write: a use, and a rotation", async () => {
@@ -207,7 +199,7 @@ describe("the database is asked", () => {
     const { request: other, session } = await known(rotating);
     await db.sql`update coatcheck.sessions set authenticated_at = authenticated_at - interval '61 s'
       where id = ${session.id}`;
-    await until(async () => await rotating.validate(other) === "ada");
+    await until("asked again", async () => await rotating.validate(other) === "ada");
     const [row] = await db.sql`select rotated_at from coatcheck.sessions where id = ${session.id}`;
     assert.ok(row?.rotated_at);
   });
@@ -216,7 +208,7 @@ describe("the database is asked", () => {
     const process = await open();
     const { session, request } = await known(process);
     const rotated = withCookie((await rotateSession(request, db.sql)).headers);
-    await until(async () => await process.validate(request) === "ada");
+    await until("asked again", async () => await process.validate(request) === "ada");
     for (const it of [request, rotated, rotated, request]) {
       assert.equal(await process.validate(it), "ada");
     }
@@ -351,7 +343,7 @@ describe("the end of a session in another process", () => {
       const process = await open();
       const it = await known(process);
       await end(it);
-      await until(() => process.cache.stats().sessions === 0);
+      await until("the notification", () => process.cache.stats().sessions === 0);
       assert.equal(await process.validate(it.request), reason);
     });
   }
@@ -361,7 +353,7 @@ describe("the end of a session in another process", () => {
     await db.sql`insert into users values (4, 'barbara')`;
     const it = await known(process, "barbara");
     await db.sql`delete from users where id = 4`;
-    await until(() => process.cache.stats().sessions === 0);
+    await until("the notification", () => process.cache.stats().sessions === 0);
     assert.equal(await process.validate(it.request), "unknown");
   });
 
@@ -370,7 +362,7 @@ describe("the end of a session in another process", () => {
     const { request, session } = await known(process);
     await db.sql`update coatcheck.sessions set last_seen_at = last_seen_at - interval '1 hour'
       where id = ${session.id}`;
-    await until(() => process.cache.stats().sessions === 0);
+    await until("the notification", () => process.cache.stats().sessions === 0);
     assert.equal(await process.validate(request), "ada");
     assert.equal(await process.validate(request), "ada");
     assert.equal(await process.validate(request), "ada, from memory");
@@ -401,7 +393,7 @@ async function barrier(process: Process): Promise<void> {
   const other = await known(process, "grace");
   const { sessions } = process.cache.stats();
   await revokeSession(other.request, db.sql);
-  await until(() => process.cache.stats().sessions < sessions);
+  await until("the notification", () => process.cache.stats().sessions < sessions);
 }
 
 describe("the same process", () => {
@@ -704,7 +696,7 @@ describe("watch", () => {
         await revokeSessions({ userId: 1 }, db.sql);
       }
       if (name.startsWith("a deadline")) continue;
-      await until(() => calls === 1);
+      await until("called", () => calls === 1);
     }
     assert.ok(cache.stats().watched <= 1);
   });
@@ -715,7 +707,7 @@ describe("watch", () => {
     await revokeSession(withCookie(headers), db.sql);
     let calls = 0;
     cache.watch(session, () => calls++);
-    await until(() => calls === 1);
+    await until("called", () => calls === 1);
   });
 
   test("takes an id in any letter case, as the other functions do", async () => {
@@ -727,10 +719,10 @@ describe("watch", () => {
     await revokeSession(withCookie(headers), db.sql);
     let checks = 0;
     cache.watch(ended, () => checks++);
-    await until(() => checks === 1);
+    await until("called", () => checks === 1);
     assert.equal(calls, 0);
     await revokeSessions({ userId: 1, id: session.id }, db.sql);
-    await until(() => calls === 1);
+    await until("called", () => calls === 1);
   });
 
   test("calls if the session is past its deadline", async () => {
@@ -738,7 +730,7 @@ describe("watch", () => {
     const { session } = await createSession("ada", db.sql);
     let calls = 0;
     cache.watch({ ...session, expiresAt: new Date(Date.now() + 300) }, () => calls++);
-    await until(() => calls === 1);
+    await until("called", () => calls === 1);
     assert.equal(cache.stats().watched, 0);
   });
 
@@ -758,7 +750,7 @@ describe("watch", () => {
       const calls: string[] = [];
       cache.watch(session, () => calls.push("moved"));
       cache.watch({ ...session, expiresAt: new Date(Date.now() + 300) }, () => calls.push("own"));
-      await until(() => calls.length === 1);
+      await until("called", () => calls.length === 1);
       assert.deepEqual([calls, cache.stats().watched], [["own"], 1]);
       await new Promise((resolve) => setTimeout(resolve, 700));
       const renewed = await reauthenticateSession(withCookie(headers), db.sql);
@@ -767,7 +759,7 @@ describe("watch", () => {
         setTimeout(resolve, session.expiresAt.getTime() - Date.now() + 300)
       );
       assert.deepEqual(calls, ["own"]);
-      await until(() => calls.length === 2);
+      await until("called", () => calls.length === 2);
       assert.ok(Date.now() >= renewed.session.expiresAt.getTime() - 50);
       assert.deepEqual([calls, cache.stats().watched], [["own", "moved"], 0]);
     });
@@ -794,7 +786,7 @@ describe("watch", () => {
     await rotateSession(request, db.sql);
     assert.deepEqual(calls, []);
     await revokeSession(request, db.sql);
-    await until(() => calls.length === 3);
+    await until("called", () => calls.length === 3);
     assert.deepEqual(calls, ["throws", "rejects", "last"]);
     assert.equal(cache.stats().watched, 0);
   });

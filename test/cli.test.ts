@@ -30,6 +30,7 @@ import { type Database, openDatabase, secretOf, withCookie } from "./runner/data
 import { runtime } from "./runner/runtime.ts";
 import { pgbouncer, startPgBouncer } from "./runner/servers.ts";
 import { runCommand, type TerminalOptions } from "./runner/terminal.ts";
+import { until } from "./runner/until.ts";
 
 const STEPS = migrations.filter(({ optional }) => !optional).map(({ name }) => name);
 
@@ -2073,7 +2074,7 @@ if ("Bun" in globalThis) {
         const replica = await startPostgres(folder, ["fsync=off", "hot_standby=on", prefix]);
         try {
           const url = Object.assign(new URL(replica.url), { pathname: name }).href;
-          await reached(url);
+          await until("the replica starts", () => isReached(url));
           const { out, code } = await runCommand(url, ["doctor"]);
           assert.equal(code, 2);
           assert.match(out, /^error {3}primary: This is a read-only replica/m);
@@ -2089,16 +2090,11 @@ if ("Bun" in globalThis) {
       }
     });
 
-    /** Waits until a server that starts takes connections. */
-    async function reached(url: string) {
-      for (let tries = 0; tries < 200; tries++) {
-        const sql = postgres(url, { max: 1, onnotice: () => {} });
-        const is = await sql`select 1`.then(() => true, () => false);
-        await sql.end();
-        if (is) return;
-        await new Promise((resolve) => setTimeout(resolve, 50));
-      }
-      throw new Error("The replica does not start");
+    async function isReached(url: string): Promise<boolean> {
+      const sql = postgres(url, { max: 1, onnotice: () => {} });
+      const isHeard = await sql`select 1`.then(() => true, () => false);
+      await sql.end();
+      return isHeard;
     }
 
     if (pgbouncer) {

@@ -20,6 +20,7 @@ import { withCookie } from "./runner/database.ts";
 import { catchStrays, type OpenPool, type Pool, pools } from "./runner/pools.ts";
 import { openProxy } from "./runner/proxy.mjs";
 import { startTraffic } from "./runner/traffic.ts";
+import { until } from "./runner/until.ts";
 
 const admin = pools["postgres.js"]!;
 
@@ -69,15 +70,6 @@ async function withPool<T>(
   } finally {
     await pool.end();
   }
-}
-
-/** Resolves when a condition holds, which it does within seconds. */
-async function until(condition: () => Promise<boolean>): Promise<void> {
-  for (let tries = 0; tries < 1000; tries++) {
-    if (await condition()) return;
-    await new Promise((resolve) => setTimeout(resolve, 10));
-  }
-  throw new Error(`It does not become true: ${condition}`);
 }
 
 /** The pools that reach whichever of two servers is the primary. */
@@ -210,7 +202,7 @@ describe("a standby", () => {
 
   test("that lags knows neither a new session nor a revocation, and the primary knows both", async () => {
     await primary.run("alter system set synchronous_commit = 'on'", "select pg_reload_conf()");
-    await until(async () => {
+    await until("the setting counts", async () => {
       const [row] = await onPrimary.sql`show synchronous_commit` as [
         { synchronous_commit: string },
       ];
@@ -221,9 +213,9 @@ describe("a standby", () => {
       const before = await signedIn();
       const lookUp = (headers: Headers) =>
         validateSession(headers, lagging.sql, { touchInterval: false });
-      await until(async () => (await lookUp(before)).session !== null);
+      await until("the session arrives", async () => (await lookUp(before)).session !== null);
       await lagging.sql`select pg_wal_replay_pause()`;
-      await until(async () => {
+      await until("the replay has paused", async () => {
         const [row] = await lagging.sql`select pg_get_wal_replay_pause_state() as state` as [
           { state: string },
         ];

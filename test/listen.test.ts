@@ -7,6 +7,7 @@ import { fileURLToPath, pathToFileURL } from "node:url";
 import { createSessionCache, type Listen, type SessionCache } from "../cache.ts";
 import { configure, createSession, type Sql } from "../mod.ts";
 import { type Database, openDatabase, withCookie } from "./runner/database.ts";
+import { until } from "./runner/until.ts";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 const page = await readFile(join(root, "docs/cache.md"), "utf8");
@@ -46,15 +47,6 @@ afterAll(async () => {
   if (folder) await rm(folder, { recursive: true });
   await db?.close();
 });
-
-/** Resolves when a condition holds. */
-async function until(what: string, holds: () => boolean | Promise<boolean>): Promise<void> {
-  const start = performance.now();
-  while (!await holds()) {
-    if (performance.now() - start > 20_000) throw new Error(`Not within 20 s: ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
-}
 
 const listeners = async () => {
   const rows = await db.sql<{ pid: number }[]>`select pid from pg_stat_activity

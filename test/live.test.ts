@@ -6,6 +6,7 @@ import { createSession, migrate } from "../mod.ts";
 import { type Database, openDatabase } from "./runner/database.ts";
 import { openProxy, type Proxy } from "./runner/proxy.mjs";
 import { type Browser, openBrowser, sendLines, type Server, startServer } from "./runner/server.ts";
+import { until } from "./runner/until.ts";
 
 /** A connection of a signed-in browser. */
 interface Connection {
@@ -139,14 +140,6 @@ async function within<Value>(promise: Promise<Value>, what: string): Promise<Val
   return await Promise.race([promise, late]).finally(() => clearTimeout(timer));
 }
 
-async function until(holds: () => boolean | Promise<boolean>, what: string): Promise<void> {
-  let isOver = false;
-  const poll = async () => {
-    while (!isOver && !await holds()) await new Promise((resolve) => setTimeout(resolve, 20));
-  };
-  await within(poll(), what).finally(() => isOver = true);
-}
-
 if ("Bun" in globalThis) {
   let db: Database;
   let proxy: Proxy;
@@ -189,12 +182,12 @@ if ("Bun" in globalThis) {
 
       /** Resolves when the server has asked about the watches of those who have signed in last. */
       async function checked(): Promise<void> {
-        await until(async () => {
+        await until("a check of the watches", async () => {
           const asked = await db.sql`select from pg_stat_activity
             where datname = current_database() and query like '%concat_ws(%'
               and query not like '%pg_stat_activity%' and state = 'idle' and query_start > ${signedInAt}`;
           return asked.length > 0;
-        }, "a check of the watches");
+        });
       }
 
       const watched = async () =>
@@ -211,7 +204,7 @@ if ("Bun" in globalThis) {
         const connection = await connect(server, browser);
         assert.match(connection.received[0]!, /Hello grace/);
         connection.close();
-        await until(async () => await watched() === 0, "the watch of a client that has gone");
+        await until("the watch of a client that has gone", async () => await watched() === 0);
       });
 
       if (path === "/socket") {
@@ -252,7 +245,7 @@ if ("Bun" in globalThis) {
           assert.ok(grace.isOpen());
           assert.equal(await watched(), 1);
           grace.close();
-          await until(async () => await watched() === 0, "the watch of a client that has gone");
+          await until("the watch of a client that has gone", async () => await watched() === 0);
         });
       }
 
@@ -263,7 +256,7 @@ if ("Bun" in globalThis) {
         const { ended } = await connect(server, browser);
         assert.equal(await within(ended, "the deadline"), expected);
         assert.equal((await browser.ask()).status, 401);
-        await until(async () => await watched() === 0, "the watch of an expired session");
+        await until("the watch of an expired session", async () => await watched() === 0);
       });
 
       test("is watched no longer once its client has gone", async () => {
@@ -278,7 +271,7 @@ if ("Bun" in globalThis) {
         assert.equal(await watched(), 1);
         assert.ok(connections[0]!.isOpen());
         connections[0]!.close();
-        await until(async () => await watched() === 0, "the last watch");
+        await until("the last watch", async () => await watched() === 0);
       });
     });
   }

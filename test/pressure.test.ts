@@ -27,6 +27,7 @@ import { catchStrays, type Pool, pools } from "./runner/pools.ts";
 import { openProxy } from "./runner/proxy.mjs";
 import { runtime } from "./runner/runtime.ts";
 import { startTraffic } from "./runner/traffic.ts";
+import { until } from "./runner/until.ts";
 
 let db: Database;
 const watch = catchStrays();
@@ -48,15 +49,6 @@ async function underWay(): Promise<number> {
   const [row] = await db.sql`select count(*)::integer as count from pg_stat_activity
     where datname = current_database() and pid <> pg_backend_pid() and state <> 'idle'`;
   return row!.count;
-}
-
-/** Resolves when a condition holds, which it does within seconds. */
-async function until(condition: () => Promise<boolean>): Promise<void> {
-  for (let tries = 0; tries < 1000; tries++) {
-    if (await condition()) return;
-    await new Promise((resolve) => setTimeout(resolve, 10));
-  }
-  throw new Error(`It does not become true: ${condition}`);
 }
 
 /** Runs with a pool of each client, and that pool `batched`. */
@@ -230,7 +222,7 @@ describe("a server without a connection to spare", () => {
     "is unavailable, leaves the cookie alone, and is reached when one is free",
     async ({ sql }) => {
       const headers = await signedIn();
-      await until(async () => {
+      await until("no connection is left", async () => {
         const [row] = await db.sql`select from pg_stat_activity where usename = ${role} limit 1`;
         return !row;
       });
@@ -244,15 +236,14 @@ describe("a server without a connection to spare", () => {
       } finally {
         await other.end();
       }
-      await until(() =>
+      await until("a connection is free", () =>
         validateSession(headers, sql).then(
           ({ session }) => session !== null,
           ({ code }) => {
             assert.equal(code, "STORE_UNAVAILABLE");
             return false;
           },
-        )
-      );
+        ));
     },
     { url },
   );
@@ -280,7 +271,7 @@ describe("a network that", () => {
         );
         await run(way, pool.sql, headers);
         assert.equal(await pool.sql`select 1`.then(() => true), true);
-        await until(async () => await underWay() === 0);
+        await until("the server is idle", async () => await underWay() === 0);
         assert.ok(way.connections() <= 8, `${way.connections()} connections`);
       } finally {
         await pool.end();
@@ -383,7 +374,7 @@ describe("a burst", () => {
       assert.ok((await validateSession(headers, sql, { queryTimeout: 30 })).session);
       await earlier;
       assert.ok((await createSession("ada", sql, { queryTimeout: 30 })).session);
-      await until(async () => await underWay() === 0);
+      await until("the server is idle", async () => await underWay() === 0);
     },
     { batched: true },
   );
@@ -401,7 +392,7 @@ describe("a burst", () => {
       assert.match(Object.keys(results)[0]!, /^STORE_TIMEOUT: /);
     });
     assert.ok((await validateSession(headers, sql, { queryTimeout: 30 })).session);
-    await until(async () => await underWay() === 0);
+    await until("the server is idle", async () => await underWay() === 0);
   });
 
   test("leaves no timer, so that a process ends when its calls are answered", async () => {
@@ -436,7 +427,7 @@ describe("a process", () => {
     const before = new Set(await rows());
     const child = start("signin.ts");
     const closed = once(child, "close");
-    await until(() => Promise.resolve(child.output !== ""));
+    await until("it has inserted", () => child.output !== "");
     child.kill("SIGKILL");
     await closed;
     assert.equal(child.output, "Stored\n");

@@ -30,6 +30,7 @@ import {
 import { startCluster } from "./runner/cluster.mjs";
 import { withCookie } from "./runner/database.ts";
 import { openProxy } from "./runner/proxy.mjs";
+import { until } from "./runner/until.ts";
 import type { Order, Report } from "./runner/validating.ts";
 
 /** Seconds, and what decides the moments; each seed is another run. */
@@ -149,14 +150,6 @@ async function offsetOf({ report }: Worker): Promise<Worker["offset"]> {
   return { low, high };
 }
 
-async function until(what: string, holds: () => boolean | Promise<boolean>): Promise<void> {
-  const start = clock();
-  while (!await holds()) {
-    if (clock() - start > 40_000) throw new Error(`Seed ${SEED}: ${what} within 40 s: no`);
-    await sleep(20);
-  }
-}
-
 /** A session, and when its revocation was certainly committed, by our clock. */
 interface Session {
   readonly id: string;
@@ -213,7 +206,7 @@ async function validateAll(what: string, sessions: Session[]): Promise<void> {
   const pairs = sessions.map(({ id, cookie }) => [id, cookie] as const);
   for (const { send } of workers) send({ order: "validate", sessions: pairs });
   for (const { name, report } of workers) {
-    await until(`${name}: answers from memory ${what}`, async () => {
+    await until(`seed ${SEED}: ${name}: answers from memory ${what}`, async () => {
       const seen = Object.values((await report()).sessions);
       return seen.length === sessions.length && seen.every(({ remembered }) => remembered > 0);
     });

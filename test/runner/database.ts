@@ -1,6 +1,7 @@
 import process from "node:process";
 import postgres from "postgres";
 import { migrate, type Sql } from "../../mod.ts";
+import { until } from "./until.ts";
 
 /** A database of its own for one test file, on the server that the test command started. */
 export interface Database {
@@ -37,14 +38,12 @@ export async function openDatabase(
     url,
     sql,
     clients: { "postgres.js": sql, ...(bun && { "Bun.SQL": bun.sql }) },
-    waiting: async () => {
-      for (let tries = 0; tries < 2000; tries++) {
+    waiting: () =>
+      until("something waits for a lock", async () => {
         const [row] = await admin`select from pg_stat_activity
           where datname = ${name} and wait_event_type = 'Lock' limit 1`;
-        if (row) return;
-      }
-      throw new Error("Nothing waits for a lock");
-    },
+        return row !== undefined;
+      }),
     close: async () => {
       await bun?.close();
       await sql.end({ timeout: 5 });

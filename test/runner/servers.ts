@@ -7,6 +7,7 @@ import { type AddressInfo, connect, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
+import { until } from "./until.ts";
 
 /** Where Debian puts PostgreSQL 15's programs and PgBouncer, or PGBOUNCER says; undefined where they are not. */
 export const postgres15: string | undefined = where("/usr/lib/postgresql/15");
@@ -56,7 +57,7 @@ ${Object.entries(settings).map(([name, value]) => `${name} = ${value}\n`).join("
   const user = process.getuid?.() === 0 ? ["-u", "nobody"] : [];
   const child = spawn(program, [...user, "-q", file], { stdio: "ignore" });
   const exited = once(child, "exit");
-  await listening(own);
+  await until("PgBouncer listens", () => isListening(own));
   return {
     url: Object.assign(new URL(database), { hostname: "127.0.0.1", port: String(own) }).href,
     /** Leads to the server of another database: a changed configuration, and RELOAD. */
@@ -81,13 +82,9 @@ async function freePort(): Promise<number> {
   return port;
 }
 
-async function listening(port: number): Promise<void> {
-  for (let tries = 0; tries < 200; tries++) {
-    const socket = connect(port, "127.0.0.1");
-    const heard = await once(socket, "connect").then(() => true, () => false);
-    socket.destroy();
-    if (heard) return;
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
-  throw new Error("PgBouncer does not listen");
+async function isListening(port: number): Promise<boolean> {
+  const socket = connect(port, "127.0.0.1");
+  const isHeard = await once(socket, "connect").then(() => true, () => false);
+  socket.destroy();
+  return isHeard;
 }

@@ -1,0 +1,15 @@
+/**
+ * Resolves when a condition holds. A busy machine takes seconds for what otherwise takes milliseconds; so the limit is
+ * one of time, and far off.
+ */
+export async function until(
+  what: string,
+  holds: () => boolean | Promise<boolean>,
+  seconds = 60,
+): Promise<void> {
+  const end = performance.now() + seconds * 1000;
+  while (!await holds()) {
+    if (performance.now() > end) throw new Error(`Not within ${seconds} s: ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+}
