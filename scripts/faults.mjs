@@ -1,15 +1,16 @@
 // npm run test:faults: breaks servers, networks and disks under load, for some minutes.
 // npm run test:faults -- failover patroni: these alone.
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import process from "node:process";
+import { openFolder } from "./guard.mjs";
 import { install } from "./install.mjs";
 import { bin, root, run, stop } from "./run.mjs";
 
 await install();
-const folder = mkdtempSync(join(tmpdir(), "coatcheck-faults-"));
+const { folder, remove } = openFolder("faults");
 const report = join(folder, "report");
+writeFileSync(report, "");
 // Each client on the runtime that it is used on most.
 const runtimes = {
   "postgres.js": [bin("node"), "--import=./test/runner/node.mjs"],
@@ -24,7 +25,8 @@ try {
     if (!await run([...command, program, ...process.argv.slice(2)], { env })) hasEnded = false;
     if (stop.aborted) break;
   }
-  const rows = readFileSync(report, "utf8").trim().split("\n").map((line) => JSON.parse(line));
+  const lines = readFileSync(report, "utf8").split("\n").filter(Boolean);
+  const rows = lines.map((line) => JSON.parse(line));
   print(rows);
   const count = (outcome) => rows.filter((it) => it.outcome === outcome).length;
   for (const { fault, client, seen } of rows.filter(({ outcome }) => outcome === "not run")) {
@@ -35,7 +37,7 @@ try {
   console.log(`\n${count("passed")} passed, ${failed} failed`);
   process.exitCode = failed > 0 || count("passed") === 0 ? 1 : 0;
 } finally {
-  rmSync(folder, { recursive: true, force: true });
+  remove();
 }
 
 function print(rows) {

@@ -6,18 +6,17 @@ import {
   existsSync,
   lchownSync,
   mkdirSync,
-  mkdtempSync,
   readdirSync,
   readFileSync,
   rmSync,
   statSync,
   writeFileSync,
 } from "node:fs";
+import { once } from "node:events";
 import { createServer } from "node:net";
-import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import process from "node:process";
-import { run } from "./run.mjs";
+import { afterwards, openFolder } from "./guard.mjs";
 
 /**
  * Starts a server on a free port of the loopback address.
@@ -33,8 +32,7 @@ import { run } from "./run.mjs";
  * `restart` stops it at once with SIGINT, or as a crash does with SIGQUIT, and starts it again on its port.
  */
 export async function startPostgres(folder, settings = [], programs = undefined) {
-  const temporary = mkdtempSync(join(tmpdir(), "coatcheck-"));
-  const cleanUp = () => rmSync(temporary, { recursive: true, force: true });
+  const { folder: temporary, remove } = openFolder("postgres");
   try {
     const place = await prepare(folder ?? temporary, temporary, programs);
     const { url, exited, server } = await serve(place, settings);
@@ -45,7 +43,7 @@ export async function startPostgres(folder, settings = [], programs = undefined)
     };
     const stop = async () => {
       await end("SIGINT");
-      cleanUp();
+      remove();
     };
     const restart = async (signal) => {
       await end(signal);
@@ -53,7 +51,7 @@ export async function startPostgres(folder, settings = [], programs = undefined)
     };
     return { url, kept: place.home !== temporary, exited, stop, restart };
   } catch (error) {
-    cleanUp();
+    remove();
     throw error;
   }
 }
@@ -92,10 +90,13 @@ export async function prepare(home, temporary, native) {
     writeFileSync(secret, randomBytes(24).toString("hex"), { mode: 0o600 });
     own(home, user);
     const flags = ["-D", data, "-U", "postgres", "-A", "scram-sha-256", `--pwfile=${secret}`];
-    const initdb = [program("initdb"), ...flags, "-E", "UTF8", "--no-locale", "--no-sync"];
-    if (!await run(initdb, { ...user, cwd: home, stdio: ["ignore", "ignore", "inherit"] })) {
-      throw new Error("PostgreSQL could not make its data folder: see above.");
-    }
+    const initdb = spawn(program("initdb"), [...flags, "-E", "UTF8", "--no-locale", "--no-sync"], {
+      ...user,
+      cwd: home,
+      stdio: ["ignore", "ignore", "inherit"],
+    });
+    const [code] = await once(initdb, "exit");
+    if (code !== 0) throw new Error("PostgreSQL could not make its data folder: see above.");
   }
   return { home, data, password: readFileSync(secret, "utf8"), user, program };
 }
@@ -117,6 +118,7 @@ export async function serve({ home, data, password, user, program }, settings, p
     stdio: ["ignore", "ignore", "pipe"],
   });
   const exited = new Promise((resolve) => server.once("exit", () => resolve()));
+  void exited.then(afterwards(`kill -INT ${server.pid}`));
   await ready(server, join(data, "postmaster.pid"));
   const url = `postgres://postgres:${password}@127.0.0.1:${port}/postgres`;
   return { url, server, exited };

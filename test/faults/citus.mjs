@@ -1,11 +1,11 @@
 // F27: a worker of Citus that is lost, and comes back, or is replaced by its standby.
 import assert from "node:assert/strict";
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import process from "node:process";
 import { setTimeout as sleep } from "node:timers/promises";
 import { createSession, revokeSession, revokeSessions, validateSession } from "../../mod.ts";
+import { openFolder } from "../../scripts/guard.mjs";
 import { nobody, own } from "../../scripts/postgres.mjs";
 import { prepare } from "../runner/citus.ts";
 import { startCluster } from "../runner/cluster.mjs";
@@ -22,7 +22,7 @@ async function withCitus(run) {
   if (!postgres15 || !existsSync(join(postgres15, "lib", "citus.so"))) {
     throw new NotRun("the PostgreSQL 15 of Debian has no Citus");
   }
-  const folder = mkdtempSync(join(tmpdir(), "coatcheck-citus-"));
+  const { folder, remove } = openFolder("citus");
   const user = process.getuid() === 0 ? nobody() : {};
   // With it, the nodes sign in to each other.
   process.env.PGPASSFILE = join(folder, "passwords");
@@ -70,7 +70,7 @@ async function withCitus(run) {
   } finally {
     await cluster.stop();
     delete process.env.PGPASSFILE;
-    rmSync(folder, { recursive: true });
+    remove();
   }
 }
 

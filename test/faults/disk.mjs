@@ -30,6 +30,7 @@ import {
   updateSession,
   validateSession,
 } from "../../mod.ts";
+import { afterwards } from "../../scripts/guard.mjs";
 import { withCookie } from "../runner/database.ts";
 import { startTraffic } from "../runner/traffic.ts";
 import { errorsOf, NotRun, requireNone, userOf, withCluster, withPool } from "./servers.mjs";
@@ -40,6 +41,7 @@ async function withDisk(size, run) {
     throw new NotRun("a small disk is mounted as a tmpfs, by root on Linux");
   }
   const folder = mkdtempSync(join(tmpdir(), "coatcheck-disk-"));
+  const forget = afterwards(`umount --lazy '${folder}'; rmdir '${folder}'`);
   try {
     try {
       execFileSync("mount", ["-t", "tmpfs", "-o", `size=${size}m`, "tmpfs", folder], {
@@ -56,6 +58,7 @@ async function withDisk(size, run) {
     }
   } finally {
     rmdirSync(folder);
+    forget();
   }
 }
 

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { batched, createSession, validateSession } from "../../mod.ts";
+import { afterwards } from "../../scripts/guard.mjs";
 import { openDatabase, withCookie } from "../runner/database.ts";
 import { sweepExpired } from "../runner/expired.ts";
 import { openProxy } from "../runner/proxy.mjs";
@@ -67,6 +68,7 @@ async function losePackets({ port }, percent) {
   } catch ({ stderr, message }) {
     throw new NotRun(`nft cannot lose packets here: ${stderr || message}`);
   }
+  const forget = afterwards(`nft delete table ${table}`);
   try {
     await sleep(20_000);
     const counters = nft(["list", "table", ...table.split(" ")]).matchAll(/packets (\d+)/g);
@@ -75,6 +77,7 @@ async function losePackets({ port }, percent) {
     return `${sent} and ${received} packets lost`;
   } finally {
     nft(["delete", "table", ...table.split(" ")]);
+    forget();
   }
 }
 

@@ -2,10 +2,10 @@
 import { spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import process from "node:process";
+import { afterwards, openFolder } from "../../scripts/guard.mjs";
 import { freePort, nobody, own } from "../../scripts/postgres.mjs";
 import { openProxy } from "../runner/proxy.mjs";
 import { postgres15 } from "../runner/servers.ts";
@@ -32,7 +32,7 @@ async function startPatroni() {
     }
   }
   const user = process.getuid() === 0 ? nobody() : {};
-  const folder = mkdtempSync(join(tmpdir(), "coatcheck-patroni-"));
+  const { folder, remove } = openFolder("patroni");
   own(folder, user);
   const programs = [];
   const start = (program, args, name) => {
@@ -47,7 +47,9 @@ async function startPatroni() {
     for (const stream of [child.stdout, child.stderr]) {
       stream.setEncoding("utf8").on("data", (text) => output.push(text));
     }
-    const started = { name, child, exited: once(child, "exit"), output };
+    const exited = once(child, "exit");
+    void exited.then(afterwards(`kill -TERM ${child.pid}`));
+    const started = { name, child, exited, output };
     programs.push(started);
     return started;
   };
@@ -59,7 +61,7 @@ async function startPatroni() {
         await Promise.race([exited, sleep(30_000).then(() => child.kill("SIGKILL"))]);
       }
     }
-    rmSync(folder, { recursive: true, force: true });
+    remove();
   };
   try {
     const [clients, peers] = [await freePort(), await freePort()];

@@ -2,7 +2,6 @@
 import { appendFileSync } from "node:fs";
 import process from "node:process";
 import { catchStrays } from "../runner/pools.ts";
-import { stop } from "../../scripts/run.mjs";
 import { NotRun } from "./servers.mjs";
 
 const groups = ["failover", "patroni", "pooler", "disk", "citus", "load"];
@@ -18,7 +17,6 @@ let failed = 0;
 for (const name of asked.length > 0 ? asked : groups) {
   const { faults } = await import(`./${name}.mjs`);
   for (const { fault, expected, clients, run } of faults) {
-    if (stop.aborted) process.exit(1);
     if (clients && !clients.includes(client)) continue;
     const start = performance.now();
     let [outcome, seen] = ["passed", ""];

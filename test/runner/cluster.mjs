@@ -1,19 +1,11 @@
 // A PostgreSQL with standbys, which can be killed, started again and promoted.
 import { spawnSync } from "node:child_process";
-import {
-  cpSync,
-  existsSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  writeFileSync,
-} from "node:fs";
-import { tmpdir } from "node:os";
+import { cpSync, existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import process from "node:process";
 import { setTimeout as sleep } from "node:timers/promises";
 import postgres from "postgres";
+import { openFolder } from "../../scripts/guard.mjs";
 import { freePort, own, prepare, serve } from "../../scripts/postgres.mjs";
 
 /**
@@ -23,11 +15,11 @@ import { freePort, own, prepare, serve } from "../../scripts/postgres.mjs";
  * are those of every server. Without `follow`, each is a primary of its own.
  */
 export async function startCluster({ standbys = 1, follow = true, settings = [], programs } = {}) {
-  const folder = mkdtempSync(join(tmpdir(), "coatcheck-cluster-"));
+  const { folder, remove } = openFolder("cluster");
   const nodes = [];
   const stop = async () => {
     for (const node of nodes) await node.stop();
-    rmSync(folder, { recursive: true, force: true });
+    remove();
   };
   try {
     const place = await prepare(folder, folder, programs);

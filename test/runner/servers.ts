@@ -1,12 +1,12 @@
 // Servers that npm does not have, where this machine has them.
 import { spawn } from "node:child_process";
-import { chmod, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { chmod, writeFile } from "node:fs/promises";
 import { existsSync } from "node:fs";
 import { once } from "node:events";
 import { type AddressInfo, connect, createServer } from "node:net";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
+import { afterwards, openFolder } from "../../scripts/guard.mjs";
 import { until } from "./until.ts";
 
 /** Where Debian puts PostgreSQL 15's programs and PgBouncer, or PGBOUNCER says; undefined where they are not. */
@@ -31,7 +31,7 @@ export async function startPgBouncer(
 ): Promise<
   { url: string; retarget: (database: string) => Promise<void>; close: () => Promise<void> }
 > {
-  const folder = await mkdtemp(join(tmpdir(), "coatcheck-pgbouncer-"));
+  const { folder, remove } = openFolder("pgbouncer");
   const own = await freePort();
   const file = join(folder, "pgbouncer.ini");
   const configure = (database: string) => {
@@ -57,6 +57,7 @@ ${Object.entries(settings).map(([name, value]) => `${name} = ${value}\n`).join("
   const user = process.getuid?.() === 0 ? ["-u", "nobody"] : [];
   const child = spawn(program, [...user, "-q", file], { stdio: "ignore" });
   const exited = once(child, "exit");
+  void exited.then(afterwards(`kill -INT ${child.pid}`));
   await until("PgBouncer listens", () => isListening(own));
   return {
     url: Object.assign(new URL(database), { hostname: "127.0.0.1", port: String(own) }).href,
@@ -68,7 +69,7 @@ ${Object.entries(settings).map(([name, value]) => `${name} = ${value}\n`).join("
     close: async () => {
       child.kill("SIGINT");
       await exited;
-      await rm(folder, { recursive: true });
+      remove();
     },
   };
 }
