@@ -4,6 +4,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { join } from "node:path";
 import process from "node:process";
+import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import postgres from "postgres";
 import {
@@ -108,6 +109,32 @@ describe("a table in use", () => {
       }
     });
   });
+});
+
+describe("an outage of three seconds under load", () => {
+  for (const [driver, open] of Object.entries(pools)) {
+    test(`is over for every call a second after the database is back, through ${driver}`, async () => {
+      const proxy = await openProxy(db.url);
+      const pool = open([proxy.url], 10);
+      try {
+        const traffic = startTraffic(pool.sql, { workers: 10, userOf });
+        await traffic.succeeded(100);
+        proxy.cut();
+        await sleep(3000);
+        await proxy.resume();
+        // What was called before may have until then.
+        await sleep(1100);
+        const before = new Map(traffic.seen.errors);
+        assert.ok(before.size > 0);
+        await sleep(3000);
+        const { wrong, errors } = await traffic.stop();
+        assert.deepEqual([wrong, errors], [[], before]);
+      } finally {
+        await pool.end();
+        proxy.cut();
+      }
+    });
+  }
 });
 
 describe("a database whose transactions are serializable", () => {

@@ -25,6 +25,7 @@ export const pools: Record<string, OpenPool> = {
       prepare,
       onnotice: () => {},
       connect_timeout: 5,
+      backoff: () => 0.1,
     });
     return { sql: sql as unknown as Pool["sql"], end: () => sql.end({ timeout: 0 }) };
   },
