@@ -12,7 +12,10 @@ export interface SessionCache {
    * does not count. While the database is unreachable, nothing is noticed; that is made up for afterwards. What
    * `onEnd` throws changes nothing. Returns a function that ends the watch.
    */
-  readonly watch: (session: Pick<Session, "id" | "expiresAt">, onEnd: () => unknown) => () => void;
+  readonly watch: (
+    session: Pick<Session, "id" | "expiresAt"> & Partial<Pick<Session, "authenticatedAt">>,
+    onEnd: () => unknown,
+  ) => () => void;
   /** Returns figures for your monitoring. */
   readonly stats: () => SessionCacheStats;
   /** Stops listening. The cache is empty after that, and each validation asks the database. */

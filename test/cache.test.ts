@@ -765,6 +765,20 @@ describe("watch", () => {
     });
   }
 
+  test("calls at the deadline that a re-authentication has moved before the database was asked", async () => {
+    const { cache } = await open({ maxStaleness: 1 });
+    const { session, headers } = await createSession("ada", db.sql, { absoluteTimeout: 1 });
+    await new Promise((resolve) => setTimeout(resolve, 700));
+    const policy = { absoluteTimeout: 2 };
+    const renewed = await reauthenticateSession(withCookie(headers), db.sql, policy);
+    assert.ok(renewed.session);
+    let endedAt = 0;
+    cache.watch(session, () => endedAt = Date.now());
+    await until("called", () => endedAt > 0);
+    const later = renewed.session.authenticatedAt.getTime() - session.authenticatedAt.getTime();
+    assert.ok(endedAt >= session.expiresAt.getTime() + later - 50);
+  });
+
   test("calls all that watch, also if one throws; and none that has stopped, or whose session is changed", async () => {
     const { cache } = await open({ maxStaleness: 1 });
     const { session, headers } = await createSession("ada", db.sql);
@@ -796,6 +810,10 @@ describe("watch", () => {
     const { session } = await createSession("ada", db.sql);
     assert.throws(() => cache.watch({ ...session, id: "x" }, () => {}), RangeError);
     assert.throws(() => cache.watch({ id: session.id } as never, () => {}), TypeError);
+    assert.throws(
+      () => cache.watch({ ...session, authenticatedAt: 1 as never }, () => {}),
+      TypeError,
+    );
     assert.throws(() => cache.watch(session, undefined as never), TypeError);
   });
 });

@@ -196,11 +196,15 @@ export async function createSessionCache(options: SessionCacheOptions): Promise<
     },
   };
   const cache: SessionCache & { readonly [VALIDATION_CACHE]: ValidationCache } = {
-    watch({ id, expiresAt }, onEnd) {
+    watch(session, onEnd) {
+      const { id, expiresAt, authenticatedAt } = session;
       requireSessionId("watch: session.id", id);
       requireDate("watch: session.expiresAt", expiresAt);
+      if (authenticatedAt !== undefined) {
+        requireDate("watch: session.authenticatedAt", authenticatedAt);
+      }
       requireFunction("watch: onEnd", onEnd);
-      const stop = watches.add(id.toLowerCase(), expiresAt, onEnd);
+      const stop = watches.add({ ...session, id: id.toLowerCase() }, onEnd);
       checkWatches();
       return stop;
     },

@@ -1,3 +1,4 @@
+import type { SessionCache } from "../cached.ts";
 import { notify } from "../events.ts";
 import { readNumber, toDate } from "../session.ts";
 import { arrayOf, type Call, query } from "../sql.ts";
@@ -7,7 +8,7 @@ import { FIND_LIVE } from "./statements.ts";
 export interface Watches {
   readonly size: () => number;
   /** Adds a watch; returns a function that ends it. */
-  readonly add: (id: string, expiresAt: Date, onEnd: () => unknown) => () => void;
+  readonly add: (session: Parameters<SessionCache["watch"]>[0], onEnd: () => unknown) => () => void;
   /** Reports that a session has ended. */
   readonly end: (id: string) => void;
   /** Reports that any session may have ended unnoticed. */
@@ -21,7 +22,7 @@ export interface Watches {
 /** A watch. Instants in milliseconds since 1970. */
 interface Watch {
   expiresAt: number;
-  /** When the user last proved their identity; unset until the database is asked. */
+  /** When the user last proved their identity, as far as the deadline says; unset if the database must say it. */
   authenticatedAt?: number;
   readonly onEnd: () => unknown;
 }
@@ -97,8 +98,9 @@ export function openWatches(call: Call, onFound: (id: string) => void): Watches 
 
   return {
     size: () => watches.size,
-    add(id, expiresAt, onEnd) {
+    add({ id, expiresAt, authenticatedAt }, onEnd) {
       const watch: Watch = { expiresAt: expiresAt.getTime(), onEnd };
+      if (authenticatedAt) watch.authenticatedAt = authenticatedAt.getTime();
       const own = watches.get(id) ?? new Set();
       watches.set(id, own.add(watch));
       doubtful.add(id);

@@ -156,14 +156,15 @@ const MAX_WATCHES = 100;
 /** Milliseconds after which a socket closes by itself, if it does. */
 const LONGEST_SOCKET = 20_000;
 
-function watchSome({ id, expiresAt }) {
+function watchSome(session) {
   if (watched.size >= MAX_WATCHES) return;
   const n = ++watches;
   const own = watched;
+  const { id, expiresAt } = session;
   own.set(n, id);
   const opened = { has: "opened", n, id, expiresAt: expiresAt.getTime(), at: Date.now() };
   send({ watch: { ...opened, cache: generation } });
-  const stop = cache.watch({ id, expiresAt }, () => {
+  const stop = cache.watch(session, () => {
     own.delete(n);
     send({ watch: { has: "told", n, at: Date.now(), turn: ++turn } });
   });
