@@ -779,6 +779,37 @@ describe("watch", () => {
     assert.ok(endedAt >= session.expiresAt.getTime() + later - 50);
   });
 
+  test("leaves a deadline alone that is newer than the answer", async () => {
+    let release = () => {};
+    const held = new Promise<void>((resolve) => release = resolve);
+    let isAnswered = false;
+    const answersLate: Sql = (strings, ...values) => {
+      const pending = db.sql(strings, ...values as never[]);
+      if (isAnswered || !strings.join().includes("concat_ws")) return pending;
+      return pending.then(async (rows) => {
+        isAnswered = true;
+        await held;
+        return rows;
+      });
+    };
+    const { cache } = await open({ sql: answersLate, maxStaleness: 1 });
+    const { session, headers } = await createSession("ada", db.sql);
+    cache.watch(session, () => {});
+    await until("answered", () => isAnswered);
+    await new Promise((resolve) => setTimeout(resolve, 900));
+    const renewed = await reauthenticateSession(withCookie(headers), db.sql);
+    assert.ok(renewed.session);
+    let calls = 0;
+    // The policy of this watch ends it a second after the proof.
+    const expiresAt = new Date(renewed.session.authenticatedAt.getTime() + 1000);
+    const stop = cache.watch({ ...renewed.session, expiresAt }, () => calls++);
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    release();
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    assert.equal(calls, 0);
+    stop();
+  });
+
   test("calls all that watch, also if one throws; and none that has stopped, or whose session is changed", async () => {
     const { cache } = await open({ maxStaleness: 1 });
     const { session, headers } = await createSession("ada", db.sql);

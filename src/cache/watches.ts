@@ -52,8 +52,15 @@ export function openWatches(call: Call, onFound: (id: string) => void): Watches 
   }
 
   /** Moves the deadlines as far as the last proof of identity has moved, and ends what is past its own. */
-  function move(id: string, expiresAt: number, authenticatedAt: number): void {
+  function move(
+    asked: ReadonlySet<Watch>,
+    id: string,
+    expiresAt: number,
+    authenticatedAt: number,
+  ): void {
     for (const watch of watches.get(id) ?? []) {
+      // One that was added meanwhile may know of a later proof, and is asked about next.
+      if (!asked.has(watch)) continue;
       const by = authenticatedAt - (watch.authenticatedAt ?? authenticatedAt);
       // A policy may have lowered it.
       watch.expiresAt = Math.min(expiresAt, watch.expiresAt + by);
@@ -71,6 +78,7 @@ export function openWatches(call: Call, onFound: (id: string) => void): Watches 
 
   async function ask(ids: string[]): Promise<boolean> {
     for (const id of ids) doubtful.delete(id);
+    const asked = new Set(ids.flatMap((id) => [...watches.get(id) ?? []]));
     try {
       const [[isStandby, live] = []] = await query(call, FIND_LIVE, [arrayOf(ids)]);
       if (isStandby !== "false") throw new Error("A standby may not know yet");
@@ -83,7 +91,7 @@ export function openWatches(call: Call, onFound: (id: string) => void): Watches 
       for (const id of ids) {
         const [expiresAt, authenticatedAt] = found.get(id) ?? [];
         if (expiresAt !== undefined && authenticatedAt !== undefined) {
-          move(id, expiresAt, authenticatedAt);
+          move(asked, id, expiresAt, authenticatedAt);
         } else {
           onFound(id);
           end(id);
