@@ -1,6 +1,7 @@
 import { driverError } from "./errors.ts";
 import {
   abandon,
+  afterLoss,
   isNotSupported,
   requireSql,
   rowsOf,
@@ -103,6 +104,7 @@ function openQueue(sql: Sql, kinds: readonly Kind[]) {
     try {
       resolve(await sql(one.strings, ...one.order.map((number) => values[number - 1] as SqlValue)));
     } catch (error) {
+      await afterLoss(error);
       reject(error);
     }
   });
@@ -115,6 +117,7 @@ function openQueue(sql: Sql, kinds: readonly Kind[]) {
       const json = JSON.stringify(calls.map(({ values }) => values));
       resolveEach(calls, await sql(kind.many.strings, json));
     } catch (error) {
+      await afterLoss(error);
       if (isNotSupported(error)) unsupported.add(kind);
       const isAboutAll = ABOUT_ALL.test(driverError(error).sqlstate ?? "08");
       for (const call of calls) {

@@ -97,6 +97,7 @@ export async function query(
     pending = sql(strings, ...parameters);
     result = await Promise.race([pending, timeout]);
   } catch (error) {
+    await afterLoss(error);
     throw translate?.(error) ?? storeError(caller, error, kindOf(error));
   } finally {
     clearTimeout(timer);
@@ -108,6 +109,17 @@ export async function query(
   const rows = rowsOf(result);
   if (!rows) throw unexpected(caller, "rows", kindOf(result));
   return rows.map((row) => readRow(caller, row, call, columns));
+}
+
+/**
+ * Waits for the next turn of the event loop if a connection was lost. postgres.js 3.4.9 fails its queries before it
+ * notes that the connection is closed: a query that is sent in between is never answered, nor is any that follows it
+ * on that place of the pool.
+ */
+export async function afterLoss(error: unknown): Promise<void> {
+  if (driverError(error).sqlstate === undefined) {
+    await new Promise((resolve) => setTimeout(resolve));
+  }
 }
 
 /** Statements that a server has refused as a feature that it does not have. */

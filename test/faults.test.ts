@@ -4,6 +4,7 @@ import { type AddressInfo, createServer, type Server, type Socket } from "node:n
 import process from "node:process";
 import postgres from "postgres";
 import {
+  batched,
   createSession,
   createToken,
   getUserId,
@@ -346,6 +347,46 @@ for (const [driver, connect] of Object.entries(drivers)) {
       const { session } = await createSession(username, db.sql, limited);
       const live = await listSessions(userId, db.sql);
       assert.deepEqual(live.map(({ id }) => id), [session.id]);
+    });
+
+    test("that resets the connection between the statements of a sign-in is reached by the next call", async () => {
+      await between(connect, async ({ sql }, proxy) => {
+        let sent = 0;
+        const losing: Sql = (strings, ...values) => {
+          if (++sent === 2) proxy.cutReply("resetAndDestroy");
+          return sql(strings, ...values);
+        };
+        const signIn = async (sql: Sql) =>
+          createSession("ada", sql, { ...SLOW, replaces: await signedIn() });
+        // Prepares the statements: postgres.js sends no second one while it prepares.
+        await signIn(sql);
+        await fails(signIn(losing), UNREACHED);
+        // The INSERT, the revocation, and the DELETE of the new session, which comes at once.
+        assert.equal(sent, 3);
+        await proxy.resume();
+        for (let i = 0; i < 3; i++) assert.ok((await createSession("ada", sql)).session);
+      });
+    });
+
+    test("that resets the connection while batched calls wait fails those under way, and answers the others", async () => {
+      const headers = await signedIn();
+      await between(connect, async (client, proxy) => {
+        const sql = batched(client.sql);
+        const validate = () => validateSession(headers, sql);
+        await validate();
+        proxy.cutReply("resetAndDestroy");
+        // Each is sent by itself, and the next ones wait for one of them.
+        const failing: Promise<void>[] = [];
+        for (let i = 0; i < 2; i++) {
+          failing.push(fails(validate(), UNREACHED));
+          await null;
+        }
+        const waiting = Array.from({ length: 20 }, validate);
+        await Promise.all(failing);
+        await proxy.resume();
+        for (const { session } of await Promise.all(waiting)) assert.ok(session);
+        for (let i = 0; i < 3; i++) assert.ok((await validate()).session);
+      });
     });
 
     test("that closed the idle connection is reached by the next call", async () => {

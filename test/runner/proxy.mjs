@@ -20,7 +20,8 @@ export async function openProxy(target) {
   let bytesPerSecond = Infinity;
   let passes = Promise.resolve();
   let open = () => {};
-  let cutsReply = false;
+  /** @type {"destroy" | "resetAndDestroy" | undefined} */
+  let cutReply;
   /** @type {string | undefined} */
   let cutText;
 
@@ -30,18 +31,20 @@ export async function openProxy(target) {
       sockets.add(it);
       it.setNoDelay().on("error", () => {}).on("close", () => sockets.delete(it));
     }
-    passOn(socket, upstream, (chunk) => cutText !== undefined && chunk.includes(cutText));
-    passOn(upstream, socket, () => cutsReply);
+    const asks = (chunk) => cutText !== undefined && chunk.includes(cutText);
+    passOn(socket, upstream, (chunk) => asks(chunk) ? "destroy" : undefined);
+    passOn(upstream, socket, () => cutReply);
   });
 
   /** Passes on in order what comes, each piece after its delay, and then the end. */
-  function passOn(from, to, isCut) {
+  function passOn(from, to, howToCut) {
     let held = 0;
     let due = 0;
     let last = Promise.resolve();
     const then = (step) => last = last.then(step);
     from.on("data", (chunk) => {
-      if (isCut(chunk)) return void [from, to].forEach((it) => it.destroy());
+      const cut = howToCut(chunk);
+      if (cut) return void [from, to].forEach((it) => it[cut]());
       held += chunk.length;
       if (held > HELD) from.pause();
       // Counted from now: what comes together is delayed together.
@@ -83,7 +86,7 @@ export async function openProxy(target) {
   };
   /** Passes all on again, at once, and listens again after a cut. */
   const resume = async () => {
-    [latency, bytesPerSecond, cutsReply, cutText] = [() => 0, Infinity, false, undefined];
+    [latency, bytesPerSecond, cutReply, cutText] = [() => 0, Infinity, undefined, undefined];
     open();
     await closed;
     if (closed) await listen(port);
@@ -117,9 +120,9 @@ export async function openProxy(target) {
     trickle: (bytes) => {
       bytesPerSecond = bytes;
     },
-    /** Ends each connection when the server answers on it. */
-    cutReply: () => {
-      cutsReply = true;
+    /** Ends each connection when the server answers on it; or resets it, as a network does that has forgotten it. */
+    cutReply: (/** @type {"destroy" | "resetAndDestroy"} */ how = "destroy") => {
+      cutReply = how;
     },
     /** Ends each connection on which a client sends a text, before it has passed. */
     cutRequest: (text) => {
