@@ -79,7 +79,8 @@ select $1::text as call,
     and isfinite(s.created_at) and isfinite(s.expires_at)
     and pg_catalog.jsonb_typeof(s.data) = 'object'
     and s.last_seen_at between found.now - interval '1 second'
-      and found.now + interval '1 second')::text as is_intact
+      and found.now + interval '1 second')::text as is_intact,
+  (pg_catalog.current_setting('citus.shard_count', true) is not null)::text as is_citus
 from found
 left join s on true
 where found.id is not null;
@@ -129,7 +130,8 @@ select $1::text as call,
     and isfinite(s.created_at) and isfinite(s.expires_at)
     and pg_catalog.jsonb_typeof(s.data) = 'object'
     and s.last_seen_at between found.now - interval '1 second'
-      and found.now + interval '1 second'))::text as is_intact
+      and found.now + interval '1 second'))::text as is_intact,
+  (pg_catalog.current_setting('citus.shard_count', true) is not null)::text as is_citus
 from found
 left join s on true
 where found.id is not null;
@@ -216,6 +218,7 @@ select $1::text as call,
     and pg_catalog.jsonb_typeof(s.data) = 'object'
     and s.last_seen_at between found.now - interval '1 second'
       and found.now + interval '1 second')::text as is_intact,
+  (pg_catalog.current_setting('citus.shard_count', true) is not null)::text as is_citus,
   (select old.id::text from old) as guest,
   (octet_length(m.data::text) > 131072)::text as is_dropped
 from found
@@ -302,6 +305,7 @@ select $1::text as call,
     and pg_catalog.jsonb_typeof(s.data) = 'object'
     and s.last_seen_at between found.now - interval '1 second'
       and found.now + interval '1 second')::text as is_intact,
+  (pg_catalog.current_setting('citus.shard_count', true) is not null)::text as is_citus,
   (select old.id::text from old) as guest,
   (octet_length(m.data::text) > 131072)::text as is_dropped
 from found
@@ -344,7 +348,8 @@ select $1::text as call,
     and isfinite(s.created_at) and isfinite(s.expires_at)
     and pg_catalog.jsonb_typeof(s.data) = 'object'
     and s.last_seen_at between clock.now - interval '1 second'
-      and clock.now + interval '1 second')::text as is_intact
+      and clock.now + interval '1 second')::text as is_intact,
+  (pg_catalog.current_setting('citus.shard_count', true) is not null)::text as is_citus
 from s cross join clock;
 
 -- DISCARD
@@ -1383,7 +1388,8 @@ select g.call,
     and isfinite(s.created_at) and isfinite(s.expires_at)
     and pg_catalog.jsonb_typeof(s.data) = 'object'
     and s.last_seen_at between statement_timestamp() - interval '1 second'
-      and statement_timestamp() + interval '1 second'))::text as is_intact
+      and statement_timestamp() + interval '1 second'))::text as is_intact,
+  (pg_catalog.current_setting('citus.shard_count', true) is not null)::text as is_citus
 from given g
 left join s on s.id = g.id
 where g.user_id is not null;
@@ -1444,7 +1450,8 @@ select g.call,
     and isfinite(s.created_at) and isfinite(s.expires_at)
     and pg_catalog.jsonb_typeof(s.data) = 'object'
     and s.last_seen_at between statement_timestamp() - interval '1 second'
-      and statement_timestamp() + interval '1 second'))::text as is_intact
+      and statement_timestamp() + interval '1 second'))::text as is_intact,
+  (pg_catalog.current_setting('citus.shard_count', true) is not null)::text as is_citus
 from given g
 left join s on s.id = g.id
 where g.user_id is not null;

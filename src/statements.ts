@@ -102,6 +102,10 @@ const sound = (now: string) =>
     and pg_catalog.jsonb_typeof(s.data) = 'object'
     and ${isNow("last_seen_at", now)}`;
 
+// Whether a new session may be reported before it is committed; see `requireCommitted` in create.ts.
+const IS_CITUS =
+  `(pg_catalog.current_setting('citus.shard_count', true) is not null)::text as is_citus`;
+
 // The same column of the row as it was before the statement, which subqueries read.
 const before = (column: string) =>
   `(
@@ -173,7 +177,7 @@ where found.id is not null`,
  * $1 the call; $2 username; $3 id; $4 digest of the secret; $5 absoluteTimeout; $6 persistent; $7 data.
  */
 export const CREATE: Statement = statement(
-  13,
+  14,
   `with found as materialized (
   select (
     select u.id
@@ -193,7 +197,8 @@ select $1::text as call,
   ${SESSION},
   (s.digest = pg_catalog.decode($4::text, 'hex') and s.user_id = found.id
     and ${isNow("authenticated_at", "found.now")}
-    and ${sound("found.now")})::text as is_intact
+    and ${sound("found.now")})::text as is_intact,
+  ${IS_CITUS}
 from found
 left join s on true
 where found.id is not null`,
@@ -207,7 +212,7 @@ where found.id is not null`,
  * $8 created at, or null for now; $9 expires at, or null for $5 from now.
  */
 export const INSERT: Statement = statement(
-  13,
+  14,
   `with found as materialized (
   select (
     select u.id
@@ -230,7 +235,8 @@ select $1::text as call,
   (s.digest = pg_catalog.decode($4::text, 'hex') and s.user_id = found.id
     and (coalesce($9::text::timestamptz <= found.now, false)
       or s.authenticated_at >= least($8::text::timestamptz, found.now - interval '1 second')
-    and ${sound("found.now")}))::text as is_intact
+    and ${sound("found.now")}))::text as is_intact,
+  ${IS_CITUS}
 from found
 left join s on true
 where found.id is not null`,
@@ -273,6 +279,7 @@ select $1::text as call,
   (s.digest = pg_catalog.decode($9::text, 'hex') and s.user_id = found.id
     and ${isNow("authenticated_at", "found.now")}
     and ${sound("found.now")})::text as is_intact,
+  ${IS_CITUS},
   (select old.id::text from old) as guest,
   (octet_length(m.data::text) > ${MAX_MERGED_DATA_BYTES})::text as is_dropped
 from found
@@ -288,7 +295,7 @@ where found.id is not null`;
  * $1 the call; $2 the guest's id; $3 digest of the presented secret; $4 absoluteTimeout; $5 idleTimeout; $6
  * rotationGrace; $7 username; $8 id; $9 digest of the secret; $10 persistent; $11 data; $12 the keys to keep.
  */
-export const CREATE_KEEPING: Statement = statement(15, /* @__PURE__ */ keeping("username", ""));
+export const CREATE_KEEPING: Statement = statement(16, /* @__PURE__ */ keeping("username", ""));
 
 /**
  * {@linkcode CREATE_KEEPING} for a user's key.
@@ -296,7 +303,7 @@ export const CREATE_KEEPING: Statement = statement(15, /* @__PURE__ */ keeping("
  * $1 to $12 as in CREATE_KEEPING, but $7 the user's key.
  */
 export const INSERT_KEEPING: Statement = statement(
-  15,
+  16,
   /* @__PURE__ */ keeping("id", " and u.username is not null"),
 );
 
@@ -306,7 +313,7 @@ export const INSERT_KEEPING: Statement = statement(
  * $1 the call; $2 id; $3 digest of the secret; $4 absoluteTimeout; $5 persistent; $6 data.
  */
 export const INSERT_GUEST: Statement = statement(
-  13,
+  14,
   `with clock as materialized (
   select statement_timestamp() as now
 ), s as (
@@ -321,7 +328,8 @@ select $1::text as call,
   ${SESSION},
   (s.digest = pg_catalog.decode($3::text, 'hex') and s.user_id is null
     and ${isNow("authenticated_at", "clock.now")}
-    and ${sound("clock.now")})::text as is_intact
+    and ${sound("clock.now")})::text as is_intact,
+  ${IS_CITUS}
 from s cross join clock`,
 );
 
@@ -1002,7 +1010,8 @@ select g.call,
   (s.digest = g.digest and s.user_id = g.user_id
     and (g.expires_at <= statement_timestamp()
       or s.authenticated_at >= least(g.created_at, statement_timestamp() - interval '1 second')
-    and ${sound("statement_timestamp()")}))::text as is_intact
+    and ${sound("statement_timestamp()")}))::text as is_intact,
+  ${IS_CITUS}
 from given g
 left join s on s.id = g.id
 where g.user_id is not null`;
@@ -1013,7 +1022,7 @@ where g.user_id is not null`;
  * $1 the calls, as a JSON array of arrays: the values $1 to $7 of each.
  */
 export const CREATE_MANY: Statement = statement(
-  13,
+  14,
   creation(
     "username",
     "",
@@ -1028,7 +1037,7 @@ export const CREATE_MANY: Statement = statement(
  * $1 the calls, as a JSON array of arrays: the values $1 to $9 of each.
  */
 export const INSERT_MANY: Statement = statement(
-  13,
+  14,
   creation(
     "id",
     " and u.username is not null",
