@@ -118,6 +118,8 @@ export function createOracle({ faults }) {
       session.begun++;
       call.versionLow = session.versionLow;
       call.authenticatedLow = session.authenticated;
+      call.lastSeenLow = session.lastSeen;
+      call.expiresLow = session.expires;
       for (let older = token.parent; older; older = older.parent) {
         older.childSeenAt ??= call.beginAt;
       }
@@ -725,9 +727,9 @@ export function createOracle({ faults }) {
       case "revoked":
         return isRevocation(session, revokedReason);
       case "idle":
-        return endAt >= session.lastSeen + session.policy.idleTimeout * 1000 - CLOCK;
+        return endAt >= call.lastSeenLow + session.policy.idleTimeout * 1000 - CLOCK;
       case "expired":
-        return endAt >= session.expires - CLOCK;
+        return endAt >= call.expiresLow - CLOCK;
       case "reused":
         return isReuse(call, call);
       case "stale":
