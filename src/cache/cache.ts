@@ -144,6 +144,8 @@ export async function createSessionCache(options: SessionCacheOptions): Promise<
       }
       entries.forget(id);
       if (event === "revoked") watches.end(id);
+      // It may have another deadline.
+      else watches.doubt(id);
     },
     onGap,
     onTick,
@@ -155,9 +157,16 @@ export async function createSessionCache(options: SessionCacheOptions): Promise<
     watches.doubt();
   }
 
+  let askedAt = clock();
   function onTick(): void {
+    // The database may be reached while nothing is heard: without triggers, or if only the listener is cut off.
+    const isDue = !isFresh() && between(askedAt, clock()) >= maxStaleness * 1000;
+    if (isDue) {
+      askedAt = clock();
+      watches.doubt();
+    }
     // A deadline is over, whether notifications arrive or not.
-    if (watches.expire() || isFresh()) void watches.check();
+    if (watches.expire() || isDue || isFresh()) void watches.check();
   }
 
   function checkWatches(): void {
