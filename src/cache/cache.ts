@@ -129,6 +129,8 @@ export async function createSessionCache(options: SessionCacheOptions): Promise<
   const watches = openWatches(call, entries.forget);
   let hits = 0;
   let misses = 0;
+  // When it was last asked about all watches, because nothing was heard.
+  let askedAt = clock();
 
   const notifications = openNotifications({
     ...call,
@@ -144,7 +146,7 @@ export async function createSessionCache(options: SessionCacheOptions): Promise<
       }
       entries.forget(id);
       if (event === "revoked") watches.end(id);
-      // It may have another deadline.
+      // It may have another deadline. The next tick asks.
       else watches.doubt(id);
     },
     onGap,
@@ -157,7 +159,6 @@ export async function createSessionCache(options: SessionCacheOptions): Promise<
     watches.doubt();
   }
 
-  let askedAt = clock();
   function onTick(): void {
     // The database may be reached while nothing is heard: without triggers, or if only the listener is cut off.
     const isDue = !isFresh() && between(askedAt, clock()) >= maxStaleness * 1000;

@@ -50,8 +50,8 @@ where not exists (
 
 /**
  * Finds which of some sessions have not ended, with their deadline and the last proof of identity. Takes no
- * lock. One row, which says too what time it is, and whether a standby has answered: it may not know of a session
- * or of its end.
+ * lock. One row, which says too what time it is, and whether a standby has answered: it may not know of a
+ * session or of its end.
  *
  * $1 the call; $2 the session ids, as an array.
  */
