@@ -49,13 +49,12 @@ with found as materialized (
     from coatcheck.users u
     where u.username = (select asked.username from pg_catalog.jsonb_populate_record(null::coatcheck.users,
         pg_catalog.jsonb_build_object('username', $2::text)) asked)
-  ) as id
+  ) as id, statement_timestamp() as now
 ), s as (
   insert into coatcheck.sessions as s
     (id, user_id, digest, created_at, authenticated_at, last_seen_at, expires_at, persistent, data)
-  select $3::text::uuid, found.id, pg_catalog.decode($4::text, 'hex'), statement_timestamp(),
-    statement_timestamp(), statement_timestamp(), statement_timestamp() + $5::text::interval,
-    $6::text::boolean, $7::text::jsonb
+  select $3::text::uuid, found.id, pg_catalog.decode($4::text, 'hex'), found.now, found.now, found.now,
+    found.now + $5::text::interval, $6::text::boolean, $7::text::jsonb
   from found
   where found.id is not null
   returning s.*
@@ -73,14 +72,15 @@ select $1::text as call,
   s.version::text as version,
   s.data::text as data,
   (s.digest = pg_catalog.decode($4::text, 'hex') and s.user_id = found.id
-    and s.authenticated_at between statement_timestamp() - interval '1 second'
-      and statement_timestamp() + interval '1 second'
+    and s.authenticated_at between found.now - interval '1 second'
+      and found.now + interval '1 second'
     and s.revoked_at is null
-    and s.expires_at > greatest(statement_timestamp(), s.created_at, s.authenticated_at, s.last_seen_at)
+    and s.expires_at > greatest(found.now, s.created_at, s.authenticated_at, s.last_seen_at)
     and isfinite(s.created_at) and isfinite(s.expires_at)
     and pg_catalog.jsonb_typeof(s.data) = 'object'
-    and s.last_seen_at between statement_timestamp() - interval '1 second'
-      and statement_timestamp() + interval '1 second')::text as is_intact
+    and s.last_seen_at between found.now - interval '1 second'
+      and found.now + interval '1 second')::text as is_intact,
+  (pg_catalog.current_setting('citus.shard_count', true) is not null)::text as is_citus
 from found
 left join s on true
 where found.id is not null;
@@ -98,14 +98,13 @@ with found as materialized (
     from coatcheck.users u
     where u.id = (select asked.id from pg_catalog.jsonb_populate_record(null::coatcheck.users,
         pg_catalog.jsonb_build_object('id', $2::text)) asked) and u.username is not null
-  ) as id
+  ) as id, statement_timestamp() as now
 ), s as (
   insert into coatcheck.sessions as s
     (id, user_id, digest, created_at, authenticated_at, last_seen_at, expires_at, persistent, data)
   select $3::text::uuid, found.id, pg_catalog.decode($4::text, 'hex'),
-    coalesce($8::text::timestamptz, statement_timestamp()),
-    least($8::text::timestamptz, statement_timestamp()), statement_timestamp(),
-    coalesce($9::text::timestamptz, statement_timestamp() + $5::text::interval),
+    coalesce($8::text::timestamptz, found.now), least($8::text::timestamptz, found.now), found.now,
+    coalesce($9::text::timestamptz, found.now + $5::text::interval),
     $6::text::boolean, $7::text::jsonb
   from found
   where found.id is not null
@@ -124,14 +123,15 @@ select $1::text as call,
   s.version::text as version,
   s.data::text as data,
   (s.digest = pg_catalog.decode($4::text, 'hex') and s.user_id = found.id
-    and (coalesce($9::text::timestamptz <= statement_timestamp(), false)
-      or s.authenticated_at >= least($8::text::timestamptz, statement_timestamp() - interval '1 second')
+    and (coalesce($9::text::timestamptz <= found.now, false)
+      or s.authenticated_at >= least($8::text::timestamptz, found.now - interval '1 second')
     and s.revoked_at is null
-    and s.expires_at > greatest(statement_timestamp(), s.created_at, s.authenticated_at, s.last_seen_at)
+    and s.expires_at > greatest(found.now, s.created_at, s.authenticated_at, s.last_seen_at)
     and isfinite(s.created_at) and isfinite(s.expires_at)
     and pg_catalog.jsonb_typeof(s.data) = 'object'
-    and s.last_seen_at between statement_timestamp() - interval '1 second'
-      and statement_timestamp() + interval '1 second'))::text as is_intact
+    and s.last_seen_at between found.now - interval '1 second'
+      and found.now + interval '1 second'))::text as is_intact,
+  (pg_catalog.current_setting('citus.shard_count', true) is not null)::text as is_citus
 from found
 left join s on true
 where found.id is not null;
@@ -150,7 +150,7 @@ with found as materialized (
     from coatcheck.users u
     where u.username = (select asked.username from pg_catalog.jsonb_populate_record(null::coatcheck.users,
         pg_catalog.jsonb_build_object('username', $7::text)) asked)
-  ) as id
+  ) as id, statement_timestamp() as now
 ), durable as materialized (
   select pg_catalog.set_config('synchronous_commit', 'on', true)
   from coatcheck.sessions d
@@ -190,9 +190,8 @@ with found as materialized (
 ), s as (
   insert into coatcheck.sessions as s
     (id, user_id, digest, created_at, authenticated_at, last_seen_at, expires_at, persistent, data)
-  select $8::text::uuid, found.id, pg_catalog.decode($9::text, 'hex'), statement_timestamp(),
-    statement_timestamp(), statement_timestamp(), statement_timestamp() + $4::text::interval,
-    $10::text::boolean,
+  select $8::text::uuid, found.id, pg_catalog.decode($9::text, 'hex'), found.now, found.now, found.now,
+    found.now + $4::text::interval, $10::text::boolean,
     case when octet_length(m.data::text) <= 131072 then m.data else $11::text::jsonb end
   from found cross join merged m
   where found.id is not null
@@ -211,14 +210,15 @@ select $1::text as call,
   s.version::text as version,
   s.data::text as data,
   (s.digest = pg_catalog.decode($9::text, 'hex') and s.user_id = found.id
-    and s.authenticated_at between statement_timestamp() - interval '1 second'
-      and statement_timestamp() + interval '1 second'
+    and s.authenticated_at between found.now - interval '1 second'
+      and found.now + interval '1 second'
     and s.revoked_at is null
-    and s.expires_at > greatest(statement_timestamp(), s.created_at, s.authenticated_at, s.last_seen_at)
+    and s.expires_at > greatest(found.now, s.created_at, s.authenticated_at, s.last_seen_at)
     and isfinite(s.created_at) and isfinite(s.expires_at)
     and pg_catalog.jsonb_typeof(s.data) = 'object'
-    and s.last_seen_at between statement_timestamp() - interval '1 second'
-      and statement_timestamp() + interval '1 second')::text as is_intact,
+    and s.last_seen_at between found.now - interval '1 second'
+      and found.now + interval '1 second')::text as is_intact,
+  (pg_catalog.current_setting('citus.shard_count', true) is not null)::text as is_citus,
   (select old.id::text from old) as guest,
   (octet_length(m.data::text) > 131072)::text as is_dropped
 from found
@@ -237,7 +237,7 @@ with found as materialized (
     from coatcheck.users u
     where u.id = (select asked.id from pg_catalog.jsonb_populate_record(null::coatcheck.users,
         pg_catalog.jsonb_build_object('id', $7::text)) asked) and u.username is not null
-  ) as id
+  ) as id, statement_timestamp() as now
 ), durable as materialized (
   select pg_catalog.set_config('synchronous_commit', 'on', true)
   from coatcheck.sessions d
@@ -277,9 +277,8 @@ with found as materialized (
 ), s as (
   insert into coatcheck.sessions as s
     (id, user_id, digest, created_at, authenticated_at, last_seen_at, expires_at, persistent, data)
-  select $8::text::uuid, found.id, pg_catalog.decode($9::text, 'hex'), statement_timestamp(),
-    statement_timestamp(), statement_timestamp(), statement_timestamp() + $4::text::interval,
-    $10::text::boolean,
+  select $8::text::uuid, found.id, pg_catalog.decode($9::text, 'hex'), found.now, found.now, found.now,
+    found.now + $4::text::interval, $10::text::boolean,
     case when octet_length(m.data::text) <= 131072 then m.data else $11::text::jsonb end
   from found cross join merged m
   where found.id is not null
@@ -298,14 +297,15 @@ select $1::text as call,
   s.version::text as version,
   s.data::text as data,
   (s.digest = pg_catalog.decode($9::text, 'hex') and s.user_id = found.id
-    and s.authenticated_at between statement_timestamp() - interval '1 second'
-      and statement_timestamp() + interval '1 second'
+    and s.authenticated_at between found.now - interval '1 second'
+      and found.now + interval '1 second'
     and s.revoked_at is null
-    and s.expires_at > greatest(statement_timestamp(), s.created_at, s.authenticated_at, s.last_seen_at)
+    and s.expires_at > greatest(found.now, s.created_at, s.authenticated_at, s.last_seen_at)
     and isfinite(s.created_at) and isfinite(s.expires_at)
     and pg_catalog.jsonb_typeof(s.data) = 'object'
-    and s.last_seen_at between statement_timestamp() - interval '1 second'
-      and statement_timestamp() + interval '1 second')::text as is_intact,
+    and s.last_seen_at between found.now - interval '1 second'
+      and found.now + interval '1 second')::text as is_intact,
+  (pg_catalog.current_setting('citus.shard_count', true) is not null)::text as is_citus,
   (select old.id::text from old) as guest,
   (octet_length(m.data::text) > 131072)::text as is_dropped
 from found
@@ -318,12 +318,14 @@ where found.id is not null;
 -- Stores a new session without a user. Takes no lock.
 --
 -- $1 the call; $2 id; $3 digest of the secret; $4 absoluteTimeout; $5 persistent; $6 data.
-with s as (
+with clock as materialized (
+  select statement_timestamp() as now
+), s as (
   insert into coatcheck.sessions as s
     (id, digest, created_at, authenticated_at, last_seen_at, expires_at, persistent, data)
-  select $2::text::uuid, pg_catalog.decode($3::text, 'hex'), statement_timestamp(),
-    statement_timestamp(), statement_timestamp(), statement_timestamp() + $4::text::interval,
-    $5::text::boolean, $6::text::jsonb
+  select $2::text::uuid, pg_catalog.decode($3::text, 'hex'), clock.now, clock.now, clock.now,
+    clock.now + $4::text::interval, $5::text::boolean, $6::text::jsonb
+  from clock
   returning s.*
 )
 select $1::text as call,
@@ -339,15 +341,16 @@ select $1::text as call,
   s.version::text as version,
   s.data::text as data,
   (s.digest = pg_catalog.decode($3::text, 'hex') and s.user_id is null
-    and s.authenticated_at between statement_timestamp() - interval '1 second'
-      and statement_timestamp() + interval '1 second'
+    and s.authenticated_at between clock.now - interval '1 second'
+      and clock.now + interval '1 second'
     and s.revoked_at is null
-    and s.expires_at > greatest(statement_timestamp(), s.created_at, s.authenticated_at, s.last_seen_at)
+    and s.expires_at > greatest(clock.now, s.created_at, s.authenticated_at, s.last_seen_at)
     and isfinite(s.created_at) and isfinite(s.expires_at)
     and pg_catalog.jsonb_typeof(s.data) = 'object'
-    and s.last_seen_at between statement_timestamp() - interval '1 second'
-      and statement_timestamp() + interval '1 second')::text as is_intact
-from s;
+    and s.last_seen_at between clock.now - interval '1 second'
+      and clock.now + interval '1 second')::text as is_intact,
+  (pg_catalog.current_setting('citus.shard_count', true) is not null)::text as is_citus
+from s cross join clock;
 
 -- DISCARD
 --
@@ -542,7 +545,7 @@ with s as (
       where l.id = $2::text::uuid
       for no key update skip locked
     )
-  returning s.*
+  returning s.*, clock.now
 )
 select $1::text as call,
   s.id::text as id,
@@ -552,11 +555,11 @@ select $1::text as call,
       select o.authenticated_at from coatcheck.sessions o where o.id = $2::text::uuid
     )
     and s.revoked_at is null
-    and s.expires_at > greatest(statement_timestamp(), s.created_at, s.authenticated_at, s.last_seen_at)
+    and s.expires_at > greatest(s.now, s.created_at, s.authenticated_at, s.last_seen_at)
     and isfinite(s.created_at) and isfinite(s.expires_at)
     and pg_catalog.jsonb_typeof(s.data) = 'object'
-    and s.last_seen_at between statement_timestamp() - interval '1 second'
-      and statement_timestamp() + interval '1 second'
+    and s.last_seen_at between s.now - interval '1 second'
+      and s.now + interval '1 second'
     and s.user_id is not distinct from (
       select o.user_id from coatcheck.sessions o where o.id = $2::text::uuid
     ))::text as is_intact
@@ -577,6 +580,7 @@ with s as (
     rotated_at = statement_timestamp(),
     rotation_seen_at = null,
     last_seen_at = statement_timestamp()
+  from (select statement_timestamp() as now) clock
   where s.id = $2::text::uuid
     and (s.digest = pg_catalog.decode($3::text, 'hex')
       or s.previous_digest = pg_catalog.decode($3::text, 'hex')
@@ -599,7 +603,7 @@ with s as (
     and (s.previous_digest is null
       or s.rotation_seen_at <= statement_timestamp() - $6::text::interval
       or s.rotation_seen_at >= statement_timestamp() + $6::text::interval)
-  returning s.*
+  returning s.*, clock.now
 )
 select $1::text as call,
   s.id::text as id,
@@ -621,11 +625,11 @@ select $1::text as call,
       select o.authenticated_at from coatcheck.sessions o where o.id = $2::text::uuid
     )
     and s.revoked_at is null
-    and s.expires_at > greatest(statement_timestamp(), s.created_at, s.authenticated_at, s.last_seen_at)
+    and s.expires_at > greatest(s.now, s.created_at, s.authenticated_at, s.last_seen_at)
     and isfinite(s.created_at) and isfinite(s.expires_at)
     and pg_catalog.jsonb_typeof(s.data) = 'object'
-    and s.last_seen_at between statement_timestamp() - interval '1 second'
-      and statement_timestamp() + interval '1 second'
+    and s.last_seen_at between s.now - interval '1 second'
+      and s.now + interval '1 second'
     and s.user_id is not distinct from (
       select o.user_id from coatcheck.sessions o where o.id = $2::text::uuid
     ))::text as is_intact
@@ -644,6 +648,7 @@ with s as (
     rotated_at = statement_timestamp(),
     rotation_seen_at = null,
     last_seen_at = statement_timestamp()
+  from (select statement_timestamp() as now) clock
   where s.id = $2::text::uuid
     and (s.digest = pg_catalog.decode($3::text, 'hex')
       or s.previous_digest = pg_catalog.decode($3::text, 'hex')
@@ -671,7 +676,7 @@ with s as (
       where l.id = $2::text::uuid
       for no key update skip locked
     )
-  returning s.*
+  returning s.*, clock.now
 )
 select $1::text as call,
   s.id::text as id,
@@ -693,11 +698,11 @@ select $1::text as call,
       select o.authenticated_at from coatcheck.sessions o where o.id = $2::text::uuid
     )
     and s.revoked_at is null
-    and s.expires_at > greatest(statement_timestamp(), s.created_at, s.authenticated_at, s.last_seen_at)
+    and s.expires_at > greatest(s.now, s.created_at, s.authenticated_at, s.last_seen_at)
     and isfinite(s.created_at) and isfinite(s.expires_at)
     and pg_catalog.jsonb_typeof(s.data) = 'object'
-    and s.last_seen_at between statement_timestamp() - interval '1 second'
-      and statement_timestamp() + interval '1 second'
+    and s.last_seen_at between s.now - interval '1 second'
+      and s.now + interval '1 second'
     and s.user_id is not distinct from (
       select o.user_id from coatcheck.sessions o where o.id = $2::text::uuid
     ))::text as is_intact
@@ -722,6 +727,7 @@ with s as (
     authenticated_at = statement_timestamp(),
     expires_at = statement_timestamp() + $4::text::interval,
     last_seen_at = statement_timestamp()
+  from (select statement_timestamp() as now) clock
   where s.id = $2::text::uuid
     and (s.digest = pg_catalog.decode($3::text, 'hex')
       or s.previous_digest = pg_catalog.decode($3::text, 'hex')
@@ -741,7 +747,7 @@ with s as (
       select from coatcheck.users u where u.id = s.user_id and u.username is not null offset 0
     ))
     and s.user_id is not null
-  returning s.*
+  returning s.*, clock.now
 )
 select $1::text as call,
   s.id::text as id,
@@ -757,14 +763,14 @@ select $1::text as call,
   s.data::text as data,
   extract(epoch from statement_timestamp())::text as clock,
   (s.digest = pg_catalog.decode($7::text, 'hex') and s.previous_digest is null
-    and s.authenticated_at between statement_timestamp() - interval '1 second'
-      and statement_timestamp() + interval '1 second'
+    and s.authenticated_at between s.now - interval '1 second'
+      and s.now + interval '1 second'
     and s.revoked_at is null
-    and s.expires_at > greatest(statement_timestamp(), s.created_at, s.authenticated_at, s.last_seen_at)
+    and s.expires_at > greatest(s.now, s.created_at, s.authenticated_at, s.last_seen_at)
     and isfinite(s.created_at) and isfinite(s.expires_at)
     and pg_catalog.jsonb_typeof(s.data) = 'object'
-    and s.last_seen_at between statement_timestamp() - interval '1 second'
-      and statement_timestamp() + interval '1 second'
+    and s.last_seen_at between s.now - interval '1 second'
+      and s.now + interval '1 second'
     and s.user_id is not distinct from (
       select o.user_id from coatcheck.sessions o where o.id = $2::text::uuid
     ))::text as is_intact
@@ -807,7 +813,7 @@ with s as (
     ))
     and ($9::text is null or s.version = $9::text::integer)
     and octet_length(((s.data || $8::text::jsonb) - $7::text::text[])::text) <= 131072
-  returning s.*
+  returning s.*, clock.now
 )
 select $1::text as call,
   s.id::text as id,
@@ -826,11 +832,11 @@ select $1::text as call,
       select o.authenticated_at from coatcheck.sessions o where o.id = $2::text::uuid
     )
     and s.revoked_at is null
-    and s.expires_at > greatest(statement_timestamp(), s.created_at, s.authenticated_at, s.last_seen_at)
+    and s.expires_at > greatest(s.now, s.created_at, s.authenticated_at, s.last_seen_at)
     and isfinite(s.created_at) and isfinite(s.expires_at)
     and pg_catalog.jsonb_typeof(s.data) = 'object'
-    and s.last_seen_at between statement_timestamp() - interval '1 second'
-      and statement_timestamp() + interval '1 second'
+    and s.last_seen_at between s.now - interval '1 second'
+      and s.now + interval '1 second'
     and s.user_id is not distinct from (
       select o.user_id from coatcheck.sessions o where o.id = $2::text::uuid
     ))::text as is_intact
@@ -1382,7 +1388,8 @@ select g.call,
     and isfinite(s.created_at) and isfinite(s.expires_at)
     and pg_catalog.jsonb_typeof(s.data) = 'object'
     and s.last_seen_at between statement_timestamp() - interval '1 second'
-      and statement_timestamp() + interval '1 second'))::text as is_intact
+      and statement_timestamp() + interval '1 second'))::text as is_intact,
+  (pg_catalog.current_setting('citus.shard_count', true) is not null)::text as is_citus
 from given g
 left join s on s.id = g.id
 where g.user_id is not null;
@@ -1443,7 +1450,8 @@ select g.call,
     and isfinite(s.created_at) and isfinite(s.expires_at)
     and pg_catalog.jsonb_typeof(s.data) = 'object'
     and s.last_seen_at between statement_timestamp() - interval '1 second'
-      and statement_timestamp() + interval '1 second'))::text as is_intact
+      and statement_timestamp() + interval '1 second'))::text as is_intact,
+  (pg_catalog.current_setting('citus.shard_count', true) is not null)::text as is_citus
 from given g
 left join s on s.id = g.id
 where g.user_id is not null;
@@ -1489,11 +1497,13 @@ where not exists (
 -- FIND_LIVE
 --
 -- Finds which of some sessions have not ended, with their deadline and the last proof of identity. Takes no
--- lock. One row, which says too whether a standby has answered: it may not know of a session or of its end.
+-- lock. One row, which says too what time it is, and whether a standby has answered: it may not know of a
+-- session or of its end.
 --
 -- $1 the call; $2 the session ids, as an array.
 select $1::text as call,
   pg_is_in_recovery()::text as is_standby,
+  extract(epoch from statement_timestamp())::text as clock,
   (
     select pg_catalog.string_agg(
       pg_catalog.concat_ws(

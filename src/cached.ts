@@ -8,9 +8,9 @@ import type { TokenKey } from "./token.ts";
 export interface SessionCache {
   /**
    * Calls `onEnd` once the session has ended, to close its WebSocket or event stream. It has ended if any process
-   * or SQL has revoked or deleted it, or if it is past its deadline, which a re-authentication moves; `idleTimeout`
-   * does not count. While the database is unreachable, nothing is noticed; that is made up for afterwards. What
-   * `onEnd` throws changes nothing. Returns a function that ends the watch.
+   * or SQL has revoked or deleted it, or if it is past its deadline, which a re-authentication moves by as much as
+   * `authenticatedAt`; `idleTimeout` does not count. While the database is unreachable, nothing is noticed; that is
+   * made up for afterwards. What `onEnd` throws changes nothing. Returns a function that ends the watch.
    */
   readonly watch: (
     session: Pick<Session, "id" | "expiresAt"> & Partial<Pick<Session, "authenticatedAt">>,

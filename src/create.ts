@@ -1,5 +1,6 @@
 import { type Context, contextOf } from "./context.ts";
 import type { RequestHeaders } from "./cookie.ts";
+import { SessionError } from "./errors.ts";
 import { emit, idsOf, type SessionEvent } from "./events.ts";
 import {
   copyOptions,
@@ -32,8 +33,9 @@ import {
   LIMIT,
   LIMIT_UNLOCKED,
   MAX_REVOKED,
+  VALIDATE,
 } from "./statements.ts";
-import { createToken, keyOf, UUID } from "./token.ts";
+import { createToken, keyOf, type TokenKey, UUID } from "./token.ts";
 import { issueToken, readTokens } from "./transport.ts";
 import { queryUser, readUser, type User } from "./user.ts";
 import { valuesOf } from "./write.ts";
@@ -204,7 +206,7 @@ export async function create<Data extends object>(
       ? await queryUser(context, INSERT, [id, ...values, null, null])
       : await queryUser(context, CREATE, [name, ...values]);
   }
-  const [replacedGuest, isDropped] = row.slice(SESSION_CELLS + 1);
+  const [isCitus, replacedGuest, isDropped] = row.slice(SESSION_CELLS + 1);
   const revoked: SessionEvent[] = replacedGuest
     ? [{ type: "revoked", id: replacedGuest, reason: "replaced" }]
     : [];
@@ -212,6 +214,7 @@ export async function create<Data extends object>(
   try {
     requireIntact(caller, row[SESSION_CELLS]);
     session = toSession<Data>(caller, readSession(caller, row, key.id), policy.idleTimeout);
+    await requireCommitted(context, key, isCitus);
     if (replaced) {
       for await (const it of revokePresented(context, replaced.tokens, "replaced")) {
         revoked.push({ type: "revoked", ...idsOf(it), reason: it.revokedReason });
@@ -340,10 +343,11 @@ export async function insert<Data extends object>(
   }
   requireBoolean(`${subject}.persistent`, persistent);
   const user = readUser(caller, { userId });
+  const key = keyOf({ id, digest });
   const row = await queryUser(context, INSERT, [
     user.id,
     id,
-    keyOf({ id, digest }).digest,
+    key.digest,
     String(policy.absoluteTimeout),
     String(persistent),
     requireJson(`${caller}: data`, data, MAX_SESSION_DATA_BYTES),
@@ -354,12 +358,28 @@ export async function insert<Data extends object>(
   try {
     requireIntact(caller, row[SESSION_CELLS]);
     session = toSession<Data>(caller, readSession(caller, row, id), policy.idleTimeout);
+    await requireCommitted(context, key, row[SESSION_CELLS + 1]);
   } catch (error) {
     await discard(context, id);
     throw error;
   }
   emit(policy.onEvent, { type: "created", id: session.id, userId: session.userId });
   return session;
+}
+
+/**
+ * Throws if Citus has reported a new session that is not there. It commits in two phases, and says nothing if the
+ * second one fails: the session would be live later, and until then no revocation would see it.
+ */
+export async function requireCommitted(
+  context: Context,
+  { id, digest }: TokenKey,
+  isCitus: Cell | undefined,
+): Promise<void> {
+  if (isCitus !== "true") return;
+  if ((await query(context, VALIDATE, [id, digest])).length > 0) return;
+  const message = `${context.caller}: the database has not committed the session; try again`;
+  throw new SessionError("STORE_UNAVAILABLE", message);
 }
 
 /** Deletes a session whose creation failed, if it can: the first error is the one to report. */

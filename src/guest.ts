@@ -1,6 +1,6 @@
 import { type Context, contextOf, requireOne } from "./context.ts";
 import type { RequestHeaders } from "./cookie.ts";
-import { discard } from "./create.ts";
+import { discard, requireCommitted } from "./create.ts";
 import { driverError, notIntact, SessionError } from "./errors.ts";
 import { emit } from "./events.ts";
 import { MAX_SESSION_DATA_BYTES, requireBoolean, requireJson } from "./input.ts";
@@ -108,6 +108,7 @@ export async function createGuest<Data extends object>(
   try {
     requireIntact(caller, row[SESSION_CELLS]);
     guest = toGuest<Data>(readSession(caller, row, id), policy.idleTimeout);
+    await requireCommitted(context, { id, digest }, row[SESSION_CELLS + 1]);
   } catch (error) {
     await discard(context, id);
     throw error;

@@ -88,16 +88,23 @@ const UNLOCKED = `s.id = (
       for no key update skip locked
     )`;
 
-const isNow = (column: string) =>
-  `s.${column} between statement_timestamp() - interval '1 second'
-      and statement_timestamp() + interval '1 second'`;
+const isNow = (column: string, now: string) =>
+  `s.${column} between ${now} - interval '1 second'
+      and ${now} + interval '1 second'`;
 
-// Whether a trigger of the app has left a write as it is: the row is live, and was used now.
-const SOUND = `s.revoked_at is null
-    and s.expires_at > greatest(statement_timestamp(), s.created_at, s.authenticated_at, s.last_seen_at)
+// Whether a trigger of the app has left a write as it is: the row is live, and was used now. `now` is the instant
+// of the write. On Citus, the coordinator writes its own time, and statement_timestamp() of this SELECT is that of
+// a worker: later by what the write has waited for, such as a shard that is moved.
+const sound = (now: string) =>
+  `s.revoked_at is null
+    and s.expires_at > greatest(${now}, s.created_at, s.authenticated_at, s.last_seen_at)
     and isfinite(s.created_at) and isfinite(s.expires_at)
     and pg_catalog.jsonb_typeof(s.data) = 'object'
-    and ${isNow("last_seen_at")}`;
+    and ${isNow("last_seen_at", now)}`;
+
+// Whether a new session may be reported before it is committed; see `requireCommitted` in create.ts.
+const IS_CITUS =
+  `(pg_catalog.current_setting('citus.shard_count', true) is not null)::text as is_citus`;
 
 // The same column of the row as it was before the statement, which subqueries read.
 const before = (column: string) =>
@@ -106,7 +113,7 @@ const before = (column: string) =>
     )`;
 
 // The row is still the same user's.
-const KEPT = `${SOUND}
+const KEPT = `${sound("s.now")}
     and s.user_id is not distinct from ${before("user_id")}`;
 
 // The user's proof of identity is still the same.
@@ -170,19 +177,18 @@ where found.id is not null`,
  * $1 the call; $2 username; $3 id; $4 digest of the secret; $5 absoluteTimeout; $6 persistent; $7 data.
  */
 export const CREATE: Statement = statement(
-  13,
+  14,
   `with found as materialized (
   select (
     select u.id
     from coatcheck.users u
     where u.username = ${valueOf("username", "$2::text")}
-  ) as id
+  ) as id, statement_timestamp() as now
 ), s as (
   insert into coatcheck.sessions as s
     (id, user_id, digest, created_at, authenticated_at, last_seen_at, expires_at, persistent, data)
-  select $3::text::uuid, found.id, pg_catalog.decode($4::text, 'hex'), statement_timestamp(),
-    statement_timestamp(), statement_timestamp(), statement_timestamp() + $5::text::interval,
-    $6::text::boolean, $7::text::jsonb
+  select $3::text::uuid, found.id, pg_catalog.decode($4::text, 'hex'), found.now, found.now, found.now,
+    found.now + $5::text::interval, $6::text::boolean, $7::text::jsonb
   from found
   where found.id is not null
   returning s.*
@@ -190,8 +196,9 @@ export const CREATE: Statement = statement(
 select $1::text as call,
   ${SESSION},
   (s.digest = pg_catalog.decode($4::text, 'hex') and s.user_id = found.id
-    and ${isNow("authenticated_at")}
-    and ${SOUND})::text as is_intact
+    and ${isNow("authenticated_at", "found.now")}
+    and ${sound("found.now")})::text as is_intact,
+  ${IS_CITUS}
 from found
 left join s on true
 where found.id is not null`,
@@ -205,20 +212,19 @@ where found.id is not null`,
  * $8 created at, or null for now; $9 expires at, or null for $5 from now.
  */
 export const INSERT: Statement = statement(
-  13,
+  14,
   `with found as materialized (
   select (
     select u.id
     from coatcheck.users u
     where u.id = ${valueOf("id", "$2::text")} and u.username is not null
-  ) as id
+  ) as id, statement_timestamp() as now
 ), s as (
   insert into coatcheck.sessions as s
     (id, user_id, digest, created_at, authenticated_at, last_seen_at, expires_at, persistent, data)
   select $3::text::uuid, found.id, pg_catalog.decode($4::text, 'hex'),
-    coalesce($8::text::timestamptz, statement_timestamp()),
-    least($8::text::timestamptz, statement_timestamp()), statement_timestamp(),
-    coalesce($9::text::timestamptz, statement_timestamp() + $5::text::interval),
+    coalesce($8::text::timestamptz, found.now), least($8::text::timestamptz, found.now), found.now,
+    coalesce($9::text::timestamptz, found.now + $5::text::interval),
     $6::text::boolean, $7::text::jsonb
   from found
   where found.id is not null
@@ -227,9 +233,10 @@ export const INSERT: Statement = statement(
 select $1::text as call,
   ${SESSION},
   (s.digest = pg_catalog.decode($4::text, 'hex') and s.user_id = found.id
-    and (coalesce($9::text::timestamptz <= statement_timestamp(), false)
-      or s.authenticated_at >= least($8::text::timestamptz, statement_timestamp() - interval '1 second')
-    and ${SOUND}))::text as is_intact
+    and (coalesce($9::text::timestamptz <= found.now, false)
+      or s.authenticated_at >= least($8::text::timestamptz, found.now - interval '1 second')
+    and ${sound("found.now")}))::text as is_intact,
+  ${IS_CITUS}
 from found
 left join s on true
 where found.id is not null`,
@@ -241,7 +248,7 @@ const keeping = (column: string, condition: string) =>
     select u.id
     from coatcheck.users u
     where u.${column} = ${valueOf(column, "$7::text")}${condition}
-  ) as id
+  ) as id, statement_timestamp() as now
 ), ${DURABLE_BESIDE_ROW}, old as (
   update coatcheck.sessions s
   set revoked_at = statement_timestamp(), revoked_reason = 'replaced'
@@ -260,9 +267,8 @@ const keeping = (column: string, condition: string) =>
 ), s as (
   insert into coatcheck.sessions as s
     (id, user_id, digest, created_at, authenticated_at, last_seen_at, expires_at, persistent, data)
-  select $8::text::uuid, found.id, pg_catalog.decode($9::text, 'hex'), statement_timestamp(),
-    statement_timestamp(), statement_timestamp(), statement_timestamp() + $4::text::interval,
-    $10::text::boolean,
+  select $8::text::uuid, found.id, pg_catalog.decode($9::text, 'hex'), found.now, found.now, found.now,
+    found.now + $4::text::interval, $10::text::boolean,
     case when octet_length(m.data::text) <= ${MAX_MERGED_DATA_BYTES} then m.data else $11::text::jsonb end
   from found cross join merged m
   where found.id is not null
@@ -271,8 +277,9 @@ const keeping = (column: string, condition: string) =>
 select $1::text as call,
   ${SESSION},
   (s.digest = pg_catalog.decode($9::text, 'hex') and s.user_id = found.id
-    and ${isNow("authenticated_at")}
-    and ${SOUND})::text as is_intact,
+    and ${isNow("authenticated_at", "found.now")}
+    and ${sound("found.now")})::text as is_intact,
+  ${IS_CITUS},
   (select old.id::text from old) as guest,
   (octet_length(m.data::text) > ${MAX_MERGED_DATA_BYTES})::text as is_dropped
 from found
@@ -288,7 +295,7 @@ where found.id is not null`;
  * $1 the call; $2 the guest's id; $3 digest of the presented secret; $4 absoluteTimeout; $5 idleTimeout; $6
  * rotationGrace; $7 username; $8 id; $9 digest of the secret; $10 persistent; $11 data; $12 the keys to keep.
  */
-export const CREATE_KEEPING: Statement = statement(15, /* @__PURE__ */ keeping("username", ""));
+export const CREATE_KEEPING: Statement = statement(16, /* @__PURE__ */ keeping("username", ""));
 
 /**
  * {@linkcode CREATE_KEEPING} for a user's key.
@@ -296,7 +303,7 @@ export const CREATE_KEEPING: Statement = statement(15, /* @__PURE__ */ keeping("
  * $1 to $12 as in CREATE_KEEPING, but $7 the user's key.
  */
 export const INSERT_KEEPING: Statement = statement(
-  15,
+  16,
   /* @__PURE__ */ keeping("id", " and u.username is not null"),
 );
 
@@ -306,21 +313,24 @@ export const INSERT_KEEPING: Statement = statement(
  * $1 the call; $2 id; $3 digest of the secret; $4 absoluteTimeout; $5 persistent; $6 data.
  */
 export const INSERT_GUEST: Statement = statement(
-  13,
-  `with s as (
+  14,
+  `with clock as materialized (
+  select statement_timestamp() as now
+), s as (
   insert into coatcheck.sessions as s
     (id, digest, created_at, authenticated_at, last_seen_at, expires_at, persistent, data)
-  select $2::text::uuid, pg_catalog.decode($3::text, 'hex'), statement_timestamp(),
-    statement_timestamp(), statement_timestamp(), statement_timestamp() + $4::text::interval,
-    $5::text::boolean, $6::text::jsonb
+  select $2::text::uuid, pg_catalog.decode($3::text, 'hex'), clock.now, clock.now, clock.now,
+    clock.now + $4::text::interval, $5::text::boolean, $6::text::jsonb
+  from clock
   returning s.*
 )
 select $1::text as call,
   ${SESSION},
   (s.digest = pg_catalog.decode($3::text, 'hex') and s.user_id is null
-    and ${isNow("authenticated_at")}
-    and ${SOUND})::text as is_intact
-from s`,
+    and ${isNow("authenticated_at", "clock.now")}
+    and ${sound("clock.now")})::text as is_intact,
+  ${IS_CITUS}
+from s cross join clock`,
 );
 
 /**
@@ -475,7 +485,7 @@ export const TOUCH: Statement = statement(
       or s.digest = pg_catalog.decode($3::text, 'hex') and s.previous_digest is not null
         and s.rotation_seen_at is null)
     and ${UNLOCKED}
-  returning s.*
+  returning s.*, clock.now
 )
 select $1::text as call,
   s.id::text as id,
@@ -497,12 +507,13 @@ const rotation = (condition: string) =>
     rotated_at = statement_timestamp(),
     rotation_seen_at = null,
     last_seen_at = statement_timestamp()
+  from (select statement_timestamp() as now) clock
   where ${OPENED}
     and s.digest = pg_catalog.decode($3::text, 'hex')
     and (s.previous_digest is null
       or s.rotation_seen_at <= statement_timestamp() - $6::text::interval
       or s.rotation_seen_at >= statement_timestamp() + $6::text::interval)${condition}
-  returning s.*
+  returning s.*, clock.now
 )
 select $1::text as call,
   ${SESSION},
@@ -555,15 +566,16 @@ export const REAUTHENTICATE: Statement = statement(
     authenticated_at = statement_timestamp(),
     expires_at = statement_timestamp() + $4::text::interval,
     last_seen_at = statement_timestamp()
+  from (select statement_timestamp() as now) clock
   where ${OPENED}
     and s.user_id is not null
-  returning s.*
+  returning s.*, clock.now
 )
 select $1::text as call,
   ${SESSION},
   extract(epoch from statement_timestamp())::text as clock,
   (s.digest = pg_catalog.decode($7::text, 'hex') and s.previous_digest is null
-    and ${isNow("authenticated_at")}
+    and ${isNow("authenticated_at", "s.now")}
     and ${KEPT})::text as is_intact
 from s`,
 );
@@ -593,7 +605,7 @@ export const UPDATE: Statement = statement(
   where ${OPENED}
     and ($9::text is null or s.version = $9::text::integer)
     and octet_length((${MERGED})::text) <= ${MAX_MERGED_DATA_BYTES}
-  returning s.*
+  returning s.*, clock.now
 )
 select $1::text as call,
   ${SESSION},
@@ -998,7 +1010,8 @@ select g.call,
   (s.digest = g.digest and s.user_id = g.user_id
     and (g.expires_at <= statement_timestamp()
       or s.authenticated_at >= least(g.created_at, statement_timestamp() - interval '1 second')
-    and ${SOUND}))::text as is_intact
+    and ${sound("statement_timestamp()")}))::text as is_intact,
+  ${IS_CITUS}
 from given g
 left join s on s.id = g.id
 where g.user_id is not null`;
@@ -1009,7 +1022,7 @@ where g.user_id is not null`;
  * $1 the calls, as a JSON array of arrays: the values $1 to $7 of each.
  */
 export const CREATE_MANY: Statement = statement(
-  13,
+  14,
   creation(
     "username",
     "",
@@ -1024,7 +1037,7 @@ export const CREATE_MANY: Statement = statement(
  * $1 the calls, as a JSON array of arrays: the values $1 to $9 of each.
  */
 export const INSERT_MANY: Statement = statement(
-  13,
+  14,
   creation(
     "id",
     " and u.username is not null",

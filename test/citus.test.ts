@@ -40,6 +40,47 @@ test("CITUS_URL names a coordinator with workers", async () => {
   }
 });
 
+for (const hasUsers of CITUS_URL ? [true, false] : []) {
+  const where = hasUsers ? "with" : "without";
+  test(`what waits for its shard for more than a second is written and reported, ${where} users on the coordinator`, async () => {
+    const db = await openCluster(CITUS_URL!, { hasUsers });
+    try {
+      await prepare(db, "distributed by id");
+      const signIn = async () => withCookie((await createSession("ada", db.sql)).headers);
+      const visitor = withCookie((await createGuestSession(db.sql)).headers);
+      const used = await signIn();
+      const rotated = await signIn();
+      const proved = await signIn();
+      const updated = await signIn();
+      await db.sql`
+        update coatcheck.sessions set last_seen_at = statement_timestamp() - interval '1 hour'`;
+      const { id, digest } = createToken();
+      const [createdAt, expiresAt] = [new Date(), new Date(Date.now() + 60_000)];
+      // As the move of a shard does.
+      let calls: Promise<unknown>[] = [];
+      await db.sql.begin(async (tx) => {
+        await tx`select lock_shard_metadata(7, array_agg(shardid)) from pg_dist_shard
+          where logicalrelid = 'coatcheck.sessions'::regclass`;
+        calls = [
+          createSession("ada", db.sql, { replaces: visitor, keep: ["cart"] }),
+          createSession({ userId: 1 }, db.sql),
+          createGuestSession(db.sql),
+          insertSession({ id, digest, userId: 1, createdAt, expiresAt }, db.sql),
+          validateSession(used, db.sql),
+          rotateSession(rotated, db.sql),
+          reauthenticateSession(proved, db.sql),
+          updateSession(updated, { a: 1 }, db.sql),
+        ];
+        await tx`select pg_sleep(1.5)`;
+      });
+      const results = await Promise.allSettled(calls);
+      assert.deepEqual(results.filter(({ status }) => status === "rejected"), []);
+    } finally {
+      await db.close();
+    }
+  });
+}
+
 for (const layout of CITUS_URL ? LAYOUTS : []) {
   describe(`on Citus, ${layout}`, () => {
     let db: CitusDatabase;

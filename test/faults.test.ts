@@ -152,7 +152,7 @@ async function fails(
     return true;
   });
   const seconds = (performance.now() - start) / 1000;
-  assert.ok(seconds < 3, `${seconds} s`);
+  assert.ok(seconds < 10, `${seconds} s`);
 }
 
 /** What an error of a store says: the function, and a constant that tells nothing of the statement. */

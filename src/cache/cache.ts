@@ -129,6 +129,8 @@ export async function createSessionCache(options: SessionCacheOptions): Promise<
   const watches = openWatches(call, entries.forget);
   let hits = 0;
   let misses = 0;
+  // When it was last asked about all watches, because nothing was heard.
+  let askedAt = clock();
 
   const notifications = openNotifications({
     ...call,
@@ -144,6 +146,8 @@ export async function createSessionCache(options: SessionCacheOptions): Promise<
       }
       entries.forget(id);
       if (event === "revoked") watches.end(id);
+      // It may have another deadline. The next tick asks.
+      else watches.doubt(id);
     },
     onGap,
     onTick,
@@ -156,8 +160,14 @@ export async function createSessionCache(options: SessionCacheOptions): Promise<
   }
 
   function onTick(): void {
+    // The database may be reached while nothing is heard: without triggers, or if only the listener is cut off.
+    const isDue = !isFresh() && between(askedAt, clock()) >= maxStaleness * 1000;
+    if (isDue) {
+      askedAt = clock();
+      watches.doubt();
+    }
     // A deadline is over, whether notifications arrive or not.
-    if (watches.expire() || isFresh()) void watches.check();
+    if (watches.expire() || isDue || isFresh()) void watches.check();
   }
 
   function checkWatches(): void {

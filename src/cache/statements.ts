@@ -50,14 +50,16 @@ where not exists (
 
 /**
  * Finds which of some sessions have not ended, with their deadline and the last proof of identity. Takes no
- * lock. One row, which says too whether a standby has answered: it may not know of a session or of its end.
+ * lock. One row, which says too what time it is, and whether a standby has answered: it may not know of a
+ * session or of its end.
  *
  * $1 the call; $2 the session ids, as an array.
  */
 export const FIND_LIVE: Statement = statement(
-  3,
+  4,
   `select $1::text as call,
   pg_is_in_recovery()::text as is_standby,
+  extract(epoch from statement_timestamp())::text as clock,
   (
     select pg_catalog.string_agg(
       pg_catalog.concat_ws(

@@ -1,7 +1,8 @@
 import type { SessionCache } from "../cached.ts";
 import { notify } from "../events.ts";
 import { readNumber, toDate } from "../session.ts";
-import { arrayOf, type Call, query } from "../sql.ts";
+import { arrayOf, type Call, type Cell, query } from "../sql.ts";
+import { between, clock, type Moment } from "./clock.ts";
 import { FIND_LIVE } from "./statements.ts";
 
 /** The sessions whose end is waited for. */
@@ -11,17 +12,20 @@ export interface Watches {
   readonly add: (session: Parameters<SessionCache["watch"]>[0], onEnd: () => unknown) => () => void;
   /** Reports that a session has ended. */
   readonly end: (id: string) => void;
-  /** Reports that any session may have ended unnoticed. */
-  readonly doubt: () => void;
+  /** Reports that a session may have ended unnoticed, or have another deadline; unset: any session. */
+  readonly doubt: (id?: string) => void;
   /** Whether sessions are past their deadline, unless a re-authentication has moved it: they may have ended. */
   readonly expire: () => boolean;
   /** Asks the database about the sessions that may have ended. */
   readonly check: () => Promise<void>;
 }
 
-/** A watch. Instants in milliseconds since 1970. */
+/** A watch. Instants in milliseconds since 1970, by the database's clock. */
 interface Watch {
-  expiresAt: number;
+  /** The deadline of whoever watches, which a re-authentication moves. A policy may have lowered it. */
+  ownDeadline: number;
+  /** The earlier one of that and the deadline of the row; unset if the database must say it. */
+  expiresAt?: number;
   /** When the user last proved their identity, as far as the deadline says; unset if the database must say it. */
   authenticatedAt?: number;
   readonly onEnd: () => unknown;
@@ -39,6 +43,8 @@ export function openWatches(call: Call, onFound: (id: string) => void): Watches 
   // A new one is among them, as its session may have ended before it was watched.
   const doubtful = new Set<string>();
   let isChecking = false;
+  // What the database's clock said, and when it was asked.
+  let told: Moment & { readonly clock: number } | undefined;
 
   function remove(id: string): void {
     watches.delete(id);
@@ -57,15 +63,16 @@ export function openWatches(call: Call, onFound: (id: string) => void): Watches 
     id: string,
     expiresAt: number,
     authenticatedAt: number,
+    now: number,
   ): void {
     for (const watch of watches.get(id) ?? []) {
       // One that was added meanwhile may know of a later proof, and is asked about next.
       if (!asked.has(watch)) continue;
       const by = authenticatedAt - (watch.authenticatedAt ?? authenticatedAt);
-      // A policy may have lowered it.
-      watch.expiresAt = Math.min(expiresAt, watch.expiresAt + by);
+      watch.ownDeadline += by;
+      watch.expiresAt = Math.min(expiresAt, watch.ownDeadline);
       watch.authenticatedAt = authenticatedAt;
-      if (watch.expiresAt > Date.now()) continue;
+      if (watch.expiresAt > now) continue;
       stop(id, watch);
       notify(watch.onEnd);
     }
@@ -76,22 +83,29 @@ export function openWatches(call: Call, onFound: (id: string) => void): Watches 
     if (own?.delete(watch) && own.size === 0) remove(id);
   }
 
+  function readInstant(cell: Cell | undefined): number {
+    return Number(toDate(readNumber(call.caller, cell)));
+  }
+
   async function ask(ids: string[]): Promise<boolean> {
     for (const id of ids) doubtful.delete(id);
     const asked = new Set(ids.flatMap((id) => [...watches.get(id) ?? []]));
+    const askedAt = clock();
     try {
-      const [[isStandby, live] = []] = await query(call, FIND_LIVE, [arrayOf(ids)]);
+      const [[isStandby, time, live] = []] = await query(call, FIND_LIVE, [arrayOf(ids)]);
       if (isStandby !== "false") throw new Error("A standby may not know yet");
+      const now = readInstant(time);
+      told = { ...askedAt, clock: now };
       const found = new Map(
         live?.split(",").map((it) => {
           const [id, ...instants] = it.split(" ");
-          return [id, instants.map((instant) => Number(toDate(readNumber(call.caller, instant))))];
+          return [id, instants.map(readInstant)];
         }),
       );
       for (const id of ids) {
         const [expiresAt, authenticatedAt] = found.get(id) ?? [];
         if (expiresAt !== undefined && authenticatedAt !== undefined) {
-          move(asked, id, expiresAt, authenticatedAt);
+          move(asked, id, expiresAt, authenticatedAt, now);
         } else {
           onFound(id);
           end(id);
@@ -107,7 +121,7 @@ export function openWatches(call: Call, onFound: (id: string) => void): Watches 
   return {
     size: () => watches.size,
     add({ id, expiresAt, authenticatedAt }, onEnd) {
-      const watch: Watch = { expiresAt: expiresAt.getTime(), onEnd };
+      const watch: Watch = { ownDeadline: expiresAt.getTime(), onEnd };
       if (authenticatedAt) watch.authenticatedAt = authenticatedAt.getTime();
       const own = watches.get(id) ?? new Set();
       watches.set(id, own.add(watch));
@@ -115,15 +129,24 @@ export function openWatches(call: Call, onFound: (id: string) => void): Watches 
       return () => stop(id, watch);
     },
     end,
-    doubt() {
-      for (const id of watches.keys()) doubtful.add(id);
+    doubt(id) {
+      for (const it of id === undefined ? watches.keys() : [id]) {
+        if (watches.has(it)) doubtful.add(it);
+      }
     },
     expire() {
-      const now = Date.now();
-      const isOver = ({ expiresAt }: Watch) => !(expiresAt > now);
-      const ids = [...watches.keys()].filter((id) => [...watches.get(id)!].some(isOver));
-      for (const id of ids) doubtful.add(id);
-      return ids.length > 0;
+      if (!told) return false;
+      const now = told.clock + between(told, clock());
+      let isOver = false;
+      for (const [id, own] of watches) {
+        for (const { expiresAt } of own) {
+          // One without a deadline is doubtful, as it is new.
+          if (expiresAt === undefined || expiresAt > now) continue;
+          doubtful.add(id);
+          isOver = true;
+        }
+      }
+      return isOver;
     },
     async check() {
       if (isChecking) return;

@@ -16,8 +16,14 @@ export interface CitusDatabase {
 
 const quiet = { onnotice: () => {} };
 
-/** Makes an empty database on the coordinator at a URL and on its workers, and joins them. */
-export async function openCluster(coordinator: string): Promise<CitusDatabase> {
+/**
+ * Makes an empty database on the coordinator at a URL and on its workers, and joins them. A coordinator that has no
+ * copy of the reference tables asks the workers for the users.
+ */
+export async function openCluster(
+  coordinator: string,
+  { hasUsers = true }: { hasUsers?: boolean } = {},
+): Promise<CitusDatabase> {
   const name = `coatcheck_test_${crypto.randomUUID().replaceAll("-", "")}`;
   const at = (host: string, port: number, database: string) =>
     Object.assign(new URL(coordinator), { host: `${host}:${port}`, pathname: `/${database}` }).href;
@@ -39,8 +45,10 @@ export async function openCluster(coordinator: string): Promise<CitusDatabase> {
   for (const sql of own) await sql`create extension citus`;
   const [first, ...others] = [...nodes] as [typeof nodes[number]];
   const [coordinating, ...workers] = own as [postgres.Sql];
-  await coordinating`
-    select citus_set_coordinator_host(${first.nodename}, ${first.nodeport})`;
+  if (hasUsers) {
+    await coordinating`
+      select citus_set_coordinator_host(${first.nodename}, ${first.nodeport})`;
+  }
   for (const { nodename, nodeport } of others) {
     await coordinating`select citus_add_node(${nodename}, ${nodeport})`;
   }

@@ -118,6 +118,8 @@ export function createOracle({ faults }) {
       session.begun++;
       call.versionLow = session.versionLow;
       call.authenticatedLow = session.authenticated;
+      call.lastSeenLow = session.lastSeen;
+      call.expiresLow = session.expires;
       for (let older = token.parent; older; older = older.parent) {
         older.childSeenAt ??= call.beginAt;
       }
@@ -532,7 +534,10 @@ export function createOracle({ faults }) {
     // It was live after them, so they have not ended it. What comes from memory does not know.
     const isPast = (it) => !call.isFromMemory && it.state === "closed" && it.end < call.begin;
     for (const it of session.enders.values()) if (isPast(it)) session.enders.delete(it.n);
-    for (const it of session.ambiguous) if (isPast(it)) session.ambiguous.delete(it);
+    // But it may have rotated: then the previous secret is granted, too.
+    for (const it of session.ambiguous) {
+      if (isPast(it) && !mayRotate(it)) session.ambiguous.delete(it);
+    }
     if (order.call === "updateSession") updated(call, answer, seen);
     see(call, session, seen);
     if (answer.token) renewed(call, answer.token);
@@ -701,10 +706,18 @@ export function createOracle({ faults }) {
     else if (reason === "reused") {
       session.wasReused ||= call.policy.touchInterval !== false;
       die(token, call, "reused");
-    } else {
+    } else if (!/idle|expired/.test(reason) || !mayBeExtended(call)) {
       if (reason === "revoked") endRow(session, call);
       kill(session, call, `a refusal as ${reason}`);
     }
+  }
+
+  /** Whether a call that waits for the row, and began before the session was over, may still record a use or a proof. */
+  function mayBeExtended({ session, begin, n }) {
+    const isUse = ({ order }) => /^(validate|update|rotate|reauth|createGuest)/.test(order.call);
+    return [...session.open, ...session.ambiguous].some((it) =>
+      it.n !== n && it.end > begin && isUse(it)
+    );
   }
 
   /** Whether something can have caused a refusal by now. */
@@ -714,9 +727,9 @@ export function createOracle({ faults }) {
       case "revoked":
         return isRevocation(session, revokedReason);
       case "idle":
-        return endAt >= session.lastSeen + session.policy.idleTimeout * 1000 - CLOCK;
+        return endAt >= call.lastSeenLow + session.policy.idleTimeout * 1000 - CLOCK;
       case "expired":
-        return endAt >= session.expires - CLOCK;
+        return endAt >= call.expiresLow - CLOCK;
       case "reused":
         return isReuse(call, call);
       case "stale":
@@ -760,18 +773,23 @@ export function createOracle({ faults }) {
     if (token.children.some((it) => it.how === "reauthenticated" || it.children.length > 0)) {
       return true;
     }
-    const isRotation = ({ order, policy }) =>
-      order.call === "rotateSession" ||
-      policy.rotateAfter && /validate|createGuest/.test(order.call);
     return [...session.open, ...session.ambiguous].some((it) =>
-      isRotation(it) && token.children.includes(it.token)
+      mayRotate(it) && token.children.includes(it.token)
     );
   }
 
+  function mayRotate({ order, policy }) {
+    return order.call === "rotateSession" ||
+      policy.rotateAfter && /validate|createGuest/.test(order.call);
+  }
+
   /** Notes what a watch was told: its session has ended, also in the memory of that process. */
-  function endWatch({ worker, session, cache }, at, turn) {
+  function endWatch({ worker, session, cache, expiresAt, authenticatedAt }, at, turn) {
     const mayHaveEnded = session.enders.size > 0 || session.endedAt < Infinity ||
       mayBeReused(session) || at >= session.expires - CLOCK || mayBeSwept(session);
+    // A proof of identity moves its deadline by as much as itself, and that of a session that was inserted further.
+    const moved = Math.max(0, session.authenticated - (authenticatedAt ?? session.authenticated));
+    if (!mayHaveEnded && at >= expiresAt + moved - CLOCK) return;
     check("watches", undefined, mayHaveEnded, () => {
       return `told of an end, and nothing ended it: ${worker.name}, ${tell(session)}`;
     });

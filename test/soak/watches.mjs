@@ -26,9 +26,10 @@ export function createWatches(oracle, hasFaults) {
   }
 
   const handlers = {
-    opened(worker, { n, id, expiresAt, at, cache }) {
+    opened(worker, { n, id, expiresAt, authenticatedAt, at, cache }) {
       const session = oracle.sessions.get(id);
-      const watch = { worker, session, expiresAt, since: at, cache: `${worker.name} ${cache}` };
+      const deadline = { expiresAt, authenticatedAt };
+      const watch = { worker, session, ...deadline, since: at, cache: `${worker.name} ${cache}` };
       known.set(`${worker.name} ${n}`, watch);
       open.add(watch);
       figures.begun++;

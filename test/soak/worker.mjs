@@ -160,9 +160,13 @@ function watchSome(session) {
   if (watched.size >= MAX_WATCHES) return;
   const n = ++watches;
   const own = watched;
-  const { id, expiresAt } = session;
+  const { id } = session;
   own.set(n, id);
-  const opened = { has: "opened", n, id, expiresAt: expiresAt.getTime(), at: Date.now() };
+  const deadline = {
+    expiresAt: session.expiresAt.getTime(),
+    authenticatedAt: session.authenticatedAt?.getTime(),
+  };
+  const opened = { has: "opened", n, id, ...deadline, at: Date.now() };
   send({ watch: { ...opened, cache: generation } });
   const stop = cache.watch(session, () => {
     own.delete(n);
