@@ -59,7 +59,10 @@ afterAll(async () => {
 });
 
 /** Resolves when all that follows from what has happened has been done. */
-const settled = () => new Promise<void>((resolve) => setTimeout(resolve));
+/** Two turns of the event loop: a lost connection is noted in the second. */
+const settled = async () => {
+  for (let turn = 0; turn < 2; turn++) await new Promise<void>((resolve) => setTimeout(resolve));
+};
 
 /** A scripted client: what it sends is answered by hand, and what it hears is said by hand. */
 function scripted() {
