@@ -58,8 +58,7 @@ afterAll(async () => {
   globalThis.clearInterval = realClear;
 });
 
-/** Resolves when all that follows from what has happened has been done. */
-/** Two turns of the event loop: a lost connection is noted in the second. */
+/** Resolves when all that follows from what has happened has been done: a lost connection is noted in a second turn. */
 const settled = async () => {
   for (let turn = 0; turn < 2; turn++) await new Promise<void>((resolve) => setTimeout(resolve));
 };
